@@ -1,0 +1,155 @@
+"""The settings of each stage as frozen dataclasses, filled strictly: an unknown or ill-typed key is an error that names it.
+
+Defaults are the paper's (the released configuration where the paper is silent); config/ holds what each data set changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+Section = TypeVar("Section")
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist, has the wrong type or lies outside its range."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The point-sequence model (paper sec. 3). The last five fields choose between the paper and the released code."""
+
+    backbone: Literal["darknet53", "tiny"] = "darknet53"
+    frozen: Literal["all", "but_last_two", "none"] = "but_last_two"  # which backbone convolutions do not train
+    fusion: int = 1024  # channels of the gated map; twice `language`, for the gate is an element-wise product
+    language: int = 512  # GRU units a direction
+    word: int = 300  # width of a word vector
+    freeze_words: bool = True
+    width: int = 256
+    heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 3
+    feedforward: int = 1024
+    dropout: float = 0.1
+    bins: int = 1000
+    cctf: bool = True  # coordinate tokens carry the features they point at (eq. 3-5)
+    pmca: bool = True  # cross-attention with a Gaussian prior around the point (eq. 6-7)
+    pmca_sigma: float = 8.0
+    language_token: bool = False  # released: the expression joins the encoder's input as one more token
+    cctf_axes: Literal["paper", "transposed"] = "paper"  # released: x looks up rows and y columns
+    pmca_scale: Literal["divide", "multiply"] = "divide"  # released: the squared scale multiplies the distance
+    start: Literal["zero", "learned"] = "zero"  # released segmentation: a learned first input
+    rounding: Literal["round", "truncate"] = "round"  # released: coordinates are truncated to bins
+
+    def __post_init__(self) -> None:
+        _require(self.fusion == 2 * self.language, "fusion must be 2 x language: the gate multiplies the two")
+        _require(self.width % (4 * self.heads) == 0 or self.width % self.heads == 0, "width must divide by heads")
+        _require(0 <= self.dropout < 1, "dropout must be in [0, 1)")
+        _require(self.bins >= 2, "bins must be at least 2")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training: step 1 on boxes, step 2 and 3 on contours."""
+
+    epochs: int = 90
+    batch: int = 128  # refs a step over all devices
+    learning_rate: float = 5e-4
+    warmup_epochs: int = 5  # epoch e of these has the rate times (e + 1) / (warmup_epochs + 1)
+    schedule: Literal["step", "cosine"] = "step"
+    decay_at: float = 75 / 90  # step: the share of the epochs after which the rate is a tenth
+    optimiser: Literal["adam", "adamw"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.98)
+    epsilon: float = 1e-9
+    amsgrad: bool = True
+    weight_decay: float = 0.0
+    clip: float = 0.15  # largest gradient norm
+    ema: float = 0.999
+    smoothing: float = 0.1  # label smoothing: 1 - smoothing on the target, smoothing / classes on every other class
+    end_weight: float = 0.1  # loss weight of the end token
+    first_weight: float = 1.0  # loss weight of the sequence's first token (released REC: 1.5)
+    checkpoint_epochs: int = 1  # resume state is written after this many epochs
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1 and self.batch >= 1, "epochs and batch must be at least 1")
+        _require(self.learning_rate > 0 and self.clip > 0, "learning_rate and clip must be above 0")
+        _require(0 <= self.smoothing < 1, "smoothing must be in [0, 1)")
+        _require(0 < self.decay_at <= 1, "decay_at must be in (0, 1]")
+        _require(0 <= self.ema < 1, "ema must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Dense detection pre-training of the tiny backbone: the stand-in for YOLOv3's on COCO."""
+
+    epochs: int = 16
+    batch: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+
+
+@dataclass(frozen=True)
+class PseudoConfig:
+    """Pseudo points: which are kept and how they are spaced (paper sec. 3, eq. 8, RPP)."""
+
+    threshold: float = 0.10  # a pseudo mask is kept where D is below this
+    resample: bool = True  # RPP: points spaced evenly along the kept mask's outline
+
+    def __post_init__(self) -> None:
+        _require(0 < self.threshold <= 2.01, "threshold must be in (0, 2]: D is the sum of two dice losses")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
+
+
+def fill(kind: type[Section], values: Mapping[str, Any], where: str = "") -> Section:
+    """A config section from a mapping (JSON or YAML). Missing keys take their defaults.
+
+    kind: one of this module's dataclasses. where: how to name the section in messages.
+    Raises ConfigError that names the key, what it holds and what it may hold.
+    """
+    hints = typing.get_type_hints(kind)
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    where = where or kind.__name__
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key '{key}'; known are {', '.join(sorted(known))}")
+    converted = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    try:
+        return kind(**converted)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type; ints may stand for floats and lists for tuples, nothing else is coerced."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        if value in typing.get_args(hint):
+            return value
+        raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(repr, typing.get_args(hint)))}")
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        return _convert(next(arg for arg in typing.get_args(hint) if arg is not type(None)), value, where)
+    if origin is tuple:
+        arguments = typing.get_args(hint)
+        if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
+            raise ConfigError(f"{where}: {value!r} is not a list of {len(arguments)} numbers")
+        return tuple(_convert(argument, item, where) for argument, item in zip(arguments, value, strict=True))
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 5e-4 as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where}: {value!r} is not of type {hint.__name__}")

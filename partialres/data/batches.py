@@ -1,0 +1,175 @@
+"""From training rows to batches: which expression of which ref, its image and its token sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from partialres.data.images import ImageCache
+from partialres.data.vocabulary import Vocabulary
+from partialres.files import DataError, read_json
+from partialres.geometry import tokens
+from partialres.model.pointer import Batch
+
+FEATURES = "features.npy"  # float16 [images, fusion, H, W], rows in the image cache's order
+FEATURES_INFO = "features.json"
+
+
+class Inputs:
+    """The model's view of every image: cached pixels, or where they exist the frozen visual part's features.
+
+    A square frame of `size` pixels holds each image at its top left, as wide or as high as the frame.
+    """
+
+    def __init__(self, images: Path, stride: int, features: Path | None = None) -> None:
+        """images: folder of the image cache. stride: of the model's features. features: folder of `cache-features`."""
+        self.cache = ImageCache(images)
+        self.size, self.stride = self.cache.size, stride
+        if self.size % stride:
+            raise DataError(f"{images}: images of {self.size} pixels do not divide by the backbone's stride {stride}")
+        self.features = np.load(features / FEATURES, mmap_mode="r") if features else None
+        self.visual_digest = read_json(features / FEATURES_INFO)["visual"] if features else None
+
+    def rows(self, image_ids: Sequence[int]) -> np.ndarray:
+        """Cache rows int64 [n] of image ids; raises DataError for an image that is not in the cache."""
+        try:
+            return np.array([self.cache.rows[int(image)] for image in image_ids], dtype=np.int64)
+        except KeyError as error:
+            raise DataError(f"image {error} is not in the image cache; run cache-images on these refs again") from None
+
+    def scale(self, row: int) -> np.ndarray:
+        """Frame pixels an original pixel, [2]: x and y."""
+        return np.array(self.cache.scale(row))
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 [n, size, size, 3], black outside the images."""
+        frames = np.zeros((len(rows), self.size, self.size, 3), dtype=np.uint8)
+        for frame, row in zip(frames, rows, strict=True):
+            image = self.cache.image(int(row))
+            frame[: image.shape[0], : image.shape[1]] = image
+        return frames
+
+    def valid(self, rows: np.ndarray) -> np.ndarray:
+        """bool [n, size / stride, size / stride]: feature positions whose cell holds some of the image."""
+        cells = self.size // self.stride
+        valid = np.zeros((len(rows), cells, cells), dtype=bool)
+        for mask, row in zip(valid, rows, strict=True):
+            height, width = self.cache.image(int(row)).shape[:2]
+            mask[: -(-height // self.stride), : -(-width // self.stride)] = True
+        return valid
+
+    def batch(self, rows: np.ndarray, words: np.ndarray, targets: np.ndarray | None = None) -> Batch:
+        """A batch of expressions about the images in cache rows [B]; each distinct image is in it once.
+
+        words: int64 [B, L]. targets: tokens int64 [B, T].
+        """
+        distinct, index = np.unique(rows, return_inverse=True)
+        images = self.pixels(distinct) if self.features is None else self.features[distinct]
+        longest = max(1, int((words != 0).sum(1).max()))
+        return Batch(
+            images=torch.from_numpy(images),
+            valid=torch.from_numpy(self.valid(distinct)),
+            image_index=torch.from_numpy(index.astype(np.int64)),
+            words=torch.from_numpy(words[:, :longest]),
+            tokens=None if targets is None else torch.from_numpy(targets),
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Training refs, each with all its expressions and one target sequence."""
+
+    rows: np.ndarray  # int64 [n]: image cache rows
+    words: list[np.ndarray]  # n of int64 [expressions, L]
+    targets: np.ndarray  # int64 [n, T]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def make_samples(
+    refs: pd.DataFrame, points: Sequence[np.ndarray], inputs: Inputs, vocabulary: Vocabulary, bins: int, rounding: str
+) -> Samples:
+    """Samples of refs (columns image_id, expressions) whose contours or box corners are points [n][N, 2].
+
+    points: in pixels of the original images; brought to the frame and quantised here (eq. 2).
+    Raises DataError if there is no ref.
+    """
+    if not len(refs):
+        raise DataError("no training refs: is the ratio too small, or did selection keep nothing and label nothing?")
+    rows = inputs.rows(refs["image_id"].tolist())
+    targets = np.stack(
+        [
+            tokens.points_to_sequence(contour * inputs.scale(int(row)), inputs.size, bins, rounding)
+            for contour, row in zip(points, rows, strict=True)
+        ]
+    )
+    words = [np.stack([vocabulary.encode(expression) for expression in many]) for many in refs["expressions"]]
+    return Samples(rows, words, targets)
+
+
+class _Steps(Dataset[Batch]):
+    """The batches of one epoch, made on demand so that loader workers can make them ahead."""
+
+    def __init__(self, samples: Samples, inputs: Inputs, chosen: np.ndarray, order: list[np.ndarray]) -> None:
+        self.samples, self.inputs, self.chosen, self.order = samples, inputs, chosen, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, step: int) -> Batch:
+        members = self.order[step]
+        words = np.stack([self.samples.words[member][self.chosen[member]] for member in members])
+        return self.inputs.batch(self.samples.rows[members], words, self.samples.targets[members])
+
+
+def steps_per_epoch(samples: Samples, batch: int) -> int:
+    """Every ref is seen once an epoch; the last batch may be short."""
+    return -(-len(samples) // batch)
+
+
+def epoch_batches(
+    samples: Samples, inputs: Inputs, batch: int, seed: int, epoch: int, workers: int = 0
+) -> Iterator[Batch]:
+    """The batches of an epoch: each ref once, with one of its expressions, in an order that (seed, epoch) fix."""
+    rng = np.random.default_rng([seed, epoch])
+    expressions = np.array([len(many) for many in samples.words])
+    chosen = (rng.random(len(samples)) * expressions).astype(np.int64)
+    order = np.array_split(rng.permutation(len(samples)), steps_per_epoch(samples, batch))
+    steps = _Steps(samples, inputs, chosen, order)
+    return iter(DataLoader(steps, batch_size=None, num_workers=workers))
+
+
+def expression_batches(
+    refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, batch: int
+) -> Iterator[tuple[np.ndarray, list[str], Batch]]:
+    """All expressions of refs, image by image so that each image's visual features are made once.
+
+    Yields positions int64 [B] in refs, the expressions' texts, and the batch; about `batch` expressions each.
+    """
+    rows = inputs.rows(refs["image_id"].tolist())
+    positions: list[int] = []
+    texts: list[str] = []
+
+    def flush() -> tuple[np.ndarray, list[str], Batch]:
+        members = np.array(positions)
+        words = np.stack([vocabulary.encode(text) for text in texts])
+        return members, list(texts), inputs.batch(rows[members], words)
+
+    by_image = np.argsort(rows, kind="stable")
+    expressions = refs["expressions"].tolist()
+    for place, position in enumerate(by_image):
+        positions.extend([int(position)] * len(expressions[position]))
+        texts.extend(expressions[position])
+        last_of_image = place + 1 == len(by_image) or rows[by_image[place + 1]] != rows[position]
+        if last_of_image and len(texts) >= batch:
+            yield flush()
+            positions, texts = [], []
+    if texts:
+        yield flush()

@@ -1,0 +1,194 @@
+"""Every image decoded and resized once, kept as bytes in one memory-mapped file that all loaders share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from partialres.files import DataError, atomic, progress, read_table, write_table
+
+Image = NDArray[np.uint8]  # [height, width, 3], RGB
+
+
+def resized(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width with the long side at `size` pixels and the other in proportion, rounded."""
+    long = max(height, width)
+    return max(1, (2 * height * size + long) // (2 * long)), max(1, (2 * width * size + long) // (2 * long))
+
+
+def read_image(path: Path, height: int, width: int) -> Image:
+    """An image file as stored, RGB [height, width, 3]; like the annotations it ignores the EXIF orientation.
+
+    Raises DataError naming the file if it is missing, cannot be decoded or is not height x width pixels
+    large.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such image; unpack the images there")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise DataError(f"{path}: cannot be decoded; download it again")
+    if image.shape[:2] != (height, width):
+        raise DataError(
+            f"{path}: is {image.shape[1]} x {image.shape[0]} pixels (width x height), "
+            f"its annotations say {width} x {height}; "
+            "take the images that the annotations were made on"
+        )
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def resize(image: Image, height: int, width: int) -> Image:
+    """An image [h, w, 3] at another size: averaged over areas when it shrinks, bilinear when it grows."""
+    if image.shape[:2] == (height, width):
+        return image
+    how = cv2.INTER_AREA if max(height, width) < max(image.shape[:2]) else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
+
+
+def cache_images(
+    refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, workers: int = 1
+) -> pd.DataFrame:
+    """Write each distinct image of the refs, its long side `size` pixels, to images.npy and index.parquet.
+
+    refs: has image_id, file_name, height, width. folder: file names are relative to it. workers: decoding
+    threads.
+    images.npy is uint8, all images [h, w, 3] RGB flattened one after the other; the index tells where each
+    begins and its sizes. The index is written last: where there is one, the images are whole. Returns the
+    index.
+    Raises DataError that names the file of an image that is missing, broken or not of the size its refs say.
+    """
+    if size < 1:
+        raise DataError(f"size is the long side in pixels, at least 1, not {size}")
+    images = refs[["image_id", "file_name", "height", "width"]].drop_duplicates(ignore_index=True)
+    if images.empty:
+        raise DataError("there are no refs, so no images to cache")
+    if images["image_id"].duplicated().any():
+        twice = images.loc[images["image_id"].duplicated(), "image_id"].iloc[0]
+        raise DataError(
+            f"image {twice} has two file names or sizes in the refs table; prepare the data set again"
+        )
+    index = _layout(images, size)
+    out_dir = Path(out_dir)
+    folder = Path(folder)
+    last = index.iloc[-1]
+    total = int(last["offset"]) + 3 * int(last["height"]) * int(last["width"])
+    out_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(out_dir).free
+    if free < total:  # running out of disk in a memory-mapped file kills the process without a word
+        raise DataError(
+            f"{out_dir}: the images take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room"
+        )
+    with atomic(out_dir / "images.npy") as temporary:
+        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total,))
+        _fill(pixels, index, folder, workers)
+        pixels.flush()
+        del pixels
+        (out_dir / "index.parquet").unlink(
+            missing_ok=True
+        )  # an earlier cache's index must not meet these images
+    write_table(index, out_dir / "index.parquet")
+    return index
+
+
+def _layout(images: pd.DataFrame, size: int) -> pd.DataFrame:
+    """Where each image will lie in the file: known from the annotated sizes, before anything is decoded."""
+    sizes = [
+        resized(h, w, size) for h, w in zip(images["height"].tolist(), images["width"].tolist(), strict=True)
+    ]
+    height, width = np.array(sizes, dtype=np.int64).T
+    ends = np.cumsum(3 * height * width)
+    return pd.DataFrame(
+        {
+            "image_id": images["image_id"].astype("int64"),
+            "file_name": images["file_name"],
+            "offset": ends - 3 * height * width,
+            "height": height.astype(np.int32),
+            "width": width.astype(np.int32),
+            "original_height": images["height"].astype("int32"),
+            "original_width": images["width"].astype("int32"),
+        }
+    )
+
+
+def _fill(pixels: NDArray[np.uint8], index: pd.DataFrame, folder: Path, workers: int) -> None:
+    """Decode and resize every image of the index to its place; the first error stops it."""
+    columns = ("file_name", "offset", "height", "width", "original_height", "original_width")
+    places = list(zip(*(index[column].tolist() for column in columns), strict=True))
+
+    def one(place: tuple[str, int, int, int, int, int]) -> None:
+        file_name, offset, height, width, original_height, original_width = place
+        image = resize(read_image(folder / file_name, original_height, original_width), height, width)
+        pixels[offset : offset + image.size] = image.reshape(-1)
+
+    _each(one, places, workers)
+
+
+def _each(
+    work: Callable[[tuple[str, int, int, int, int, int]], None],
+    items: list[tuple[str, int, int, int, int, int]],
+    workers: int,
+) -> None:
+    with ThreadPoolExecutor(max_workers=workers) as pool:  # OpenCV lets other threads run while it decodes
+        try:
+            for _ in progress(pool.map(work, items), "images", total=len(items)):
+                pass
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+class ImageCache:
+    """Reads what `cache_images` wrote. Pickled by its folder alone: loader workers share one file mapping.
+
+    size: the long side of the resized images in pixels. rows: image_id -> row, for the other methods.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises DataError if the folder holds no whole cache."""
+        self.folder = Path(folder)
+        index_path, pixels_path = self.folder / "index.parquet", self.folder / "images.npy"
+        if not index_path.is_file() or not pixels_path.is_file():
+            raise DataError(
+                f"{self.folder}: no whole image cache (images.npy, index.parquet); run cache-images"
+            )
+        index = read_table(index_path)
+        self.offset: NDArray[np.int64] = index["offset"].to_numpy()
+        self.shape: NDArray[np.int64] = index[["height", "width"]].to_numpy(dtype=np.int64)
+        self.original_shape: NDArray[np.int64] = index[["original_height", "original_width"]].to_numpy(
+            dtype=np.int64
+        )
+        self.rows = {image_id: row for row, image_id in enumerate(index["image_id"].tolist())}
+        self.size = int(self.shape.max())
+        self.pixels: NDArray[np.uint8] = np.load(pixels_path, mmap_mode="r").view(np.ndarray)
+        if len(self.pixels) != 3 * int(self.shape.prod(axis=1).sum()):
+            raise DataError(
+                f"{self.folder}: images.npy and index.parquet are of different runs; run cache-images again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def __reduce__(self) -> tuple[type[ImageCache], tuple[Path]]:
+        return ImageCache, (self.folder,)
+
+    def image(self, row: int) -> Image:
+        """The resized image, RGB uint8 [h, w, 3]: a read-only view of the file, no copy."""
+        height, width = self.shape[row]
+        start = self.offset[row]
+        return self.pixels[start : start + 3 * height * width].reshape(height, width, 3)
+
+    def original(self, row: int) -> tuple[int, int]:
+        """Height and width of the image file in pixels."""
+        height, width = self.original_shape[row].tolist()
+        return height, width
+
+    def scale(self, row: int) -> tuple[float, float]:
+        """Resized over original size, x and y: what a point in pixels of the file is multiplied with."""
+        y, x = (self.shape[row] / self.original_shape[row]).tolist()
+        return x, y

@@ -1,0 +1,114 @@
+"""From a model and refs to predicted points, masks and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from pycocotools import mask as coco
+
+from partialres import metrics
+from partialres.data.batches import Inputs, expression_batches
+from partialres.data.vocabulary import Vocabulary
+from partialres.files import DataError, progress
+from partialres.geometry import boxes, contour, tokens
+from partialres.model.pointer import PointModel
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one expression."""
+
+    position: int  # of the ref in its table
+    expression: str
+    points: np.ndarray  # float64 [N, 2], pixels of the original image
+    probabilities: np.ndarray  # float64 [2N], of each token when it was chosen
+
+
+@torch.no_grad()
+def predict(
+    model: PointModel,
+    refs: pd.DataFrame,
+    inputs: Inputs,
+    vocabulary: Vocabulary,
+    *,
+    batch: int,
+    device: torch.device,
+    label: str,
+) -> Iterator[Prediction]:
+    """Decode every expression of refs (columns image_id, expressions); order: image by image."""
+    model.to(device).eval()
+    rows = inputs.rows(refs["image_id"].tolist())
+    total = -(-sum(map(len, refs["expressions"])) // batch)
+    for positions, texts, group in progress(expression_batches(refs, inputs, vocabulary, batch), label, total):
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            chosen, probabilities = model.decode(model.encode(group.to(device)))
+        points = tokens.sequence_to_points(chosen.cpu().numpy(), inputs.size, model.config.bins)
+        for position, text, one, sure in zip(positions, texts, points, probabilities.cpu().numpy(), strict=True):
+            scale = inputs.scale(int(rows[position]))
+            yield Prediction(int(position), text, one / scale, sure.astype(np.float64))
+
+
+def select_split(refs: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The refs of a split; raises DataError that names the splits there are if it has none."""
+    chosen = refs[refs["split"] == split]
+    if not len(chosen):
+        raise DataError(f"no refs in split '{split}'; the data set has {', '.join(sorted(set(refs['split'])))}")
+    return chosen.reset_index(drop=True)
+
+
+def evaluate_boxes(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFrame:
+    """One row an expression: ref_id, expression, points, box_iou. refs needs ref_id and bbox."""
+    ids, truth = refs["ref_id"].to_numpy(), np.stack([np.asarray(box, dtype=float) for box in refs["bbox"]])
+    places = [prediction.position for prediction in predictions]
+    found = boxes.from_points(np.stack([prediction.points for prediction in predictions]))
+    return pd.DataFrame(
+        {
+            "ref_id": ids[places],
+            "expression": [prediction.expression for prediction in predictions],
+            "points": [prediction.points.tolist() for prediction in predictions],
+            "box_iou": boxes.iou(found, truth[places]),
+        }
+    )
+
+
+def evaluate_masks(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFrame:
+    """One row an expression: ref_id, expression, points, mask, iou, iou_upstream, box_iou, intersection, union.
+
+    refs needs ref_id, bbox, height, width, mask and parts. Masks are compared at the original image's size; the released
+    code's figure, iou_upstream, divides by the predicted area alone where the ground truth has several parts.
+    Raises DataError if a ref has no mask.
+    """
+    lacking = refs["ref_id"][refs["mask"].isna()]
+    if len(lacking):
+        raise DataError(
+            f"{len(lacking)} refs to be scored have no mask, the first ref_id {lacking.iloc[0]}; leave them out or mend "
+            "their annotations"
+        )
+    rows = []
+    sizes = refs[["height", "width"]].to_numpy().tolist()
+    truths, parts, ids = refs["mask"].tolist(), refs["parts"].tolist(), refs["ref_id"].tolist()
+    for prediction, box_iou in zip(predictions, evaluate_boxes(refs, predictions)["box_iou"], strict=True):
+        place = prediction.position
+        height, width = sizes[place]
+        mask = contour.polygon_rle(prediction.points, height, width)
+        both, either = metrics.areas(mask, {"size": [height, width], "counts": truths[place].encode()})
+        plain = both / either if either else 0.0
+        crowd = len(parts[place]) > 1
+        rows.append(
+            {
+                "ref_id": ids[place],
+                "expression": prediction.expression,
+                "points": prediction.points.tolist(),
+                "mask": mask["counts"].decode(),
+                "iou": plain,
+                "iou_upstream": both / max(1, int(coco.area(mask))) if crowd else plain,
+                "box_iou": box_iou,
+                "intersection": both,
+                "union": either,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,100 @@
+"""Reading and writing files so that nothing half-written is ever seen, and errors that tell what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+class DataError(ValueError):
+    """Input that cannot be used; the message names the file, the row and the cure."""
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, of the same suffix, renamed to it when the block ends well.
+
+    On an exception the temporary file is removed and whatever stood at `path` before is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide results from a shared cluster folder
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write JSON atomically, keys in the order given, NaN refused."""
+    write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", path)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; raises DataError that names the file if it is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from error
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as parquet, atomically."""
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a parquet table, or only some of its columns; raises DataError naming the file and missing columns."""
+    try:
+        table = pd.read_parquet(path, columns=list(columns) if columns is not None else None)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a parquet table with columns {columns}: {error}") from error
+    return table
+
+
+def progress(items: Iterable[Item], label: str, total: int | None = None, seconds: float = 15.0) -> Iterator[Item]:
+    """Pass items on while telling how far it is: a bar on a terminal, a plain line every `seconds` elsewhere."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # type: ignore[arg-type]
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=label, total=total, leave=False)
+        return
+    start = last = time.monotonic()
+    count = 0
+    for count, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= seconds:
+            last = now
+            say(f"{label}: {count}{f' of {total}' if total else ''} ({now - start:.0f} s)")
+    say(f"{label}: {count} done in {time.monotonic() - start:.1f} s")
+
+
+def say(message: str) -> None:
+    """A line for the person who waits, on standard error."""
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Pure functions on masks, contours, boxes and coordinate tokens."""

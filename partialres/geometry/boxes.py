@@ -1,0 +1,33 @@
+"""Boxes: x, y, width, height in pixels, x to the right and y down."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def to_corners(boxes: np.ndarray) -> np.ndarray:
+    """Boxes [..., 4] x, y, width, height -> two points [..., 2, 2]: top left, bottom right."""
+    boxes = np.asarray(boxes, dtype=np.float64)
+    return np.stack([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-2)
+
+
+def from_points(points: np.ndarray) -> np.ndarray:
+    """Smallest boxes [..., 4] that hold the points [..., N, 2]; of two corners, in whatever order, their box."""
+    low, high = np.min(points, axis=-2), np.max(points, axis=-2)
+    return np.concatenate([low, high - low], axis=-1)
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes, pair by pair: [..., 4] and [..., 4] -> [...] in [0, 1]; 0 if both are empty."""
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
+    intersection = np.prod(np.clip(high - low, 0, None), axis=-1)
+    union = np.prod(first[..., 2:], axis=-1) + np.prod(second[..., 2:], axis=-1) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Boxes [..., 4] cut to an image of that size; a box wholly outside gets zero width or height."""
+    corners = np.clip(to_corners(boxes), 0, [width, height])
+    return np.concatenate([corners[..., 0, :], corners[..., 1, :] - corners[..., 0, :]], axis=-1)

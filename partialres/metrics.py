@@ -1,0 +1,61 @@
+"""Scores of predicted masks and boxes, pair by pair on COCO run lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from pycocotools import mask as coco
+
+from partialres.geometry.contour import Rle
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def areas(first: Rle, second: Rle) -> tuple[int, int]:
+    """Intersection and union of two masks of one size, in pixels."""
+    both = int(coco.area(coco.merge([first, second], intersect=True)))
+    return both, int(coco.area(first)) + int(coco.area(second)) - both
+
+
+def pair_areas(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
+    """Intersections and unions int64 [n, 2] of aligned pairs; raises ValueError if there are not as many of each."""
+    pairs = [areas(one, other) for one, other in zip(first, second, strict=True)]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
+    """Intersection over union in [0, 1]; of two empty masks 0, for nothing was found."""
+    intersection, union = np.asarray(intersection, dtype=np.float64), np.asarray(union, dtype=np.float64)
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def summarise(predictions: pd.DataFrame) -> dict[str, float | int]:
+    """The scores of a split, in per cent, from one row an expression.
+
+    predictions: columns ref_id, iou, iou_upstream, intersection, union and box_iou. mIoU is the mean over expressions of
+    IoU; oIoU the sum of intersections over the sum of unions; Pr@X the share of expressions with IoU >= X; box_accuracy
+    the share whose box IoU is at least 0.5.
+    """
+    scores: dict[str, float | int] = {
+        "expressions": len(predictions),
+        "refs": int(predictions["ref_id"].nunique()),
+        "mIoU": 100 * float(predictions["iou"].mean()),
+        "oIoU": 100 * float(predictions["intersection"].sum() / max(1, predictions["union"].sum())),
+    }
+    for threshold in THRESHOLDS:
+        scores[f"Pr@{threshold}"] = 100 * float((predictions["iou"] >= threshold).mean())
+    scores["box_accuracy"] = 100 * float((predictions["box_iou"] >= 0.5).mean())
+    scores["mIoU_upstream"] = 100 * float(predictions["iou_upstream"].mean())
+    return scores
+
+
+def summarise_boxes(predictions: pd.DataFrame) -> dict[str, float | int]:
+    """The scores of step 1, in per cent, from columns ref_id and box_iou, one row an expression."""
+    return {
+        "expressions": len(predictions),
+        "refs": int(predictions["ref_id"].nunique()),
+        "box_accuracy": 100 * float((predictions["box_iou"] >= 0.5).mean()),
+        "mean_box_iou": 100 * float(predictions["box_iou"].mean()),
+    }

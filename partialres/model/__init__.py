@@ -1,0 +1,1 @@
+"""The point-sequence model: backbone, language encoder, fusion, transformer, decoding."""

@@ -1,0 +1,106 @@
+"""Visual backbones: DarkNet-53 (YOLOv3's, as the paper) and a tiny one for 96-pixel generated images.
+
+Both give three maps, fine to coarse, each at half the resolution of the one before.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialres.config import ModelConfig
+
+LEAK = 0.1  # slope of DarkNet's leaky ReLU
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, leaky ReLU: DarkNet's unit. [B, in, H, W] -> [B, out, H / stride, W / stride]."""
+
+    def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1, leak: float = LEAK) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(out)
+        self.leak = leak
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.bn(self.conv(x)), self.leak)
+
+
+class Residual(nn.Module):
+    """x + conv3x3(conv1x1(x)), the first halving the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvBlock(channels, channels // 2, kernel=1)
+        self.conv2 = ConvBlock(channels // 2, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.conv1(x))
+
+
+class DarkNet(nn.Module):
+    """A stem and stages, each a stride-2 convolution and residuals; the last three stages' maps are given out."""
+
+    def __init__(self, stem: int, stages: list[tuple[int, int]], stem_stride: int = 1) -> None:
+        """stem: its channels. stages: (channels, residuals) of each stride-2 stage, at least three."""
+        super().__init__()
+        self.stem = ConvBlock(3, stem, stride=stem_stride)
+        inputs = [stem, *(channels for channels, _ in stages)]
+        self.stages = nn.ModuleList(
+            nn.Sequential(ConvBlock(before, channels, stride=2), *(Residual(channels) for _ in range(residuals)))
+            for before, (channels, residuals) in zip(inputs, stages, strict=False)
+        )
+        self.channels: list[int] = inputs[-3:]
+        self.stride = stem_stride * 2 ** len(stages)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Pixels [B, 3, H, W] in [0, 1], H and W multiples of `stride` -> three maps, fine to coarse."""
+        x = self.stem(pixels)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps[-3:]
+
+    def convolutions(self) -> list[ConvBlock]:
+        """Every unit in the order of a DarkNet .weights file."""
+        return [module for module in self.modules() if isinstance(module, ConvBlock)]
+
+
+def darknet53() -> DarkNet:
+    """DarkNet-53 without its classifier: maps of 256, 512 and 1024 channels at strides 8, 16 and 32."""
+    return DarkNet(32, [(64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)])
+
+
+def tiny() -> DarkNet:
+    """The three-stage network for refshapes: maps of 32, 64 and 128 channels at strides 4, 8 and 16."""
+    return DarkNet(24, [(32, 0), (64, 1), (128, 1)], stem_stride=2)
+
+
+def build_backbone(config: ModelConfig) -> DarkNet:
+    """The backbone named in the config, with the frozen part's parameters taking no gradient."""
+    backbone = darknet53() if config.backbone == "darknet53" else tiny()
+    freeze(backbone, config.frozen)
+    return backbone
+
+
+def freeze(backbone: DarkNet, frozen: str) -> None:
+    """Stop the gradient of "all", "but_last_two" (paper) or "none" of the convolutions."""
+    units = backbone.convolutions()
+    kept = {"all": 0, "but_last_two": 2, "none": len(units)}[frozen]
+    for index, unit in enumerate(units):
+        for parameter in unit.parameters():
+            parameter.requires_grad_(index >= len(units) - kept)
+
+
+def frozen_statistics(backbone: DarkNet) -> None:
+    """Put units that take no gradient in evaluation mode, so that their batch statistics stay too."""
+    for unit in backbone.convolutions():
+        if not unit.conv.weight.requires_grad:
+            unit.eval()
+
+
+def pixels_from_uint8(images: Tensor) -> Tensor:
+    """Images uint8 [B, H, W, 3] RGB -> float [B, 3, H, W] in [0, 1], channels last in memory."""
+    return (images.permute(0, 3, 1, 2).to(torch.float32) / 255).contiguous(memory_format=torch.channels_last)

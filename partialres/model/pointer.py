@@ -1,0 +1,221 @@
+"""The whole model: an image and an expression to a sequence of coordinate tokens (paper sec. 3).
+
+I images · B expressions · L words · K image positions (H * W) · T tokens (2N + 1) · D width
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialres.config import ModelConfig
+from partialres.model import transformer
+from partialres.model.darknet import build_backbone, frozen_statistics, pixels_from_uint8
+from partialres.model.fusion import LanguageGate, VisualNeck
+from partialres.model.language import LanguageEncoder
+from partialres.model.transformer import DecoderLayer, DecodingCache, EncoderLayer, Memory
+
+
+@dataclass
+class Batch:
+    """Expressions about images; several expressions may share an image, whose visual features are then made once."""
+
+    images: Tensor  # uint8 [I, S, S, 3], or the frozen visual part's output, float16 [I, fusion, H, W]
+    valid: Tensor  # bool [I, H, W] at the features' stride: true inside the image, false in its padding
+    image_index: Tensor  # int64 [B]: which image each expression is about
+    words: Tensor  # int64 [B, L], padded with 0
+    tokens: Tensor | None = None  # int64 [B, T]: x1, y1, ..., xN, yN, end
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        tokens = None if self.tokens is None else self.tokens.to(device, non_blocking=True)
+        moved = (getattr(self, name).to(device, non_blocking=True) for name in ("images", "valid", "image_index", "words"))
+        return Batch(*moved, tokens=tokens)
+
+
+class Visual(nn.Module):
+    """Backbone and neck: everything that sees only the image."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.frozen = config.frozen == "all"
+        self.backbone = build_backbone(config)
+        self.neck = VisualNeck(self.backbone.channels, config.fusion)
+        if self.frozen:
+            self.requires_grad_(False)
+
+    @property
+    def stride(self) -> int:
+        """Pixels an output position."""
+        return self.backbone.stride
+
+    def train(self, mode: bool = True) -> Visual:
+        super().train(mode and not self.frozen)
+        frozen_statistics(self.backbone)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 [I, S, S, 3] RGB -> tanh of the fused map, [I, fusion, S / stride, S / stride], in [-1, 1]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return torch.tanh(self.neck(self.backbone(pixels_from_uint8(images))))
+
+
+class PointModel(nn.Module):
+    """SeqTR's architecture with CCTF and PMCA: one softmax over bins and end, for boxes (N = 2) and contours alike."""
+
+    def __init__(self, config: ModelConfig, words: int, points: int) -> None:
+        """words: size of the vocabulary with padding and unknown. points: N, two for a box."""
+        super().__init__()
+        self.config, self.points = config, points
+        self.visual = Visual(config)
+        self.language = LanguageEncoder(config, words)
+        self.gate = LanguageGate(config)
+        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.decoder_norm = nn.LayerNorm(config.width)
+        self.coordinates = nn.Embedding(config.bins + 1, config.width)
+        self.positions = nn.Embedding(2 * points + 1, config.width)
+        self.start = nn.Parameter(torch.zeros(config.width), requires_grad=config.start == "learned")
+        self.language_in = nn.Linear(config.fusion, config.width) if config.language_token else None
+        self.predictor = nn.Sequential(
+            nn.Linear(config.width, config.width), nn.ReLU(),
+            nn.Linear(config.width, config.width), nn.ReLU(),
+            nn.Linear(config.width, config.bins + 1),
+        )  # fmt: skip
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Teacher-forced logits [B, T, bins + 1] of every token given those before it; batch.tokens must be set."""
+        assert batch.tokens is not None
+        return self.logits(self.encode(batch), batch.tokens)
+
+    def encode(self, batch: Batch) -> Memory:
+        """Images and expressions to the decoder's memory. The visual part runs once an image, the rest once an expression."""
+        cached = batch.images.dtype == torch.float16
+        visual = batch.images.float() if cached else self.visual(batch.images)
+        language = self.language(batch.words)
+        gated = self.gate(visual[batch.image_index], language)
+        valid = batch.valid[batch.image_index]
+        positions = transformer.sine_positions(batch.valid, self.config.width)[batch.image_index]
+        return self._memory(gated, valid, positions)
+
+    def _memory(self, gated: Tensor, valid: Tensor, positions: Tensor) -> Memory:
+        """gated [B, D, H, W], valid [B, H, W], positions [B, K, D] -> Memory."""
+        height, width = gated.shape[-2:]
+        x = gated.flatten(2).transpose(1, 2)
+        bias = torch.zeros(valid.shape, dtype=x.dtype, device=x.device).masked_fill(~valid, -torch.inf)
+        bias = bias.flatten(1)[:, None, None, :]
+        for layer in self.encoder:
+            x = layer(x, positions, bias)
+        keys, values = zip(*(layer.cross_attention.keys_values(x, positions) for layer in self.decoder), strict=True)
+        inside = (x.unflatten(1, (height, width)) * valid[..., None]).float()
+        grid_y, grid_x = torch.meshgrid(
+            (torch.arange(height, device=x.device) + 0.5) / height,
+            (torch.arange(width, device=x.device) + 0.5) / width,
+            indexing="ij",
+        )
+        return Memory(
+            features=x,
+            keys=list(keys),
+            values=list(values),
+            bias=bias,
+            grid=torch.stack([grid_x, grid_y], -1).flatten(0, 1),
+            columns=inside.sum(1) / valid.sum(1).clamp(min=1)[..., None],
+            rows=inside.sum(2) / valid.sum(2).clamp(min=1)[..., None],
+        )
+
+    def embed(self, tokens: Tensor, memory: Memory, first: int = 0) -> Tensor:
+        """Coordinate tokens [B, T] at sequence places first, first + 1, ... -> decoder inputs [B, T, D].
+
+        With CCTF each carries the mean feature of the column its x, or the row its y, points at (eq. 3-5).
+        """
+        embedded = self.coordinates(tokens)
+        if not self.config.cctf:
+            return embedded
+        is_x = (torch.arange(first, first + tokens.shape[1], device=tokens.device) % 2 == 0)[None, :, None]
+        pointed = torch.where(is_x, self._look_up(memory.columns, tokens), self._look_up(memory.rows, tokens))
+        return embedded + pointed.to(embedded.dtype)
+
+    def _look_up(self, means: Tensor, tokens: Tensor) -> Tensor:
+        """Of means [B, W, D] over an axis of W positions those that tokens [B, T] point at: [B, T, D]."""
+        cells = means.shape[1]
+        index = (tokens * cells // self.config.bins).clamp(max=cells - 1)
+        return means.gather(1, index[:, :, None].expand(-1, -1, means.shape[2]))
+
+    def logits(self, memory: Memory, tokens: Tensor) -> Tensor:
+        """Logits [B, T, bins + 1] of every token given those before it."""
+        batch, length = tokens.shape
+        start = self.start.expand(batch, 1, -1)
+        x = torch.cat([start, self.embed(tokens[:, :-1], memory)], 1)
+        positions = self.positions.weight[:length]
+        causal = torch.full((length, length), -torch.inf, dtype=x.dtype, device=x.device).triu(1)[None, None]
+        for index, layer in enumerate(self.decoder):
+            assert isinstance(layer, DecoderLayer)
+            own = layer.self_attention.keys_values(x, positions)
+            x = layer(x, positions, own, causal, memory, index)
+        return self.predictor(self.decoder_norm(x))
+
+    @torch.no_grad()
+    def decode(self, memory: Memory, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Greedy decoding of exactly 2N coordinate tokens, each token's layers run once (keys and values are cached).
+
+        allowed: int64 [B, 2, 2], the least and greatest bin of x (row 0) and of y (row 1), or None for all bins.
+        Returns tokens int64 [B, 2N] and their probabilities, float [B, 2N], among the bins and the end.
+        """
+        batch, heads = memory.features.shape[0], self.config.heads
+        length = 2 * self.points
+        x = self.start.expand(batch, 1, -1)
+        shape = (batch, heads, length, self.config.width // heads)
+        cache = DecodingCache(*([x.new_empty(shape) for _ in self.decoder] for _ in range(2)))
+        tokens, probabilities = [], []
+        for place in range(length):
+            logits = self._step(x, memory, cache)
+            bins = logits[:, :-1]
+            if allowed is not None:
+                bins = _restrict(bins, allowed[:, place % 2])
+            token = bins.argmax(-1, keepdim=True)
+            tokens.append(token)
+            probabilities.append(logits.softmax(-1).gather(1, token))
+            x = self.embed(token, memory, place)
+        return torch.cat(tokens, 1), torch.cat(probabilities, 1)
+
+    def _step(self, x: Tensor, memory: Memory, cache: DecodingCache) -> Tensor:
+        """Logits [B, bins + 1] after the input x [B, 1, D], whose keys and values join the cache."""
+        place = cache.length
+        positions = self.positions.weight[place : place + 1]
+        for index, layer in enumerate(self.decoder):
+            assert isinstance(layer, DecoderLayer)
+            keys, values = layer.self_attention.keys_values(x, positions)
+            cache.keys[index][:, :, place : place + 1] = keys
+            cache.values[index][:, :, place : place + 1] = values
+            own = cache.keys[index][:, :, : place + 1], cache.values[index][:, :, : place + 1]
+            x = layer(x, positions, own, None, memory, index)
+        cache.length += 1
+        return self.predictor(self.decoder_norm(x))[:, 0].float()
+
+
+def _restrict(logits: Tensor, limits: Tensor) -> Tensor:
+    """Logits [B, bins] with all bins outside limits [B, 2] (least, greatest) at -inf."""
+    bins = torch.arange(logits.shape[1], device=logits.device)
+    return logits.masked_fill((bins < limits[:, :1]) | (bins > limits[:, 1:]), -torch.inf)
+
+
+def sequence_loss(
+    logits: Tensor, tokens: Tensor, smoothing: float, end_weight: float, first_weight: float
+) -> Tensor:
+    """Cross-entropy of token sequences, smoothed and weighted as the released code has it.
+
+    logits: [B, T, C]. tokens: int64 [B, T], the last of each row the end (class C - 1). The target's share is
+    1 - smoothing, every other class's smoothing / C; the end token weighs end_weight, the first token first_weight.
+    Returns a scalar: the weighted sum over all tokens divided by B * T.
+    """
+    classes = logits.shape[-1]
+    log_probability = F.log_softmax(logits.float(), -1)
+    other = smoothing / classes
+    of_target = log_probability.gather(-1, tokens[..., None])[..., 0]
+    losses = -((1 - smoothing - other) * of_target + other * log_probability.sum(-1))
+    weights = torch.where(tokens == classes - 1, end_weight, 1.0)
+    weights[:, 0] = weights[:, 0] * first_weight
+    return (losses * weights).sum() / tokens.numel()

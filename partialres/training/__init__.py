@@ -1,0 +1,1 @@
+"""Optimisation: one loop for boxes and contours, averaged weights, resumable state."""

@@ -1,0 +1,158 @@
+"""Models on disk (safetensors with their config in the header) and the state a killed training resumes from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pickle
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+import partialres
+from partialres.config import ModelConfig, fill
+from partialres.files import DataError, atomic, say
+from partialres.model.pointer import PointModel
+
+
+def digest(value: Any) -> str:
+    """Short SHA-256 of any JSON-like value; dataclasses count by their fields."""
+    text = json.dumps(value, sort_keys=True, default=lambda item: dataclasses.asdict(item))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Short SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def save_model(model: PointModel, path: Path, *, words: int, vocabulary: str, provenance: Mapping[str, Any]) -> None:
+    """Write weights, and in the header what is needed to rebuild the model.
+
+    words: size of the vocabulary. vocabulary: its digest, so that weights never meet other word indices.
+    """
+    header = {
+        "format": "partialres 1",
+        "model": json.dumps(dataclasses.asdict(model.config)),
+        "points": str(model.points),
+        "words": str(words),
+        "vocabulary": vocabulary,
+        "provenance": json.dumps(provenance, sort_keys=True),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with atomic(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=header)
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """A model file's header; raises DataError if it is not one of ours."""
+    try:
+        with safetensors.safe_open(path, "pt") as stream:
+            header = stream.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as a model ({error}); make it again or check the path") from error
+    if header.get("format") != "partialres 1":
+        raise DataError(f"{path}: not a partialres model (no 'partialres 1' in its header)")
+    return header
+
+
+def load_model(path: Path, vocabulary: str | None = None) -> PointModel:
+    """The model in a file, in evaluation mode. vocabulary: the digest it must have been trained with."""
+    header = read_header(path)
+    if vocabulary is not None and header["vocabulary"] != vocabulary:
+        raise DataError(f"{path}: trained with another vocabulary ({header['vocabulary']}, not {vocabulary})")
+    config = fill(ModelConfig, json.loads(header["model"]), str(path))
+    model = PointModel(config, int(header["words"]), int(header["points"]))
+    model.load_state_dict(safetensors.torch.load_file(path))
+    return model.eval()
+
+
+def load_weights(model: PointModel, path: Path, vocabulary: str) -> list[str]:
+    """Start a model from an earlier step's weights.
+
+    As the released code does, the position table is dropped where its length differs; so are the parts the other model
+    does not have (PMCA). Everything else must fit. Returns the names left at their initial values.
+    """
+    header = read_header(path)
+    if header["vocabulary"] != vocabulary:
+        raise DataError(f"{path}: trained with another vocabulary ({header['vocabulary']}, not {vocabulary})")
+    own, given = model.state_dict(), safetensors.torch.load_file(path)
+    optional = ("positions.", "decoder.", "start", "language_in.")
+    kept = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
+    missing = sorted(own.keys() - kept.keys())
+    wrong = [n for n in missing if not n.startswith(optional) or (n in given and not n.startswith("positions."))]
+    wrong += sorted(name for name in given.keys() - own.keys() if not name.startswith(optional))
+    if wrong:
+        raise DataError(
+            f"{path}: does not fit the model: {', '.join(wrong[:5])}"
+            f"{' ...' if len(wrong) > 5 else ''}; both must be made with the same model sizes"
+        )
+    model.load_state_dict(kept, strict=False)
+    return missing
+
+
+class Resume:
+    """State of an unfinished training, outside the declared outputs: a workflow engine removes those before it reruns."""
+
+    def __init__(self, root: Path | None, key: Mapping[str, Any]) -> None:
+        """root: folder for states, or None to keep none. key: everything that decides the training's result."""
+        self.path = root / f"{digest(dict(key))}.pt" if root else None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state atomically."""
+        if self.path:
+            with atomic(self.path) as temporary:
+                torch.save(state, temporary)
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, or None if there is none or it is damaged (then training starts anew, and says so)."""
+        if not self.path or not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
+            return state
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            say(f"{self.path}: resume state unreadable ({error}); starting anew")
+            return None
+
+    def clear(self) -> None:
+        """Remove the state of a training that has ended well."""
+        if self.path:
+            self.path.unlink(missing_ok=True)
+
+
+def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int, device: str) -> dict[str, Any]:
+    """What made a result: code version, config, input digests, library versions, seed, device. No times: same run, same file."""
+    import numpy
+
+    return {
+        "partialres": partialres.__version__,
+        "commit": _commit(),
+        "config": {name: dataclasses.asdict(value) for name, value in configs.items()},
+        "config_digest": digest(dict(configs)),
+        "inputs": {name: file_digest(path) for name, path in inputs.items()},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+        "seed": seed,
+        "device": device,
+    }
+
+
+def _commit() -> str:
+    """The package's git commit, with '+' if its files differ from it; 'unknown' outside a checkout."""
+    folder = Path(partialres.__file__).parent
+    try:
+        run = subprocess.run(
+            ["git", "-C", folder, "describe", "--always", "--dirty=+", "--abbrev=12"],
+            capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return run.stdout.strip() or "unknown"

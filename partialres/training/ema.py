@@ -1,0 +1,37 @@
+"""Averaged weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """Exponential moving average of a model's trained parameters, the decay warmed up as min(decay, (s + 1) / (s + 10))."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.source = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.average = {name: parameter.detach().clone() for name, parameter in self.source.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the present weights."""
+        decay = min(self.decay, (self.steps + 1) / (self.steps + 10))
+        torch._foreach_lerp_(list(self.average.values()), list(self.source.values()), 1 - decay)
+        self.steps += 1
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Put the average in the model's place."""
+        torch._foreach_copy_(list(self.source.values()), list(self.average.values()))
+
+    def state(self) -> dict[str, Tensor | int]:
+        """What `load` takes."""
+        return {**self.average, "steps": self.steps}
+
+    def load(self, state: dict[str, Tensor | int]) -> None:
+        """Go on from a saved state."""
+        self.steps = int(state["steps"])
+        for name, value in self.average.items():
+            value.copy_(state[name])  # type: ignore[arg-type]

@@ -1,0 +1,146 @@
+"""Dense detection pre-training of the visual part, on training images only: the tiny model's stand-in for YOLOv3 on COCO.
+
+Boxes, categories and further labels of every annotated object are used, never a mask, never a held-out image.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialres.config import PretrainConfig
+from partialres.data.batches import Inputs
+from partialres.files import DataError, progress, read_json, say
+from partialres.model.pointer import Visual
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What is to be detected: for every image position an object's labels and box, where one has its centre there.
+
+    n images · H, W image positions · A label sets (category, colour, ...)
+    """
+
+    rows: np.ndarray  # int64 [n]: image cache rows
+    present: np.ndarray  # bool [n, H, W]
+    labels: np.ndarray  # int64 [n, H, W, A]
+    boxes: np.ndarray  # float32 [n, H, W, 4]: centre's place in its cell, and log of width and height in frames
+    classes: list[int]  # A: number of classes of each label set
+
+
+def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes:
+    """Every annotated object of the given images from a COCO file.
+
+    An annotation's category is a label, and so is each of its "attributes" (name -> value), where it has any.
+    Raises DataError if the file has no objects for the images.
+    """
+    content = read_json(instances)
+    wanted = set(image_ids)
+    objects = [item for item in content["annotations"] if item["image_id"] in wanted and not item.get("iscrowd")]
+    if not objects:
+        raise DataError(f"{instances}: no annotated object in any of the {len(image_ids)} training images")
+    described = [{"category": item["category_id"], **item.get("attributes", {})} for item in objects]
+    names = sorted({name for labels in described for name in labels})
+    values = [sorted({labels[name] for labels in described if name in labels}) for name in names]
+    cells = inputs.size // inputs.stride
+    rows = inputs.rows(image_ids)
+    place = {image: index for index, image in enumerate(image_ids)}
+    shape = (len(rows), cells, cells)
+    present = np.zeros(shape, dtype=bool)
+    labels = np.zeros((*shape, len(names)), dtype=np.int64)
+    boxes = np.zeros((*shape, 4), dtype=np.float32)
+    # Where two centres share a cell the smaller object, written last, has it: the larger shows in its neighbours.
+    for item, labelled in sorted(zip(objects, described, strict=True), key=lambda pair: -pair[0]["area"]):
+        index = place[item["image_id"]]
+        scale = inputs.scale(int(rows[index]))
+        low, size = np.array(item["bbox"][:2]) * scale, np.array(item["bbox"][2:]) * scale
+        centre = (low + size / 2) / inputs.stride
+        x, y = np.minimum(centre.astype(int), cells - 1)
+        present[index, y, x] = True
+        labels[index, y, x] = [values[a].index(labelled[name]) for a, name in enumerate(names)]
+        boxes[index, y, x] = [*(centre - (x, y)), *np.log(np.maximum(size, 1) / inputs.size)]
+    return Scenes(rows, present, labels, boxes, [len(options) for options in values])
+
+
+class DetectionHead(nn.Module):
+    """One 1 x 1 convolution: objectness, box and every label set's classes at each position."""
+
+    def __init__(self, channels: int, classes: list[int]) -> None:
+        super().__init__()
+        self.classes = classes
+        self.conv = nn.Conv2d(channels, 5 + sum(classes), 1)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """features [B, C, H, W] -> objectness [B, H, W], boxes [B, H, W, 4], logits [B, H, W, classes] a label set."""
+        out = self.conv(features).permute(0, 2, 3, 1)
+        place = torch.cat([out[..., 1:3].sigmoid(), out[..., 3:5]], -1)
+        return out[..., 0], place, list(out[..., 5:].split(self.classes, -1))
+
+
+def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
+    """Objectness (binary) everywhere; box (smooth L1) and labels (cross-entropy) where an object's centre is."""
+    objectness, place, logits = head
+    weight = torch.where(present, 4.0, 1.0)  # about one position in ten holds a centre
+    loss = F.binary_cross_entropy_with_logits(objectness, present.float(), weight)
+    loss = loss + 2 * F.smooth_l1_loss(place[present], boxes[present], beta=0.1)
+    for index, scores in enumerate(logits):
+        loss = loss + F.cross_entropy(scores[present], labels[present][:, index])
+    return loss
+
+
+def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int) -> pd.DataFrame:
+    """Train backbone and neck in place, with one learning-rate cycle; images are mirrored at random.
+
+    Returns a row an epoch: epoch, step, loss, learning_rate, seconds, and the share of right labels among the last
+    epoch's objects in each label set (label0, label1, ...; in the order of their names).
+    """
+    torch.manual_seed(seed)
+    visual.requires_grad_(True)
+    visual.frozen = False
+    visual.train()
+    head = DetectionHead(visual.neck.project.conv.out_channels, scenes.classes)
+    parameters = [*visual.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    steps = -(-len(scenes.rows) // config.batch)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, epochs=config.epochs, steps_per_epoch=steps)
+    rng = np.random.default_rng(seed)
+    history: list[dict[str, Any]] = []
+    for epoch in progress(range(config.epochs), "pretrain-backbone"):
+        start, total = time.perf_counter(), 0.0
+        right, seen = np.zeros(len(scenes.classes)), 0
+        for members in np.array_split(rng.permutation(len(scenes.rows)), steps):
+            pixels = inputs.pixels(scenes.rows[members])
+            present, labels, boxes = scenes.present[members], scenes.labels[members], scenes.boxes[members]
+            if rng.random() < 0.5:
+                pixels, present, labels = pixels[:, :, ::-1], present[:, :, ::-1], labels[:, :, ::-1]
+                boxes = boxes[:, :, ::-1] * [-1, 1, 1, 1] + [1, 0, 0, 0]
+            there = torch.from_numpy(np.ascontiguousarray(present))
+            truth = torch.from_numpy(np.ascontiguousarray(labels))
+            out = head(visual(torch.from_numpy(np.ascontiguousarray(pixels))))
+            loss = detection_loss(out, there, truth, torch.from_numpy(np.ascontiguousarray(boxes, dtype=np.float32)))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 5.0)
+            optimiser.step()
+            cycle.step()
+            total += float(loss.detach())
+            right += [float((scores[there].argmax(-1) == truth[there][:, i]).sum()) for i, scores in enumerate(out[2])]
+            seen += int(there.sum())
+        shares = {f"label{index}": float(value) / seen for index, value in enumerate(right)}
+        history.append(
+            {
+                "epoch": epoch, "step": (epoch + 1) * steps, "loss": total / steps,
+                "learning_rate": cycle.get_last_lr()[0], **shares, "seconds": time.perf_counter() - start,
+            }
+        )  # fmt: skip
+    say(f"pretrain-backbone: right labels {', '.join(f'{value:.1%}' for value in shares.values())}")
+    visual.eval()
+    return pd.DataFrame(history)
