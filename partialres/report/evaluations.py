@@ -35,9 +35,7 @@ _GRAMMAR = "{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}"
 
 @dataclass(frozen=True)
 class Run:
-    """One step of one run. Step 1 knows neither ratio (per cent of refs with masks) nor experiment: both are
-    None.
-    """
+    """One step of one run. In step 1 ratio (per cent of refs with masks) and experiment are None."""
 
     dataset: str
     seed: int
@@ -54,10 +52,9 @@ class Evaluation(Run):
 
 
 def evaluation_of(path: Path) -> Evaluation:
-    """The evaluation that a metrics.json belongs to, read from its path; folders before the data set do not
-    matter.
+    """The evaluation that a metrics.json belongs to, read from its path.
 
-    Raises DataError if the path is not
+    Folders before the data set do not matter. Raises DataError if the path is not
     {dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/metrics.json with step res or retrain, nor
     {dataset}/seed{seed}/rec/{split}/metrics.json.
     """
@@ -179,9 +176,7 @@ def _numbers(path: Path, only: Sequence[str] = (), nullable: bool = False) -> di
 
 
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the order of reports: data set, split, ratio, experiment (baseline, ours, others), step,
-    seed.
-    """
+    """The rows by data set, split, ratio, experiment (baseline, ours, others), step and seed."""
     keys = [key for key in ("dataset", "split", "ratio", "experiment", "step", "seed") if key in table]
 
     def rank(column: pd.Series) -> pd.Series:
@@ -191,9 +186,7 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_order(kind: str, names: Iterable[str]) -> list[str]:
-    """The distinct names of data sets, experiments, steps or splits in the order of reports. kind: the
-    column.
-    """
+    """Distinct names in the order of reports. kind: dataset, experiment, step or split."""
     return sorted(set(names), key=lambda name: _rank(kind, name))
 
 
@@ -209,8 +202,10 @@ def dataset_name(dataset: str) -> str:
 
 
 def oracle_of(dataset: pd.DataFrame) -> str | None:
-    """The experiment that is one data set's oracle (trained on every mask): `oracle` if it was run at 100 %,
-    else `ours` at 100 %; None if neither was.
+    """The experiment that is one data set's oracle, trained on every mask, or None if there is none.
+
+    That is step 2 of `oracle` at 100 % if it was run, else of `ours` at 100 %. dataset: rows of `collect`'s
+    table.
     """
     full = set(dataset.loc[(dataset["ratio"] == 100) & (dataset["step"] == "res"), "experiment"])
     return next((name for name in (ORACLE, OURS) if name in full), None)

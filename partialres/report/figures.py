@@ -1,6 +1,4 @@
-"""The figures of the report: mIoU by mask ratio, training curves, and how far pseudo masks are from their
-boxes.
-"""
+"""The figures of the report: mIoU by mask ratio, training curves, and how far pseudo masks are from boxes."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from partialres.files import DataError, read_table
 from partialres.report import style
 from partialres.report.evaluations import BASELINE, OURS, dataset_name, in_order, oracle_of, run_of, summarise
 
-_STAGES = {"rec": "Step 1: boxes", "res": "Step 2: labelled masks", "retrain": "Step 3: with pseudo masks"}
+_STAGES = {"rec": "step 1: boxes", "res": "step 2: labelled masks", "retrain": "step 3: with pseudo masks"}
 
 
 def ratio_curve(evaluations: pd.DataFrame, png: Path, pdf: Path, extra: Sequence[str] = ()) -> None:
@@ -71,7 +69,7 @@ def _ratio_panel(axes: Axes, rows: pd.DataFrame, oracle: str | None, extra: Mapp
     full = rows[(rows["ratio"] == 100) & (rows["experiment"] == oracle) & (rows["step"] == "res")]["mean"]
     ceiling = float(full.iloc[0]) if len(full) else math.nan
     steps = rows[rows["step"] == "res"]
-    finals = rows.sort_values("step", kind="stable").drop_duplicates(["ratio", "experiment"], keep="last")
+    finals = rows.drop_duplicates(["ratio", "experiment"], keep="last")  # rows come in the order of steps
     ours = finals[finals["experiment"] == OURS]
     baseline = steps[steps["experiment"] == BASELINE]
     _line(axes, baseline, style.BASELINE, "o")
@@ -79,9 +77,10 @@ def _ratio_panel(axes: Axes, rows: pd.DataFrame, oracle: str | None, extra: Mapp
     for name, colour in extra.items():
         _line(axes, finals[finals["experiment"] == name], colour, "D")
     _line(axes, ours, style.FINAL, "o")
-    if not math.isnan(ceiling):
+    if ceiling > 0:  # an oracle that found nothing, as after a test run, has no shares
         _shares(axes, baseline, style.BASELINE, ceiling, above=False)
         _shares(axes, ours, style.FINAL, ceiling, above=not extra)
+    if not math.isnan(ceiling):
         axes.axhline(ceiling, color=style.ORACLE, linestyle="--", linewidth=1, zorder=1)
     ratios = sorted(set(rows["ratio"]))
     axes.set_xscale("log")
@@ -146,11 +145,8 @@ def training_curves(logs: Iterable[Path], png: Path, pdf: Path) -> None:
     datasets = in_order("dataset", (run.dataset for run, _ in curves))
     stages = in_order("step", (run.step for run, _ in curves))
     experiments = in_order("experiment", (run.experiment for run, _ in curves if run.experiment))
-    dashes = dict(
-        zip(
-            experiments, ("--", "-", ":", "-.") if BASELINE in experiments else ("-", ":", "-."), strict=False
-        )
-    )
+    patterns = ["--", "-", ":", "-."] if BASELINE in experiments else ["-", ":", "-."]
+    dashes = {name: patterns[place % len(patterns)] for place, name in enumerate(experiments)}
     with style.applied():
         colours = style.ratio_colours(run.ratio for run, _ in curves if run.ratio is not None)
         figure, panels = _panels(len(datasets), len(stages), width=3.4, height=2.6)
@@ -159,23 +155,18 @@ def training_curves(logs: Iterable[Path], png: Path, pdf: Path) -> None:
                 members = [(run, log) for run, log in curves if (run.dataset, run.step) == (dataset, stage)]
                 for run, log in members:
                     colour = style.SOFT if run.ratio is None else colours[run.ratio]
-                    dash = "-" if run.experiment is None else dashes.get(run.experiment, (0, (1, 2)))
+                    dash = "-" if run.experiment is None else dashes[run.experiment]
                     axes.plot(log["step"], log["loss"], color=colour, linestyle=dash, linewidth=1.3)
                 if not members:
                     axes.set_visible(False)
-                axes.set_title(
-                    f"{dataset_name(dataset)}, {_STAGES[stage][0].lower()}{_STAGES[stage][1:]}",
-                    loc="left",
-                )
+                axes.set_title(f"{dataset_name(dataset)}, {_STAGES[stage]}", loc="left")
                 axes.set_xlabel("optimiser step")
                 axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
                 axes.grid(axis="y")
             row[0].set_ylabel("training loss")
         handles = [_key(f"{ratio:g} % masks", colour) for ratio, colour in colours.items()]
         if len(experiments) > 1:
-            handles += [
-                _key(name, style.TEXT, linestyle=dashes.get(name, (0, (1, 2)))) for name in experiments
-            ]
+            handles += [_key(name, style.TEXT, linestyle=dash) for name, dash in dashes.items()]
         if handles:
             _legend(figure, handles)
         style.save(figure, png, pdf)
@@ -220,9 +211,8 @@ def pseudo_histogram(points: Iterable[Path], threshold: float, png: Path, pdf: P
         [part for by_ratio in found.values() for parts in by_ratio.values() for part in parts]
     )
     drawn = everything[np.isfinite(everything)]
-    limit = max(
-        2 * threshold, float(np.quantile(drawn, 0.995)) if len(drawn) else 0
-    )  # a thin tail is cut off
+    tail = float(np.quantile(drawn, 0.995)) if len(drawn) else 0.0  # the thin rest is not worth the room
+    limit = min(2.0, max(2 * threshold, tail))
     with style.applied():
         figure, panels = _panels(len(order), len(ratios), width=3.1, height=2.3)
         for (dataset, experiment), row in zip(order, panels, strict=True):
@@ -231,12 +221,8 @@ def pseudo_histogram(points: Iterable[Path], threshold: float, png: Path, pdf: P
                 if parts is None:
                     axes.set_visible(False)
                     continue
-                _histogram(axes, np.concatenate(parts), threshold, min(limit, 2))
-                name = experiment if experiment != OURS or len(order) > 1 else ""
-                axes.set_title(
-                    ", ".join(filter(None, [dataset_name(dataset), name, f"{ratio:g} % masks"])),
-                    loc="left",
-                )
+                _histogram(axes, np.concatenate(parts), threshold, limit)
+                axes.set_title(f"{dataset_name(dataset)}, {experiment}, {ratio:g} % masks", loc="left")
             row[0].set_ylabel("pseudo masks, %")
         style.save(figure, png, pdf)
 
@@ -267,9 +253,8 @@ def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figur
 
 
 def _key(label: str, colour: str, marker: str = "", linestyle: Any = "-") -> Line2D:
-    return Line2D(
-        [], [], color=colour, marker=marker, linestyle=linestyle, linewidth=1.5, markersize=4.5, label=label
-    )
+    looks: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": linestyle}
+    return Line2D([], [], linewidth=1.5, markersize=4.5, label=label, **looks)
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:

@@ -24,14 +24,12 @@ _CELL = 2.1  # inches: width of a picture
 _TALLEST = 2.6  # inches: a taller picture is narrowed
 _GAP, _TEXT, _TITLES = 0.08, 0.17, 0.26  # inches: between pictures, a line of text, the column titles
 _PIXELS = 640  # pictures are drawn at least this long on their longer side, so that small ones stay smooth
-_TINT, _DRAIN = 0.5, 0.7
+_TINT, _DRAIN = 0.5, 0.7  # shares: of the tint in a mask, of grey around it
 
 
 @dataclass(frozen=True)
 class _Example:
-    """An expression with what each model made of it. predictions: a row of predictions.parquet for each
-    label.
-    """
+    """An expression with what each model made of it: a row of each model's predictions.parquet."""
 
     ref: pd.Series
     expression: str
@@ -41,13 +39,12 @@ class _Example:
 def qualitative(
     refs: Path, images: Path, predictions: Sequence[tuple[str, Path]], png: Path, pdf: Path, count: int = 6
 ) -> None:
-    """Draw `count` expressions: image and box, true mask, then each model's mask with its contour points and
-    IoU.
+    """Draw `count` expressions: image and box, true mask, then each model's mask, contour points and IoU.
 
     refs: refs.parquet. images: the folder its file names are in. predictions: (column title,
-    predictions.parquet) of models scored on the same expressions. The expressions lie at evenly spaced
-    quantiles of the IoU of the model with the highest mean IoU, one a ref, best first: nobody picks them, and
-    the figure says so.
+    predictions.parquet) of models scored on the same expressions. count: at least 1.
+    The expressions lie at evenly spaced quantiles of the IoU of the model with the highest mean IoU, one a
+    ref, best first: nobody picks them, and the figure says so.
     Raises DataError if there is no model, the models were scored on different expressions, or an image or a
     true mask is missing.
     """
@@ -88,15 +85,14 @@ def _read_predictions(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: holds no predictions; evaluate again")
     union = table["union"].to_numpy(dtype=float)
     overlap = 100 * np.divide(table["intersection"], union, out=np.zeros(len(table)), where=union > 0)
-    keyed = table.assign(overlap=overlap).drop_duplicates(
-        ["ref_id", "expression"]
-    )  # a text can stand twice in a ref
-    return keyed.set_index(["ref_id", "expression"]).sort_index()
+    key = ["ref_id", "expression"]  # a ref can have the same text twice: the same input, the same prediction
+    return table.assign(overlap=overlap).drop_duplicates(key).set_index(key).sort_index()
 
 
 def _spread(table: pd.DataFrame, count: int) -> list[tuple[int, str]]:
-    """The keys at `count` evenly spaced quantiles of IoU, best first; where a ref is taken, the nearest rank
-    whose ref is free. Fewer if there are fewer refs.
+    """The keys at `count` evenly spaced quantiles of IoU, best first; fewer if there are fewer refs.
+
+    Where a ref is taken already, the nearest rank whose ref is free.
     """
     ranked = list(table.sort_values("overlap", ascending=False, kind="stable").index)
     refs: set[int] = set()
@@ -154,7 +150,7 @@ def _draw_row(panels: Sequence[Axes], example: _Example, images: Path) -> None:
     ref = example.ref
     height, width = int(ref["height"]), int(ref["width"])
     picture = _read_image(images / ref["file_name"], height, width)
-    size = (picture.shape[0] / height, picture.shape[1] / width)
+    scale = np.array([picture.shape[1] / width, picture.shape[0] / height])
     x, y, w, h = ref["bbox"]
     _show(panels[0], picture, height, width)
     for colour, line in (("black", 2.6), (style.BOX, 1.4)):
@@ -163,7 +159,7 @@ def _draw_row(panels: Sequence[Axes], example: _Example, images: Path) -> None:
     _show(panels[1], _tinted(picture, truth, style.TRUTH), height, width)
     outlines, _ = cv2.findContours(truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     for outline in outlines:
-        _closed(panels[1], (outline[:, 0] + 0.5) / (size[1], size[0]), style.TRUTH)
+        _closed(panels[1], (outline[:, 0] + 0.5) / scale, style.TRUTH)
     for axes, prediction in zip(panels[2:], example.predictions, strict=True):
         mask = _enlarged(contour.decode(prediction["mask"], height, width), picture)
         _show(axes, _tinted(picture, mask, style.PREDICTED), height, width)
@@ -217,9 +213,7 @@ def _enlarged(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
 
 
 def _tinted(picture: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
-    """The picture with the mask tinted and the rest half drained of colour, so that the tint shows on any
-    object.
-    """
+    """The picture with the mask tinted and colour drained from the rest, so that any object shows."""
     rest = picture.astype(np.float32)
     rest = (1 - _DRAIN) * rest + _DRAIN * rest.mean(axis=2, keepdims=True)
     tint = (1 - _TINT) * picture + _TINT * 255 * np.array(to_rgb(colour), dtype=np.float32)

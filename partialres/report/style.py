@@ -23,8 +23,8 @@ BASELINE, STEP_2, FINAL, ORACLE = (
     "#7a828a",
     "#e69f00",
     "#0072b2",
-    "#1c1f23",
-)  # told apart by colour-blind readers
+    TEXT,
+)  # colour-blind readers tell them apart
 BOX = "#ffd400"
 TRUTH, PREDICTED = "#00c26f", "#ff3d7f"  # tints that few photographs hold
 
@@ -61,9 +61,7 @@ def applied() -> Iterator[None]:
 
 
 def save(figure: Figure, png: Path, pdf: Path) -> None:
-    """Write a figure as PNG and PDF, atomically, without dates or versions: the same figure gives the same
-    bytes.
-    """
+    """Write a figure as PNG and PDF, atomically, without dates or versions: equal figures, equal bytes."""
     with atomic(png) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
     undated = {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}

@@ -47,8 +47,7 @@ def published() -> pd.DataFrame:
 
 
 def table1(evaluations: pd.DataFrame) -> Table:
-    """The paper's Table 1: every experiment at every ratio beside the baseline, the oracle and the published
-    figures.
+    """The paper's Table 1: experiments by ratio, beside the baseline, the oracle and the published figures.
 
     evaluations: `collect`'s long table with mIoU and oIoU; step 1's rows are passed over.
     Table.data is tidy: dataset, split, ratio, experiment, step, label, final (the experiment's last step),
@@ -58,9 +57,8 @@ def table1(evaluations: pd.DataFrame) -> Table:
     Raises DataError if there is nothing to show, or an experiment below 100 % has no baseline of its ratio
     and seeds.
     """
-    wanted = evaluations[
-        (evaluations["step"] != "rec") & evaluations["metric"].isin(["mIoU", "oIoU", UPSTREAM])
-    ]
+    masks = evaluations[evaluations["step"] != "rec"]
+    wanted = masks[masks["metric"].isin(["mIoU", "oIoU", UPSTREAM])]
     if wanted.empty:
         raise DataError("Table 1 has nothing to show: no metrics.json of step 2 or 3 was given")
     data = _compare(wanted)
@@ -76,21 +74,13 @@ def table1(evaluations: pd.DataFrame) -> Table:
 def _compare(wanted: pd.DataFrame) -> pd.DataFrame:
     """Summary rows with label, final, share_of_oracle, gain and published added (`table1`)."""
     summary = summarise(wanted)
-    values = wanted.set_index(["dataset", "split", "ratio", "experiment", "step", "metric", "seed"])[
-        "value"
-    ].to_dict()
-    means = summary.set_index(["dataset", "split", "ratio", "experiment", "step", "metric"])["mean"].to_dict()
+    key = ["dataset", "split", "ratio", "experiment", "step", "metric"]
+    values = wanted.set_index([*key, "seed"])["value"].to_dict()
+    means = summary.set_index(key)["mean"].to_dict()
+    paper = published().set_index(key)["value"].to_dict()
     oracles = {str(dataset): oracle_of(rows) for dataset, rows in wanted.groupby("dataset")}
-    retrained = set(
-        summary.loc[summary["step"] == "retrain", ["dataset", "ratio", "experiment"]].itertuples(
-            index=False, name=None
-        )
-    )
-    paper = (
-        published()
-        .set_index(["dataset", "split", "ratio", "experiment", "step", "metric"])["value"]
-        .to_dict()
-    )
+    step_3 = summary[summary["step"] == "retrain"]
+    retrained = set(zip(step_3["dataset"], step_3["ratio"], step_3["experiment"], strict=True))
     rows = []
     for row in summary.itertuples(index=False):
         here = (row.dataset, row.split, row.ratio)
@@ -122,7 +112,7 @@ def _compare(wanted: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _gain(row: Any, values: dict[tuple, float]) -> float:
+def _gain(row: Any, values: dict[tuple[Any, ...], float]) -> float:
     """Points over the baseline of the same ratio, averaged over the row's seeds.
 
     NaN for the baseline itself and, at 100 %, where no baseline was run.
@@ -221,13 +211,8 @@ def _seeds(data: pd.DataFrame) -> str:
         counts[dataset_name(dataset)] = str(high) if low == high else f"{low} to {high}"
     if set(counts.values()) == {"1"}:
         return "One seed."
-    distinct = set(counts.values())
-    listed = (
-        distinct.pop()
-        if len(distinct) == 1
-        else ", ".join(f"{name} {count}" for name, count in counts.items())
-    )
-    return f"Mean ± sample standard deviation over seeds: {listed}."
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f"Mean ± sample standard deviation over seeds; their number: {listed}."
 
 
 def _expressions(data: pd.DataFrame) -> str:
@@ -296,10 +281,8 @@ def table_rec(evaluations: pd.DataFrame) -> Table:
             "the table of step 1 has nothing to show: no {dataset}/seed{seed}/rec/{split}/metrics.json given"
         )
     summary = summarise(wanted)
-    paper = published()
-    paper = paper[paper["step"] == "rec"][["dataset", "split", "metric", "value"]].rename(
-        columns={"value": "published"}
-    )
+    paper = published().query("step == 'rec'")[["dataset", "split", "metric", "value"]]
+    paper = paper.rename(columns={"value": "published"})
     columns = ["dataset", "split", "metric", "mean", "sd", "seeds", "expressions"]
     data = summary.assign(seeds=summary["seeds"].map(len))[columns].merge(paper, how="left")
     beside = data["published"].notna().any()
@@ -316,7 +299,7 @@ def table_rec(evaluations: pd.DataFrame) -> Table:
     names = ["box accuracy", "mean box IoU", *(["SeqTR"] if beside else []), "expressions"]
     notes = [
         "box accuracy: the share of expressions whose predicted box has IoU of at least 0.5 with the true "
-        "one, in per cent.",
+        "one, %.",
         _seeds(data),
     ]
     if beside:
@@ -328,8 +311,7 @@ def table_rec(evaluations: pd.DataFrame) -> Table:
 
 
 def table_pseudo(summaries: pd.DataFrame) -> Table:
-    """Which pseudo masks were kept for step 3, and how good they are against the masks that training never
-    saw.
+    """Which pseudo masks were kept for step 3, and how good they are by the masks withheld from training.
 
     summaries: `collect_pseudo`'s table. Table.data: dataset, ratio, experiment, seeds, then mean and sd
     (suffix _sd) of each figure over seeds.

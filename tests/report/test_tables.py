@@ -95,7 +95,7 @@ def test_a_missing_oracle_leaves_the_share_blank(runs: list[Path]) -> None:
 
 def test_notes_tell_seeds_and_expressions(runs: list[Path]) -> None:
     notes = " ".join(tables.table1(collect(runs)).notes)
-    assert "seeds: 2" in notes
+    assert "their number: RefShapes 2" in notes
     assert "RefShapes val 200, test 300" in notes
 
 

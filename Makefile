@@ -1,0 +1,26 @@
+# make reproduce: everything from nothing to results/tables and results/figures.  make test: checks and tests.
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: reproduce test clean
+
+reproduce: $(VENV)/.ready
+	$(BIN)/snakemake --cores $(CORES)
+
+test: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+# Rebuilt whenever what it is made of changes; the mark is set last, so that a broken installation is tried again.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV) || (echo "The venv module is missing: sudo apt install python3-venv" >&2; exit 1)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) logs benchmarks .snakemake

@@ -1,0 +1,340 @@
+"""The command line: one command a stage, each parsing its options, calling the package and writing one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from partialres import cli_report as report
+from partialres.cli_report import IN_DIR, IN_FILE, OUT
+from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, fill
+from partialres.files import DataError
+
+
+class Section(click.ParamType):
+    """A config section: a YAML or JSON file, or the JSON text itself. Unknown keys are refused by name."""
+
+    name = "section"
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, self.kind):
+            return value
+        try:
+            text = value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8")
+            content = yaml.safe_load(text) or {}
+            if not isinstance(content, dict):
+                raise ConfigError(f"{value}: holds {type(content).__name__}, not key: value pairs")
+            return fill(self.kind, content, self.kind.__name__)
+        except (ConfigError, OSError, yaml.YAMLError) as error:
+            self.fail(str(error), param, ctx)
+
+
+class Commands(click.Group):
+    """Shows errors of data and settings as messages, and everything unforeseen with its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (DataError, ConfigError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several option decorators as one."""
+
+    def apply(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return apply
+
+
+model_inputs = options(
+    click.option("--vocabulary", type=IN_FILE, required=True, help="vocabulary.json of `prepare`."),
+    click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`."),
+    click.option("--features", type=IN_DIR, help="Folder of `cache-features`, for a wholly frozen backbone."),
+)
+running = options(
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all]."),
+)
+training = options(
+    click.option("--training", "config", type=Section(TrainConfig), required=True,
+                 help="Training section: a YAML or JSON file, or JSON text."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Loader processes."),
+    click.option("--resume", type=OUT, help="Folder for the state that a stopped training goes on from."),
+    click.option("--out", type=OUT, required=True, help="Folder for model.safetensors, metrics.csv, provenance.json."),
+)  # fmt: skip
+
+
+def _threads(number: int | None) -> None:
+    import torch
+
+    if number:
+        torch.set_num_threads(number)
+
+
+@click.group(cls=Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="partialres")
+def main() -> None:
+    """Referring-expression segmentation from every box and a few masks (Partial-RES, CVPR 2023).
+
+    \b
+    The stages, in order (the workflow runs them all: snakemake --cores all):
+      refshapes           generate a small data set in RefCOCO's raw layout
+      prepare             raw layout -> refs.parquet and vocabulary.json
+      cache-images        decode and resize every image once
+      split               choose the refs that keep their masks
+      pretrain-backbone   detection pre-training of the tiny backbone
+      cache-features      run a frozen backbone once an image
+      train-rec           step 1: boxes
+      train-res           step 2: labelled masks; step 3: with --selected
+      predict, select     pseudo points of the unlabelled refs
+      evaluate            predictions and scores of a split
+      tables, figures     what came out
+    """
+
+
+@main.command()
+@click.option("--flavour", type=click.Choice(["refcoco", "refcoco+", "refcocog"]), default="refcoco",
+              help="Whose expressions are imitated.")
+@click.option("--image-count", type=click.IntRange(min=1), default=2400, help="Number of images; 80 % train.")
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--side", type=click.IntRange(min=64), default=160, help="Longer side of an image, pixels.")
+@click.option("--out", type=OUT, required=True, help="Folder that gets images/ and the data set's folder.")
+def refshapes(flavour: str, image_count: int, seed: int, side: int, out: Path) -> None:
+    """Generate refshapes: coloured shapes and true expressions in RefCOCO's raw layout."""
+    from partialres.data.refshapes import RefshapesConfig, generate
+
+    folder = generate(RefshapesConfig(flavour=flavour, images=image_count, seed=seed, side=side), out)
+    click.echo(f"wrote {folder}", err=True)
+
+
+@main.command()
+@click.argument("folder", type=IN_DIR)
+@click.option("--image-folder", type=OUT, required=True, help="Folder that the images' file names are in.")
+@click.option("--split-by", default="unc", help="unc, umd, google ...: refs(SPLIT_BY).p is read.")
+@click.option("--max-words", type=click.IntRange(min=1), default=15, help="Longer expressions are cut.")
+@click.option("--min-count", type=click.IntRange(min=1), default=1, help="Rarer words are unknown.")
+@click.option("--on-problem", type=click.Choice(["refuse", "report"]), default="refuse",
+              help="Broken records: stop, or leave them out and count them.")
+@click.option("--check-images/--no-check-images", default=True, help="Every image file must be there.")
+@click.option("--own/--refer", default=False, help="Read expressions.json (own data) instead of refs(...).p.")
+@click.option("--out", type=OUT, required=True, help="Folder for refs.parquet and vocabulary.json.")
+def prepare(
+    folder: Path, image_folder: Path, split_by: str, max_words: int, min_count: int, on_problem: Any,
+    check_images: bool, own: bool, out: Path,
+) -> None:  # fmt: skip
+    """Read raw FOLDER (instances.json and refs(SPLIT_BY).p) to one row a ref, and count its words."""
+    from partialres.data.refer import read_refs
+    from partialres.data.vocabulary import build_vocabulary
+    from partialres.files import write_json, write_table
+
+    refs, problems = read_refs(
+        folder, image_folder, None if own else split_by, on_problem=on_problem, check_images=check_images
+    )
+    if problems:
+        click.echo(f"left out of {folder}:\n{problems}", err=True)
+    vocabulary = build_vocabulary(refs, max_words=max_words, min_count=min_count, report=problems.report())
+    write_table(refs, out / "refs.parquet")
+    write_json(vocabulary.to_json(), out / "vocabulary.json")
+    click.echo(f"{len(refs)} refs, {len(vocabulary)} words -> {out}", err=True)
+
+
+@main.command("cache-images")
+@click.argument("refs", type=IN_FILE)
+@click.option("--image-folder", type=IN_DIR, required=True, help="Folder that the images' file names are in.")
+@click.option("--size", type=click.IntRange(min=32), default=640, help="Long side in pixels.")
+@click.option("--threads", type=click.IntRange(min=1), default=1)
+@click.option("--out", type=OUT, required=True, help="Folder for images.npy and index.parquet.")
+def cache_images(refs: Path, image_folder: Path, size: int, threads: int, out: Path) -> None:
+    """Decode and resize every image of REFS once, to one memory-mapped array."""
+    from partialres.data.images import cache_images as cache
+    from partialres.files import read_table
+
+    columns = ["image_id", "file_name", "height", "width"]
+    cache(read_table(refs, columns), image_folder, out, size, workers=threads)
+
+
+@main.command()
+@click.argument("refs", type=IN_FILE)
+@click.option("--ratio", type=click.FloatRange(0, 100, min_open=True), required=True, help="Per cent with masks.")
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--out", type=OUT, required=True)
+def split(refs: Path, ratio: float, seed: int, out: Path) -> None:
+    """Choose the training refs of REFS that keep their masks; the others' masks are not in the file."""
+    from partialres.data.splits import split as choose
+    from partialres.files import read_table, write_table
+
+    rows = choose(read_table(refs), ratio, seed)
+    write_table(rows, out)
+    click.echo(f"{int(rows['labelled'].sum())} of {len(rows)} training refs keep their masks", err=True)
+
+
+@main.command("pretrain-backbone")
+@click.argument("instances", type=IN_FILE)
+@click.option("--refs", type=IN_FILE, required=True, help="refs.parquet: its training images are used, no others.")
+@click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`.")
+@click.option("--model", type=Section(ModelConfig), required=True, help="Model section.")
+@click.option("--pretraining", "config", type=Section(PretrainConfig), default="{}", help="Pre-training section.")
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--out", type=OUT, required=True, help="Folder for visual.safetensors, metrics.csv, provenance.json.")
+@running
+def pretrain_backbone(
+    instances: Path, refs: Path, images: Path, model: ModelConfig, config: PretrainConfig, seed: int, out: Path,
+    device: str, threads: int | None,
+) -> None:  # fmt: skip
+    """Train the visual part on the boxes of INSTANCES (a COCO file), in training images only."""
+    from partialres import stages
+
+    _threads(threads)
+    stages.pretrain_backbone(instances, refs, images, model, config, seed, device, out)
+
+
+@main.command("cache-features")
+@click.argument("visual", type=IN_FILE)
+@click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`.")
+@click.option("--model", type=Section(ModelConfig), required=True, help="Model section.")
+@click.option("--out", type=OUT, required=True, help="Folder for features.npy.")
+@running
+def cache_features(
+    visual: Path, images: Path, model: ModelConfig, out: Path, device: str, threads: int | None
+) -> None:
+    """Run the frozen VISUAL part once an image and keep its features."""
+    from partialres import stages
+
+    _threads(threads)
+    stages.cache_features(visual, images, model, device, out)
+
+
+@main.command("train-rec")
+@click.argument("refs", type=IN_FILE)
+@click.option("--model", type=Section(ModelConfig), required=True, help="Model section.")
+@click.option("--visual", type=IN_FILE, help="visual.safetensors to start from [default: random].")
+@click.option("--vectors", type=IN_FILE, help="Word vectors in GloVe's text format [default: random].")
+@model_inputs
+@training
+@running
+def train_rec(
+    refs: Path, model: ModelConfig, visual: Path | None, vectors: Path | None, config: TrainConfig,
+    device: str, threads: int | None, **rest: Any,
+) -> None:  # fmt: skip
+    """Step 1: learn the box of every training ref in REFS."""
+    from partialres import stages
+
+    _threads(threads)
+    stages.train_rec(refs, model, visual, vectors, config, device=device, **rest)
+
+
+@main.command("train-res")
+@click.argument("rows", type=IN_FILE)
+@click.option("--init", type=IN_FILE, required=True, help="Step 1's model.safetensors.")
+@click.option("--points", type=click.IntRange(min=3), required=True, help="Contour points N.")
+@click.option("--cctf/--no-cctf", default=True, help="Coordinate tokens carry the features they point at.")
+@click.option("--pmca/--no-pmca", default=True, help="Cross-attention has a Gaussian prior around the point.")
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="[default: step 1's]")
+@click.option("--selected", type=IN_FILE, help="Step 3: selected.parquet, trained on beside the labelled refs.")
+@model_inputs
+@training
+@running
+def train_res(
+    rows: Path, init: Path, points: int, cctf: bool, pmca: bool, dropout: float | None, selected: Path | None,
+    config: TrainConfig, device: str, threads: int | None, **rest: Any,
+) -> None:  # fmt: skip
+    """Step 2: learn contours from the labelled refs in ROWS (split.parquet); step 3: with --selected."""
+    from partialres import stages
+
+    _threads(threads)
+
+    def modules(model: ModelConfig) -> ModelConfig:
+        return replace(model, cctf=cctf, pmca=pmca, dropout=model.dropout if dropout is None else dropout)
+
+    stages.train_res(rows, init, points, modules, selected, config, device=device, **rest)
+
+
+@main.command()
+@click.argument("rows", type=IN_FILE)
+@click.option("--model", type=IN_FILE, required=True, help="model.safetensors of step 2.")
+@click.option("--batch", type=click.IntRange(min=1), default=128, help="About so many expressions at once.")
+@click.option("--out", type=OUT, required=True)
+@model_inputs
+@running
+def predict(
+    rows: Path, model: Path, batch: int, out: Path, vocabulary: Path, images: Path, features: Path | None,
+    device: str, threads: int | None,
+) -> None:  # fmt: skip
+    """Pseudo points of the unlabelled refs in ROWS (split.parquet), with their D (eq. 8)."""
+    from partialres import stages
+
+    _threads(threads)
+    stages.predict(rows, model, vocabulary, images, features, batch, device, out)
+
+
+@main.command()
+@click.argument("points", type=IN_FILE)
+@click.argument("rows", type=IN_FILE)
+@click.option("--threshold", type=click.FloatRange(0, 2.01, min_open=True), default=0.10,
+              help="Keep a pseudo mask whose projection dice loss D is below this (eq. 8).")
+@click.option("--num-points", type=click.IntRange(min=3), required=True, help="Contour points N.")
+@click.option("--resample/--no-resample", default=True, help="Space the N points evenly (RPP).")
+@click.option("--out", type=OUT, required=True)
+def select(points: Path, rows: Path, threshold: float, num_points: int, resample: bool, out: Path) -> None:
+    """Keep the pseudo POINTS that agree with the boxes in ROWS, and space them evenly."""
+    from partialres import pseudo
+    from partialres.files import read_table, write_table
+
+    table = read_table(points)
+    sizes = read_table(rows, ["ref_id", "height", "width"])
+    kept = pseudo.select(table, sizes, PseudoConfig(threshold, resample), num_points)
+    write_table(kept, out)
+    click.echo(f"kept {len(kept)} of {len(table)} pseudo masks (D < {threshold})", err=True)
+
+
+@main.command("score-pseudo")
+@click.argument("points", type=IN_FILE)
+@click.argument("selected", type=IN_FILE)
+@click.option("--truth", type=IN_FILE, required=True, help="refs.parquet, whose masks only this report sees.")
+@click.option("--out", type=OUT, required=True)
+def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
+    """Report how many pseudo POINTS were SELECTED and their true IoU; training never reads this."""
+    from partialres import pseudo
+    from partialres.files import read_table, write_json
+
+    masks = read_table(truth, ["ref_id", "height", "width", "mask"])
+    summary = pseudo.summarise(read_table(points), read_table(selected), masks)
+    write_json(summary, out)
+    click.echo(json.dumps(summary), err=True)
+
+
+@main.command()
+@click.argument("refs", type=IN_FILE)
+@click.option("--model", type=IN_FILE, required=True, help="model.safetensors of any step.")
+@click.option("--split", "split_name", default="val", help="val, testA, testB, test ...")
+@click.option("--batch", type=click.IntRange(min=1), default=128, help="About so many expressions at once.")
+@click.option("--out", type=OUT, required=True, help="Folder for predictions.parquet and metrics.json.")
+@model_inputs
+@running
+def evaluate(
+    refs: Path, model: Path, split_name: str, batch: int, out: Path, vocabulary: Path, images: Path,
+    features: Path | None, device: str, threads: int | None,
+) -> None:  # fmt: skip
+    """Score every expression of a split of REFS: boxes for step 1's model, masks for the others."""
+    from partialres import stages
+
+    _threads(threads)
+    stages.evaluate(refs, model, split_name, vocabulary, images, features, batch, device, out)
+
+
+main.add_command(report.tables)
+main.add_command(report.figures)

@@ -1,0 +1,116 @@
+"""From one base config to each experiment's settings: data set and experiment override it, ratios choose among values."""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, fill
+
+BY_RATIO = "by_ratio"
+# What decides each step's files, beside the steps before it: experiments equal in these share the files.
+DECISIVE = {
+    "res": ("points", "model", "res"),
+    "points": ("points", "model", "res", "predict"),
+    "selected": ("points", "model", "res", "predict", "pseudo"),
+    "retrain": ("points", "model", "res", "predict", "pseudo", "retrain"),
+}
+GENERATED = {"refcoco": "refshapes", "refcoco+": "refshapes+", "refcocog": "refshapesg"}  # flavour -> folder
+SECTIONS = {"model": ModelConfig, "pretraining": PretrainConfig, "rec": TrainConfig, "res": TrainConfig,
+            "retrain": TrainConfig, "pseudo": PseudoConfig}  # fmt: skip
+RANGES = {"all": lambda ratio: True, "partial": lambda ratio: ratio < 100, "full": lambda ratio: ratio == 100}
+
+
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `override` laid over it, section by section; a list or a `by_ratio` value is replaced whole."""
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        sections = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if sections and BY_RATIO not in old and BY_RATIO not in value else value
+    return merged
+
+
+def at_ratio(value: Any, ratio: float) -> Any:
+    """`value` with every {by_ratio: {r: v, ...}} in it replaced by v of the greatest r up to `ratio`, or the least r."""
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) == {BY_RATIO}:
+        choices = sorted((float(key), item) for key, item in value[BY_RATIO].items())
+        fitting = [item for key, item in choices if key <= ratio]
+        return fitting[-1] if fitting else choices[0][1]
+    return {key: at_ratio(item, ratio) for key, item in value.items()}
+
+
+def settings(config: Mapping[str, Any], dataset: str, experiment: str | None = None, ratio: float = 100) -> dict[str, Any]:
+    """The base settings with those of the data set, then of the experiment, laid over them, at a ratio (per cent).
+
+    Raises KeyError that names an unknown data set or experiment.
+    """
+    merged = merge(config["settings"], config["datasets"][dataset].get("settings", {}))
+    if experiment is not None:
+        merged = merge(merged, config["experiments"][experiment].get("settings", {}))
+    return at_ratio(merged, ratio)
+
+
+def pick(tree: Mapping[str, Any], key: str) -> Any:
+    """A value by its dotted key: pick(settings, "pseudo.threshold")."""
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def owner(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float, step: str) -> str:
+    """The experiment whose files of a step this one uses: the first with equal settings that reaches the step itself."""
+    wanted = _decisive(config, dataset, experiment, ratio, step)
+    for other in config["experiments"]:
+        if ratio in ratios_of(config, other) and (step == "res" or reaches(config, other, "retrain")):
+            if _decisive(config, dataset, other, ratio, step) == wanted:
+                return other
+    return experiment
+
+
+def _decisive(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float, step: str) -> list[Any]:
+    chosen = settings(config, dataset, experiment, ratio)
+    return [chosen[key] for key in DECISIVE[step]]
+
+
+def reaches(config: Mapping[str, Any], experiment: str, step: str) -> bool:
+    """Whether an experiment goes as far as a step, res or retrain."""
+    return step == "res" or config["experiments"][experiment].get("retrain", True)
+
+
+def ratios_of(config: Mapping[str, Any], experiment: str) -> list[float]:
+    """The ratios an experiment runs at: of the config's all, those below 100 (partial) or 100 alone (full)."""
+    kept = RANGES[config["experiments"][experiment].get("ratios", "all")]
+    return [ratio for ratio in config["ratios"] if kept(ratio)]
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Fill every experiment's settings at every ratio, so that a mistake shows before anything runs.
+
+    Raises ConfigError that names data set, experiment, ratio and key.
+    """
+    for dataset in config["datasets"]:
+        for experiment in config["experiments"]:
+            for ratio in ratios_of(config, experiment):
+                chosen = settings(config, dataset, experiment, ratio)
+                for name, kind in SECTIONS.items():
+                    try:
+                        fill(kind, chosen[name], name)
+                    except ConfigError as error:
+                        raise ConfigError(f"{dataset}, {experiment}, {ratio:g} %: {error}") from None
+                for step in ("rec", "text", "visual", "image_size", "pretraining"):
+                    if chosen[step] != settings(config, dataset, None, ratio)[step]:
+                        raise ConfigError(f"experiment {experiment} changes '{step}', which all experiments share")
+
+
+def expand(path: str, key: str) -> str:
+    """A path with its $VARIABLES filled in; raises ConfigError that names the config key if one is not set."""
+    try:
+        return os.path.expanduser(string.Template(path).substitute(os.environ))
+    except KeyError as error:
+        raise ConfigError(f"{key}: {path!r} needs the environment variable {error.args[0]}, which is not set") from None

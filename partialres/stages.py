@@ -1,0 +1,222 @@
+"""The stages that run a model, each from files to files. The command line is a thin shell around them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+
+from partialres import evaluation, metrics, pseudo
+from partialres.config import ModelConfig, PretrainConfig, TrainConfig
+from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, make_samples
+from partialres.data.vocabulary import Vocabulary, word_vectors
+from partialres.files import DataError, atomic, progress, read_json, read_table, say, write_json, write_table, write_text
+from partialres.geometry import boxes, contour
+from partialres.model.pointer import PointModel, Visual
+from partialres.training import checkpoint
+from partialres.training.loop import pick_device, train
+from partialres.training.pretrain import pretrain, read_scenes
+
+
+def visual_digest(visual: Visual) -> str:
+    """Digest of the visual part's weights: cached features go only with the weights that made them."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(visual.state_dict().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _inputs(images: Path, features: Path | None, model: PointModel) -> Inputs:
+    """The images as the model sees them; raises DataError if the cached features are of other visual weights."""
+    inputs = Inputs(images, model.visual.stride, features)
+    if features and not model.visual.frozen:
+        raise DataError(f"{features}: only a wholly frozen visual part has cached features (model.frozen: all)")
+    if features and inputs.visual_digest != visual_digest(model.visual):
+        raise DataError(f"{features}: made by other visual weights than the model's; run cache-features again")
+    return inputs
+
+
+def _vocabulary(path: Path) -> Vocabulary:
+    return Vocabulary.from_json(read_json(path))
+
+
+def pretrain_backbone(
+    instances: Path, refs: Path, images: Path, model: ModelConfig, config: PretrainConfig, seed: int, device: str, out: Path
+) -> None:
+    """Detection pre-training on the images of split train; writes visual.safetensors, metrics.csv, provenance.json."""
+    torch.manual_seed(seed)
+    visual = Visual(model)
+    inputs = Inputs(images, visual.stride)
+    table = read_table(refs, ["image_id", "split"])
+    held_out = set(table["image_id"][table["split"] != "train"])
+    training = sorted(set(table["image_id"][table["split"] == "train"]) - held_out)
+    scenes = read_scenes(instances, training, inputs)
+    history = pretrain(visual, scenes, inputs, config, seed)
+    origin = checkpoint.provenance(
+        {"model": model, "pretraining": config}, {"instances": instances, "refs": refs}, seed, device
+    )
+    with atomic(out / "visual.safetensors") as temporary:
+        safetensors.torch.save_file(visual.state_dict(), temporary)
+    write_text(history.to_csv(index=False, float_format="%.6g"), out / "metrics.csv")
+    write_json(origin, out / "provenance.json")
+
+
+def _load_visual(visual: Visual, path: Path) -> None:
+    try:
+        visual.load_state_dict(safetensors.torch.load_file(path))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: does not fit the model's visual part: {error}") from error
+
+
+@torch.no_grad()
+def cache_features(weights: Path, images: Path, model: ModelConfig, device: str, out: Path) -> None:
+    """The visual part's output for every cached image, float16 [images, fusion, H, W], rows in the cache's order."""
+    if model.frozen != "all":
+        raise DataError("only a wholly frozen visual part has features to cache (model.frozen: all)")
+    visual = Visual(model)
+    _load_visual(visual, weights)
+    digest = visual_digest(visual)
+    place = pick_device(device)
+    visual.to(place).eval()
+    inputs = Inputs(images, visual.stride)
+    cells = inputs.size // inputs.stride
+    with atomic(out / FEATURES) as temporary:
+        shape = (len(inputs.cache), model.fusion, cells, cells)
+        table = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        for start in progress(range(0, len(inputs.cache), 64), "cache-features"):
+            rows = np.arange(start, min(start + 64, len(inputs.cache)))
+            table[rows] = visual(torch.from_numpy(inputs.pixels(rows)).to(place)).half().cpu().numpy()
+        table.flush()
+        del table
+    write_json({"visual": digest, "shape": list(shape)}, out / FEATURES_INFO)
+
+
+def train_rec(
+    refs: Path, model_config: ModelConfig, visual: Path | None, vectors: Path | None, config: TrainConfig, *,
+    vocabulary: Path, images: Path, features: Path | None, seed: int, workers: int, resume: Path | None, out: Path,
+    device: str,
+) -> None:  # fmt: skip
+    """Step 1: the box of every training ref as a sequence of two points. No mask is read."""
+    words = _vocabulary(vocabulary)
+    torch.manual_seed(seed)
+    model = PointModel(_plain(model_config), len(words), points=2)
+    if visual:
+        _load_visual(model.visual, visual)
+    if vectors:
+        table, lacking = word_vectors(words, vectors, model_config.word, seed)
+        model.language.embedding.weight.data.copy_(torch.from_numpy(table))
+        say(f"train-rec: {lacking} of {len(words)} words have no vector in {vectors} and got a random one")
+    inputs = _inputs(images, features, model)
+    rows = read_table(refs, ["ref_id", "image_id", "split", "bbox", "expressions"])
+    rows = rows[rows["split"] == "train"].reset_index(drop=True)
+    corners = [boxes.to_corners(np.asarray(box, dtype=float)) for box in rows["bbox"]]
+    files = {"refs": refs, "vocabulary": vocabulary, "images": images / "index.parquet"}
+    files |= {name: path for name, path in (("visual", visual), ("vectors", vectors)) if path}
+    _fit(model, rows, corners, inputs, words, config, files, seed, workers, resume, out, device, "train-rec")
+
+
+def _plain(config: ModelConfig) -> ModelConfig:
+    """Step 1's model: SeqTR's, without CCTF and PMCA, as the paper starts from SeqTR's detection weights."""
+    from dataclasses import replace
+
+    return replace(config, cctf=False, pmca=False)
+
+
+def train_res(
+    split: Path, init: Path, points: int, modules: Callable[[ModelConfig], ModelConfig], selected: Path | None,
+    config: TrainConfig, *, vocabulary: Path, images: Path, features: Path | None, seed: int, workers: int,
+    resume: Path | None, out: Path, device: str,
+) -> None:  # fmt: skip
+    """Steps 2 and 3: contours of the labelled refs, in step 3 with the selected pseudo points beside them.
+
+    modules: from step 1's model config to this step's. Raises DataError if selected points are not N a ref.
+    """
+    words = _vocabulary(vocabulary)
+    start = checkpoint.load_model(init, words.digest())
+    torch.manual_seed(seed)
+    model = PointModel(modules(start.config), len(words), points)
+    fresh = checkpoint.load_weights(model, init, words.digest())
+    say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
+    inputs = _inputs(images, features, model)
+    everything = read_table(split, ["ref_id", "image_id", "height", "width", "mask", "labelled", "expressions"])
+    rows = everything[everything["labelled"]].reset_index(drop=True)
+    targets = [
+        contour.trace(contour.decode(counts, height, width), points)
+        for counts, height, width in zip(rows["mask"], rows["height"], rows["width"], strict=True)
+    ]
+    files = {"split": split, "init": init, "vocabulary": vocabulary, "images": images / "index.parquet"}
+    if selected:
+        files["selected"] = selected
+        chosen = read_table(selected, ["ref_id", "points"])
+        rows = pd.concat([rows, everything.set_index("ref_id").loc[chosen["ref_id"]].reset_index()], ignore_index=True)
+        targets += [np.array([list(point) for point in many], dtype=float) for many in chosen["points"]]
+        wrong = [len(many) for many in targets if len(many) != points]
+        if wrong:
+            raise DataError(f"{selected}: holds contours of {wrong[0]} points, not {points}; select again")
+        say(f"train-res: {len(rows) - len(chosen)} labelled refs and {len(chosen)} pseudo-labelled ones")
+    label = "train-res (step 3)" if selected else "train-res (step 2)"
+    _fit(model, rows, targets, inputs, words, config, files, seed, workers, resume, out, device, label)
+
+
+def _fit(
+    model: PointModel, rows: pd.DataFrame, targets: list[np.ndarray], inputs: Inputs, words: Vocabulary,
+    config: TrainConfig, files: dict[str, Path], seed: int, workers: int, resume: Path | None, out: Path, device: str,
+    label: str,
+) -> None:  # fmt: skip
+    """Train, then write model.safetensors, metrics.csv and provenance.json; the model last, for the others are its notes."""
+    place = pick_device(device)
+    origin = checkpoint.provenance({"model": model.config, "training": config}, files, seed, str(place))
+    samples = make_samples(rows, targets, inputs, words, model.config.bins, model.config.rounding)
+    state = checkpoint.Resume(resume, {key: origin[key] for key in ("config", "inputs", "versions", "seed", "device")})
+    history = train(
+        model, samples, inputs, config, seed=seed, device=place, resume=state, label=label, workers=workers
+    )
+    write_text(history.to_csv(index=False, float_format="%.6g"), out / "metrics.csv")
+    write_json(origin, out / "provenance.json")
+    checkpoint.save_model(
+        model.cpu(), out / "model.safetensors", words=len(words), vocabulary=words.digest(), provenance=origin
+    )
+    state.clear()
+
+
+def predict(
+    split: Path, weights: Path, vocabulary: Path, images: Path, features: Path | None, batch: int, device: str, out: Path
+) -> None:
+    """points.parquet of the unlabelled refs in a split table."""
+    words = _vocabulary(vocabulary)
+    model = checkpoint.load_model(weights, words.digest())
+    inputs = _inputs(images, features, model)
+    columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
+    refs = pseudo.candidates(read_table(split, columns))
+    found = evaluation.predict(
+        model, refs, inputs, words, batch=batch, device=pick_device(device), label="predict"
+    )
+    write_table(pseudo.points_table(refs, list(found)), out)
+
+
+def evaluate(
+    refs: Path, weights: Path, split: str, vocabulary: Path, images: Path, features: Path | None, batch: int,
+    device: str, out: Path,
+) -> None:  # fmt: skip
+    """predictions.parquet and metrics.json of one split; a model of two points is scored by its boxes."""
+    words = _vocabulary(vocabulary)
+    model = checkpoint.load_model(weights, words.digest())
+    inputs = _inputs(images, features, model)
+    chosen = evaluation.select_split(read_table(refs), split)
+    found = list(
+        evaluation.predict(model, chosen, inputs, words, batch=batch, device=pick_device(device), label=f"evaluate {split}")
+    )
+    if model.points == 2:
+        table = evaluation.evaluate_boxes(chosen, found)
+        scores = metrics.summarise_boxes(table)
+    else:
+        table = evaluation.evaluate_masks(chosen, found)
+        scores = metrics.summarise(table)
+    write_table(table, out / "predictions.parquet")
+    write_json(scores, out / "metrics.json")
+    say(f"{split}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))

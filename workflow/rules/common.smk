@@ -1,0 +1,237 @@
+# Paths, settings and targets, shared by every rule file.
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from snakemake.utils import validate
+
+ROOT = Path(workflow.basedir).parent
+# The interpreter that runs Snakemake runs the rules too, also where its environment was not activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from partialres import experiments as ex
+
+# A further --configfile is laid over the default one; there `name: null` takes a data set or an experiment out.
+for section in ("datasets", "experiments"):
+    config[section] = {name: entry for name, entry in config[section].items() if entry is not None}
+validate(config, "../schemas/config.schema.yaml")
+ex.check(config)
+
+RUN = f"PYTHONPATH={ROOT} python -m partialres"  # conda jobs have no PYTHONPATH and need nothing installed
+ENVIRONMENT = "../../envs/partialres.yaml"
+RESUME = f"{config['results']}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, config["datasets"])),
+    seed=r"\d+",
+    ratio=r"[0-9.]+",
+    experiment="|".join(map(re.escape, config["experiments"])),
+    step="res|retrain",
+    split="|".join(sorted({s for d in config["datasets"].values() for s in d["splits"]})),
+
+
+def results(path):
+    return f"{config['results']}/{path}"
+
+
+def logs(path):
+    return f"logs/{path}.log"
+
+
+def benchmarks(path):
+    return f"benchmarks/{path}.tsv"
+
+
+def modules(*names):
+    """The package's modules a stage depends on: Snakemake does not see a change in imported code by itself."""
+    return [str(ROOT / "partialres" / f"{name}.py") for name in names]
+
+
+def setting(key, experiment=None):
+    """A param: the value of one dotted key for the rule's data set, experiment and ratio; sections become JSON."""
+
+    def value(wildcards):
+        chosen = ex.settings(
+            config,
+            wildcards.dataset,
+            experiment or getattr(wildcards, "experiment", None),
+            float(getattr(wildcards, "ratio", 100)),
+        )
+        found = ex.pick(chosen, key)
+        return json.dumps(found, sort_keys=True) if isinstance(found, dict) else found
+
+    return value
+
+
+def flag(key, name):
+    """A param: --name or --no-name by the truth of a dotted key."""
+    value = setting(key)
+    return lambda wildcards: f"--{name}" if value(wildcards) else f"--no-{name}"
+
+
+def dataset(key, default=None):
+    """A param: one dotted key of the rule's data set."""
+    *sections, last = key.split(".")
+
+    def value(wildcards):
+        entry = config["datasets"][wildcards.dataset]
+        for section in sections:
+            entry = entry[section]
+        return entry.get(last, default)
+
+    return value
+
+
+def threads(stage):
+    return config["threads"][stage]
+
+
+def owned(path, step):
+    """An input: the path with the experiment whose files of that step this one shares."""
+
+    def filled(wildcards):
+        experiment = ex.owner(config, wildcards.dataset, wildcards.experiment, float(wildcards.ratio), step)
+        return results(path.format(**{**dict(wildcards), "experiment": experiment}))
+
+    return filled
+
+
+def runs(step, experiment=None):
+    """dataset, seed, ratio, experiment of every run that reaches a step."""
+    for name in config["datasets"]:
+        for seed in config["seeds"]:
+            for each in config["experiments"] if experiment is None else [experiment]:
+                if ex.reaches(config, each, step):
+                    for ratio in ex.ratios_of(config, each):
+                        yield dict(dataset=name, seed=seed, ratio=f"{ratio:g}", experiment=each)
+
+
+def names_where(holds):
+    """A wildcard constraint: the data sets of which something holds; matches nothing where there is none."""
+    return "|".join(re.escape(name) for name, entry in config["datasets"].items() if holds(entry)) or "(?!)"
+
+
+def raw_folder(wildcards):
+    """The folder with instances.json and refs(...).p."""
+    entry = config["datasets"][wildcards.dataset]
+    if "generate" in entry:
+        return results(f"{wildcards.dataset}/raw/{ex.GENERATED[entry['generate']['flavour']]}")
+    return ex.expand(entry["raw"], f"datasets.{wildcards.dataset}.raw")
+
+
+def image_folder(wildcards):
+    """The folder that the images' file names are in."""
+    entry = config["datasets"][wildcards.dataset]
+    if "generate" in entry:
+        return results(f"{wildcards.dataset}/raw/images/train2014")
+    return ex.expand(entry["images"], f"datasets.{wildcards.dataset}.images")
+
+
+def raw_files(wildcards):
+    """What `prepare` reads: the generated folder, or the two files of a real data set."""
+    entry = config["datasets"][wildcards.dataset]
+    if "generate" in entry:
+        return [results(f"{wildcards.dataset}/raw")]
+    folder = raw_folder(wildcards)
+    return [f"{folder}/instances.json", f"{folder}/refs({entry['split_by']}).p"]
+
+
+def features(wildcards):
+    """The cached features of a wholly frozen backbone, or nothing."""
+    frozen = setting("model.frozen")(wildcards) == "all"
+    return [results(f"{wildcards.dataset}/features/features.npy")] if frozen else []
+
+
+def visual_weights(wildcards):
+    """What step 1's visual part starts from: its own pre-training, or nothing (random weights)."""
+    pretrained = setting("visual")(wildcards) == "pretrain"
+    return [results(f"{wildcards.dataset}/backbone/visual.safetensors")] if pretrained else []
+
+
+def word_vectors(wildcards):
+    """The file of word vectors, or nothing (random vectors)."""
+    path = setting("text.vectors")(wildcards)
+    return [ex.expand(path, "settings.text.vectors")] if path else []
+
+
+def option(name, key, folder=False):
+    """A param: an option with the rule's input of that key, empty where there is no such input."""
+
+    def value(wildcards, input):
+        files = input.get(key)
+        if not files:
+            return ""
+        path = files if isinstance(files, str) else files[0]
+        return f"{name} {Path(path).parent if folder else path}"
+
+    return value
+
+
+RUN_PATH = "{dataset}/seed{seed}/ratio{ratio}/{experiment}"
+
+
+def evaluations(step, experiment=None):
+    """metrics.json of every run that reaches a step, on every split of its data set."""
+    return [
+        results(f"{RUN_PATH.format(**run)}/{step}/{split}/metrics.json")
+        for run in runs(step, experiment)
+        for split in config["datasets"][run["dataset"]]["splits"]
+    ]
+
+
+def rec_evaluations():
+    """metrics.json of every step 1, on every split of its data set."""
+    return [
+        results(f"{name}/seed{seed}/rec/{split}/metrics.json")
+        for name, entry in config["datasets"].items()
+        for seed in config["seeds"]
+        for split in entry["splits"]
+    ]
+
+
+def of_runs(step, file):
+    """A file of every run that reaches a step."""
+    return [results(f"{RUN_PATH.format(**run)}/{file}") for run in runs(step)]
+
+
+def tables():
+    names = ["table1", "details", "rec"] + ["pseudo"] * any(True for _ in runs("retrain"))
+    return [results(f"tables/{name}.{kind}") for name in names for kind in ("csv", "md", "html")]
+
+
+def figures():
+    names = ["training"] + ["pseudo"] * any(True for _ in runs("retrain"))
+    if {"baseline", "ours"} <= set(config["experiments"]):
+        names += ["ratio_curve"] + [f"qualitative_{name}" for name in config["datasets"]]
+    return [results(f"figures/{name}.{kind}") for name in names for kind in ("png", "pdf")]
+
+
+def owned_points():
+    """points.parquet of every run that has its own."""
+    found = [
+        results(f"{RUN_PATH.format(**run)}/pseudo/points.parquet")
+        for run in runs("retrain")
+        if ex.owner(config, run["dataset"], run["experiment"], float(run["ratio"]), "points") == run["experiment"]
+    ]
+    return found
+
+
+def gallery_models():
+    """ratio, experiment, step of the models that the gallery shows: ours after its last step, at each ratio."""
+    partial = [(ratio, "ours", "retrain") for ratio in ex.ratios_of(config, "ours") if ratio < 100]
+    full = [(100, "oracle", "res")] if "oracle" in config["experiments"] and 100 in config["ratios"] else []
+    return partial + full
+
+
+def gallery_predictions(wildcards):
+    """Their predictions on the first split, by the first seed."""
+    split, seed = config["datasets"][wildcards.dataset]["splits"][0], config["seeds"][0]
+    return [
+        results(f"{wildcards.dataset}/seed{seed}/ratio{ratio:g}/{experiment}/{step}/{split}/predictions.parquet")
+        for ratio, experiment, step in gallery_models()
+    ]

@@ -1,0 +1,84 @@
+# Raw files -> refs and vocabulary, image cache, splits.
+rule refshapes:
+    input:
+        code=modules("data/refshapes", "data/refshapes_scenes", "data/refshapes_language"),
+    output:
+        directory(results("{dataset}/raw")),
+    params:
+        flavour=dataset("generate.flavour"),
+        images=dataset("generate.images"),
+        seed=dataset("generate.seed"),
+        side=dataset("generate.side"),
+    wildcard_constraints:
+        dataset=names_where(lambda entry: "generate" in entry),
+    log:
+        logs("{dataset}/refshapes"),
+    benchmark:
+        benchmarks("{dataset}/refshapes")
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} refshapes --flavour {params.flavour} --image-count {params.images} --seed {params.seed} "
+        "--side {params.side} --out {output} 2> {log}"
+
+
+rule prepare:
+    input:
+        raw=raw_files,
+        code=modules("data/refer", "data/masks", "data/vocabulary"),
+    output:
+        refs=results("{dataset}/refs.parquet"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+    params:
+        folder=raw_folder,
+        images=image_folder,
+        by=dataset("split_by"),
+        problems=dataset("on_problem", "refuse"),
+        max_words=setting("text.max_words"),
+        min_count=setting("text.min_count"),
+    log:
+        logs("{dataset}/prepare"),
+    benchmark:
+        benchmarks("{dataset}/prepare")
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} prepare {params.folder:q} --image-folder {params.images:q} --split-by {params.by} "
+        "--on-problem {params.problems} --max-words {params.max_words} --min-count {params.min_count} "
+        "--out $(dirname {output.refs}) 2> {log}"
+
+
+rule cache_images:
+    input:
+        refs=results("{dataset}/refs.parquet"),
+        code=modules("data/images"),
+    output:
+        pixels=results("{dataset}/images/images.npy"),
+        index=results("{dataset}/images/index.parquet"),
+    params:
+        folder=image_folder,
+        size=setting("image_size"),
+    threads: threads("images")
+    log:
+        logs("{dataset}/cache-images"),
+    benchmark:
+        benchmarks("{dataset}/cache-images")
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} cache-images {input.refs} --image-folder {params.folder:q} --size {params.size} --threads {threads} "
+        "--out $(dirname {output.index}) 2> {log}"
+
+
+rule split:
+    input:
+        refs=results("{dataset}/refs.parquet"),
+        code=modules("data/splits"),
+    output:
+        results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+    log:
+        logs("{dataset}/seed{seed}/ratio{ratio}/split"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} split {input.refs} --ratio {wildcards.ratio} --seed {wildcards.seed} --out {output} 2> {log}"

@@ -1,0 +1,43 @@
+# Every expression of a split, scored: boxes for step 1, masks for steps 2 and 3.
+rule evaluate_rec:
+    input:
+        refs=results("{dataset}/refs.parquet"),
+        model=results("{dataset}/seed{seed}/rec/model.safetensors"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+        code=PREDICT_CODE + modules("metrics"),
+    output:
+        predictions=results("{dataset}/seed{seed}/rec/{split}/predictions.parquet"),
+        metrics=results("{dataset}/seed{seed}/rec/{split}/metrics.json"),
+    params:
+        batch=setting("evaluate.batch"),
+        features=option("--features", "features", folder=True),
+    threads: threads("evaluate")
+    log:
+        logs("{dataset}/seed{seed}/rec/{split}"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/rec/evaluate-{split}")
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} evaluate {input.refs} --model {input.model} --split {wildcards.split} --vocabulary {input.vocabulary} "
+        "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
+        "--out $(dirname {output.metrics}) 2> {log}"
+
+
+use rule evaluate_rec as evaluate_res with:
+    input:
+        refs=results("{dataset}/refs.parquet"),
+        model=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/model.safetensors"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+        code=PREDICT_CODE + modules("metrics"),
+    output:
+        predictions=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/predictions.parquet"),
+        metrics=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/metrics.json"),
+    log:
+        logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}-{split}"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}-evaluate-{split}")

@@ -1,0 +1,66 @@
+# Pseudo points for the unlabelled refs, and which of them step 3 trains on.
+PREDICT_CODE = MODEL_CODE + modules("evaluation", "geometry/contour")
+
+
+rule predict_pseudo_points:
+    input:
+        rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+        model=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/res/model.safetensors", "res"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+        code=PREDICT_CODE + modules("geometry/projection"),
+    output:
+        results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet"),
+    params:
+        batch=setting("predict.batch"),
+        features=option("--features", "features", folder=True),
+    threads: threads("predict")
+    priority: 3
+    log:
+        logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/predict"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/predict")
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} predict {input.rows} --model {input.model} --vocabulary {input.vocabulary} "
+        "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
+        "--out {output} 2> {log}"
+
+
+rule select_pseudo_points:
+    input:
+        points=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet", "points"),
+        boxes=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+        code=modules("pseudo", "geometry/contour"),
+    output:
+        results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selected.parquet"),
+    params:
+        threshold=setting("pseudo.threshold"),
+        num_points=setting("points"),
+        resample=flag("pseudo.resample", "resample"),
+    priority: 3
+    log:
+        logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/select"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} select {input.points} {input.boxes} --threshold {params.threshold} --num-points {params.num_points} "
+        "{params.resample} --out {output} 2> {log}"
+
+
+rule score_pseudo_points:
+    input:
+        points=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet", "points"),
+        selected=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selected.parquet", "selected"),
+        truth=results("{dataset}/refs.parquet"),
+        code=modules("pseudo", "metrics"),
+    output:
+        results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selection.json"),
+    log:
+        logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/score"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} score-pseudo {input.points} {input.selected} --truth {input.truth} --out {output} 2> {log}"

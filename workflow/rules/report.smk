@@ -1,0 +1,131 @@
+# Tables and figures; each reads only what evaluation, training and selection wrote.
+REPORT_CODE = modules("report/evaluations")
+
+
+def table(name):
+    return [results(f"tables/{name}.{kind}") for kind in ("csv", "md", "html")]
+
+
+def figure(name):
+    return [results(f"figures/{name}.{kind}") for kind in ("png", "pdf")]
+
+
+rule table1:
+    input:
+        metrics=evaluations("res") + evaluations("retrain"),
+        code=REPORT_CODE + modules("report/tables", "report/render"),
+    output:
+        table("table1"),
+    log:
+        logs("tables/table1"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} tables main {input.metrics} --out {output[0]} 2> {log}"
+
+
+rule table_details:
+    input:
+        metrics=evaluations("res") + evaluations("retrain"),
+        code=REPORT_CODE + modules("report/tables", "report/render"),
+    output:
+        table("details"),
+    log:
+        logs("tables/details"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} tables details {input.metrics} --out {output[0]} 2> {log}"
+
+
+rule table_rec:
+    input:
+        metrics=rec_evaluations(),
+        code=REPORT_CODE + modules("report/tables", "report/render"),
+    output:
+        table("rec"),
+    log:
+        logs("tables/rec"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} tables rec {input.metrics} --out {output[0]} 2> {log}"
+
+
+rule table_pseudo:
+    input:
+        selections=of_runs("retrain", "pseudo/selection.json"),
+        code=REPORT_CODE + modules("report/tables", "report/render"),
+    output:
+        table("pseudo"),
+    log:
+        logs("tables/pseudo"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} tables pseudo {input.selections} --out {output[0]} 2> {log}"
+
+
+rule figure_ratio_curve:
+    input:
+        metrics=evaluations("res") + evaluations("retrain"),
+        code=REPORT_CODE + modules("report/figures", "report/style"),
+    output:
+        figure("ratio_curve"),
+    log:
+        logs("figures/ratio_curve"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} figures ratio-curve {input.metrics} --out {output[0]} 2> {log}"
+
+
+rule figure_training:
+    input:
+        histories=[results(f"{d}/seed{s}/rec/metrics.csv") for d in config["datasets"] for s in config["seeds"]]
+        + of_runs("res", "res/metrics.csv")
+        + of_runs("retrain", "retrain/metrics.csv"),
+        code=REPORT_CODE + modules("report/figures", "report/style"),
+    output:
+        figure("training"),
+    log:
+        logs("figures/training"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} figures training {input.histories} --out {output[0]} 2> {log}"
+
+
+rule figure_pseudo:
+    input:
+        points=owned_points(),
+        code=REPORT_CODE + modules("report/figures", "report/style"),
+    output:
+        figure("pseudo"),
+    params:
+        threshold=config["settings"]["pseudo"]["threshold"],
+    log:
+        logs("figures/pseudo"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} figures pseudo {input.points} --threshold {params.threshold} --out {output[0]} 2> {log}"
+
+
+rule figure_qualitative:
+    input:
+        refs=results("{dataset}/refs.parquet"),
+        predictions=gallery_predictions,
+        code=REPORT_CODE + modules("report/gallery", "report/style"),
+    output:
+        figure("qualitative_{dataset}"),
+    params:
+        images=image_folder,
+        labels=" ".join(f"--label '{ratio:g} %'" for ratio, _, _ in gallery_models()),
+    log:
+        logs("figures/qualitative_{dataset}"),
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} figures qualitative {input.refs} {input.predictions} --image-folder {params.images:q} "
+        "{params.labels} --out {output[0]} 2> {log}"

@@ -1,0 +1,144 @@
+# Backbone, step 1 (boxes), step 2 (labelled masks) and step 3 (labelled and pseudo masks).
+MODEL_CODE = modules(
+    "config", "geometry/tokens", "geometry/boxes", "data/batches", "model/darknet", "model/fusion", "model/language",
+    "model/transformer", "model/pointer",
+)  # fmt: skip
+TRAIN_CODE = MODEL_CODE + modules("training/loop", "training/ema", "training/checkpoint")
+RESULT = ("model.safetensors", "metrics.csv", "provenance.json")
+
+
+rule pretrain_backbone:
+    input:
+        raw=raw_files,
+        refs=results("{dataset}/refs.parquet"),
+        images=results("{dataset}/images/index.parquet"),
+        code=modules("training/pretrain", "model/darknet", "model/fusion"),
+    output:
+        weights=results("{dataset}/backbone/visual.safetensors"),
+        history=results("{dataset}/backbone/metrics.csv"),
+        provenance=results("{dataset}/backbone/provenance.json"),
+    params:
+        folder=raw_folder,
+        model=setting("model"),
+        pretraining=setting("pretraining"),
+    threads: threads("pretraining")
+    log:
+        logs("{dataset}/pretrain-backbone"),
+    benchmark:
+        benchmarks("{dataset}/pretrain-backbone")
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} pretrain-backbone {params.folder:q}/instances.json --refs {input.refs} --images $(dirname {input.images}) "
+        "--model {params.model:q} --pretraining {params.pretraining:q} --threads {threads} "
+        "--out $(dirname {output.weights}) 2> {log}"
+
+
+rule cache_features:
+    input:
+        weights=results("{dataset}/backbone/visual.safetensors"),
+        images=results("{dataset}/images/index.parquet"),
+        code=modules("model/darknet", "model/fusion"),
+    output:
+        features=results("{dataset}/features/features.npy"),
+        info=results("{dataset}/features/features.json"),
+    params:
+        model=setting("model"),
+    threads: threads("features")
+    log:
+        logs("{dataset}/cache-features"),
+    benchmark:
+        benchmarks("{dataset}/cache-features")
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} cache-features {input.weights} --images $(dirname {input.images}) --model {params.model:q} "
+        "--threads {threads} --out $(dirname {output.features}) 2> {log}"
+
+
+rule train_rec:
+    input:
+        refs=results("{dataset}/refs.parquet"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+        visual=visual_weights,
+        vectors=word_vectors,
+        code=TRAIN_CODE,
+    output:
+        multiext(results("{dataset}/seed{seed}/rec/"), *RESULT),
+    params:
+        model=setting("model"),
+        training=setting("rec"),
+        features=option("--features", "features", folder=True),
+        visual=option("--visual", "visual"),
+        vectors=option("--vectors", "vectors"),
+    threads: threads("rec")
+    log:
+        logs("{dataset}/seed{seed}/train-rec"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/train-rec")
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} train-rec {input.refs} --vocabulary {input.vocabulary} --images $(dirname {input.images}) "
+        "{params.features} {params.visual} {params.vectors} --model {params.model:q} --training {params.training:q} "
+        "--seed {wildcards.seed} --threads {threads} --resume {RESUME} --out $(dirname {output[0]}) 2> {log}"
+
+
+rule train_res:
+    input:
+        rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+        init=results("{dataset}/seed{seed}/rec/model.safetensors"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+        code=TRAIN_CODE + modules("geometry/contour"),
+    output:
+        multiext(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/res/"), *RESULT),
+    params:
+        points=setting("points"),
+        cctf=flag("model.cctf", "cctf"),
+        pmca=flag("model.pmca", "pmca"),
+        training=setting("res"),
+        features=option("--features", "features", folder=True),
+        selected="",  # step 3's
+    threads: threads("res")
+    priority: 1
+    log:
+        logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/train-res"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/train-res")
+    conda:
+        ENVIRONMENT
+    shell:
+        "{RUN} train-res {input.rows} --init {input.init} {params.selected} --points {params.points} {params.cctf} {params.pmca} "
+        "--vocabulary {input.vocabulary} --images $(dirname {input.images}) {params.features} "
+        "--training {params.training:q} --seed {wildcards.seed} --threads {threads} --resume {RESUME} "
+        "--out $(dirname {output[0]}) 2> {log}"
+
+
+# The same command as step 2, with the selected pseudo points, from step 1's weights again.
+use rule train_res as retrain_res with:
+    input:
+        rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+        init=results("{dataset}/seed{seed}/rec/model.safetensors"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+        selected=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selected.parquet", "selected"),
+        code=TRAIN_CODE + modules("geometry/contour"),
+    output:
+        multiext(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain/"), *RESULT),
+    params:
+        points=setting("points"),
+        cctf=flag("model.cctf", "cctf"),
+        pmca=flag("model.pmca", "pmca"),
+        training=setting("retrain"),
+        features=option("--features", "features", folder=True),
+        selected=option("--selected", "selected"),
+    priority: 3
+    log:
+        logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain-res"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain-res")
