@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import string
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, fill
@@ -114,3 +115,8 @@ def expand(path: str, key: str) -> str:
         return os.path.expanduser(string.Template(path).substitute(os.environ))
     except KeyError as error:
         raise ConfigError(f"{key}: {path!r} needs the environment variable {error.args[0]}, which is not set") from None
+
+
+def first_on_path(folder: Path) -> None:
+    """Let commands of this process's children be found in `folder` before anywhere else."""
+    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"

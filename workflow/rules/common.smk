@@ -1,15 +1,13 @@
 # Paths, settings and targets, shared by every rule file.
 import json
-import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
 from snakemake.utils import validate
 
 ROOT = Path(workflow.basedir).parent
-# The interpreter that runs Snakemake runs the rules too, also where its environment was not activated.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
@@ -21,7 +19,10 @@ for section in ("datasets", "experiments"):
 validate(config, "../schemas/config.schema.yaml")
 ex.check(config)
 
-RUN = f"PYTHONPATH={ROOT} python -m partialres"  # conda jobs have no PYTHONPATH and need nothing installed
+# The interpreter that runs Snakemake runs the rules too, also where its environment was not activated.
+ex.first_on_path(Path(sys.executable).parent)
+# Rules import the package from the checkout: a conda environment then needs nothing of it installed.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}; ")
 ENVIRONMENT = "../../envs/partialres.yaml"
 RESUME = f"{config['results']}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
 
@@ -201,14 +202,14 @@ def of_runs(step, file):
 
 def tables():
     names = ["table1", "details", "rec"] + ["pseudo"] * any(True for _ in runs("retrain"))
-    return [results(f"tables/{name}.{kind}") for name in names for kind in ("csv", "md", "html")]
+    return [file for name in names for file in table(name).values()]
 
 
 def figures():
     names = ["training"] + ["pseudo"] * any(True for _ in runs("retrain"))
     if {"baseline", "ours"} <= set(config["experiments"]):
         names += ["ratio_curve"] + [f"qualitative_{name}" for name in config["datasets"]]
-    return [results(f"figures/{name}.{kind}") for name in names for kind in ("png", "pdf")]
+    return [file for name in names for file in figure(name).values()]
 
 
 def owned_points():
@@ -235,3 +236,19 @@ def gallery_predictions(wildcards):
         results(f"{wildcards.dataset}/seed{seed}/ratio{ratio:g}/{experiment}/{step}/{split}/predictions.parquet")
         for ratio, experiment, step in gallery_models()
     ]
+
+
+def table(name):
+    return {kind: results(f"tables/{name}.{kind}") for kind in ("csv", "md", "html")}
+
+
+def figure(name):
+    return {kind: results(f"figures/{name}.{kind}") for kind in ("png", "pdf")}
+
+
+def training_files(folder):
+    return {
+        "model": f"{folder}/model.safetensors",
+        "history": f"{folder}/metrics.csv",
+        "provenance": f"{folder}/provenance.json",
+    }

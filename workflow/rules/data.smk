@@ -18,7 +18,7 @@ rule refshapes:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} refshapes --flavour {params.flavour} --image-count {params.images} --seed {params.seed} "
+        "python -m partialres refshapes --flavour {params.flavour} --image-count {params.images} --seed {params.seed} "
         "--side {params.side} --out {output} 2> {log}"
 
 
@@ -43,7 +43,7 @@ rule prepare:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} prepare {params.folder:q} --image-folder {params.images:q} --split-by {params.by} "
+        "python -m partialres prepare {params.folder:q} --image-folder {params.images:q} --split-by {params.by} "
         "--on-problem {params.problems} --max-words {params.max_words} --min-count {params.min_count} "
         "--out $(dirname {output.refs}) 2> {log}"
 
@@ -66,7 +66,7 @@ rule cache_images:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} cache-images {input.refs} --image-folder {params.folder:q} --size {params.size} --threads {threads} "
+        "python -m partialres cache-images {input.refs} --image-folder {params.folder:q} --size {params.size} --threads {threads} "
         "--out $(dirname {output.index}) 2> {log}"
 
 
@@ -81,4 +81,4 @@ rule split:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} split {input.refs} --ratio {wildcards.ratio} --seed {wildcards.seed} --out {output} 2> {log}"
+        "python -m partialres split {input.refs} --ratio {wildcards.ratio} --seed {wildcards.seed} --out {output} 2> {log}"

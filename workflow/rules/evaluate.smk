@@ -21,7 +21,7 @@ rule evaluate_rec:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} evaluate {input.refs} --model {input.model} --split {wildcards.split} --vocabulary {input.vocabulary} "
+        "python -m partialres evaluate {input.refs} --model {input.model} --split {wildcards.split} --vocabulary {input.vocabulary} "
         "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
         "--out $(dirname {output.metrics}) 2> {log}"
 

@@ -24,7 +24,7 @@ rule predict_pseudo_points:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} predict {input.rows} --model {input.model} --vocabulary {input.vocabulary} "
+        "python -m partialres predict {input.rows} --model {input.model} --vocabulary {input.vocabulary} "
         "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
         "--out {output} 2> {log}"
 
@@ -46,7 +46,7 @@ rule select_pseudo_points:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} select {input.points} {input.boxes} --threshold {params.threshold} --num-points {params.num_points} "
+        "python -m partialres select {input.points} {input.boxes} --threshold {params.threshold} --num-points {params.num_points} "
         "{params.resample} --out {output} 2> {log}"
 
 
@@ -63,4 +63,4 @@ rule score_pseudo_points:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} score-pseudo {input.points} {input.selected} --truth {input.truth} --out {output} 2> {log}"
+        "python -m partialres score-pseudo {input.points} {input.selected} --truth {input.truth} --out {output} 2> {log}"

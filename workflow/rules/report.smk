@@ -2,26 +2,18 @@
 REPORT_CODE = modules("report/evaluations")
 
 
-def table(name):
-    return [results(f"tables/{name}.{kind}") for kind in ("csv", "md", "html")]
-
-
-def figure(name):
-    return [results(f"figures/{name}.{kind}") for kind in ("png", "pdf")]
-
-
 rule table1:
     input:
         metrics=evaluations("res") + evaluations("retrain"),
         code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
-        table("table1"),
+        **table("table1"),
     log:
         logs("tables/table1"),
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} tables main {input.metrics} --out {output[0]} 2> {log}"
+        "python -m partialres tables main {input.metrics} --out {output.csv} 2> {log}"
 
 
 rule table_details:
@@ -29,13 +21,13 @@ rule table_details:
         metrics=evaluations("res") + evaluations("retrain"),
         code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
-        table("details"),
+        **table("details"),
     log:
         logs("tables/details"),
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} tables details {input.metrics} --out {output[0]} 2> {log}"
+        "python -m partialres tables details {input.metrics} --out {output.csv} 2> {log}"
 
 
 rule table_rec:
@@ -43,13 +35,13 @@ rule table_rec:
         metrics=rec_evaluations(),
         code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
-        table("rec"),
+        **table("rec"),
     log:
         logs("tables/rec"),
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} tables rec {input.metrics} --out {output[0]} 2> {log}"
+        "python -m partialres tables rec {input.metrics} --out {output.csv} 2> {log}"
 
 
 rule table_pseudo:
@@ -57,13 +49,13 @@ rule table_pseudo:
         selections=of_runs("retrain", "pseudo/selection.json"),
         code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
-        table("pseudo"),
+        **table("pseudo"),
     log:
         logs("tables/pseudo"),
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} tables pseudo {input.selections} --out {output[0]} 2> {log}"
+        "python -m partialres tables pseudo {input.selections} --out {output.csv} 2> {log}"
 
 
 rule figure_ratio_curve:
@@ -71,13 +63,13 @@ rule figure_ratio_curve:
         metrics=evaluations("res") + evaluations("retrain"),
         code=REPORT_CODE + modules("report/figures", "report/style"),
     output:
-        figure("ratio_curve"),
+        **figure("ratio_curve"),
     log:
         logs("figures/ratio_curve"),
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} figures ratio-curve {input.metrics} --out {output[0]} 2> {log}"
+        "python -m partialres figures ratio-curve {input.metrics} --out {output.png} 2> {log}"
 
 
 rule figure_training:
@@ -87,13 +79,13 @@ rule figure_training:
         + of_runs("retrain", "retrain/metrics.csv"),
         code=REPORT_CODE + modules("report/figures", "report/style"),
     output:
-        figure("training"),
+        **figure("training"),
     log:
         logs("figures/training"),
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} figures training {input.histories} --out {output[0]} 2> {log}"
+        "python -m partialres figures training {input.histories} --out {output.png} 2> {log}"
 
 
 rule figure_pseudo:
@@ -101,7 +93,7 @@ rule figure_pseudo:
         points=owned_points(),
         code=REPORT_CODE + modules("report/figures", "report/style"),
     output:
-        figure("pseudo"),
+        **figure("pseudo"),
     params:
         threshold=config["settings"]["pseudo"]["threshold"],
     log:
@@ -109,7 +101,7 @@ rule figure_pseudo:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} figures pseudo {input.points} --threshold {params.threshold} --out {output[0]} 2> {log}"
+        "python -m partialres figures pseudo {input.points} --threshold {params.threshold} --out {output.png} 2> {log}"
 
 
 rule figure_qualitative:
@@ -118,7 +110,7 @@ rule figure_qualitative:
         predictions=gallery_predictions,
         code=REPORT_CODE + modules("report/gallery", "report/style"),
     output:
-        figure("qualitative_{dataset}"),
+        **figure("qualitative_{dataset}"),
     params:
         images=image_folder,
         labels=" ".join(f"--label '{ratio:g} %'" for ratio, _, _ in gallery_models()),
@@ -127,5 +119,5 @@ rule figure_qualitative:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} figures qualitative {input.refs} {input.predictions} --image-folder {params.images:q} "
-        "{params.labels} --out {output[0]} 2> {log}"
+        "python -m partialres figures qualitative {input.refs} {input.predictions} --image-folder {params.images:q} "
+        "{params.labels} --out {output.png} 2> {log}"

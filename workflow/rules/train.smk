@@ -4,7 +4,6 @@ MODEL_CODE = modules(
     "model/transformer", "model/pointer",
 )  # fmt: skip
 TRAIN_CODE = MODEL_CODE + modules("training/loop", "training/ema", "training/checkpoint")
-RESULT = ("model.safetensors", "metrics.csv", "provenance.json")
 
 
 rule pretrain_backbone:
@@ -29,7 +28,7 @@ rule pretrain_backbone:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} pretrain-backbone {params.folder:q}/instances.json --refs {input.refs} --images $(dirname {input.images}) "
+        "python -m partialres pretrain-backbone {params.folder:q}/instances.json --refs {input.refs} --images $(dirname {input.images}) "
         "--model {params.model:q} --pretraining {params.pretraining:q} --threads {threads} "
         "--out $(dirname {output.weights}) 2> {log}"
 
@@ -52,7 +51,7 @@ rule cache_features:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} cache-features {input.weights} --images $(dirname {input.images}) --model {params.model:q} "
+        "python -m partialres cache-features {input.weights} --images $(dirname {input.images}) --model {params.model:q} "
         "--threads {threads} --out $(dirname {output.features}) 2> {log}"
 
 
@@ -66,13 +65,14 @@ rule train_rec:
         vectors=word_vectors,
         code=TRAIN_CODE,
     output:
-        multiext(results("{dataset}/seed{seed}/rec/"), *RESULT),
+        **training_files(results("{dataset}/seed{seed}/rec")),
     params:
         model=setting("model"),
         training=setting("rec"),
         features=option("--features", "features", folder=True),
         visual=option("--visual", "visual"),
         vectors=option("--vectors", "vectors"),
+        resume=RESUME,
     threads: threads("rec")
     log:
         logs("{dataset}/seed{seed}/train-rec"),
@@ -81,9 +81,9 @@ rule train_rec:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} train-rec {input.refs} --vocabulary {input.vocabulary} --images $(dirname {input.images}) "
+        "python -m partialres train-rec {input.refs} --vocabulary {input.vocabulary} --images $(dirname {input.images}) "
         "{params.features} {params.visual} {params.vectors} --model {params.model:q} --training {params.training:q} "
-        "--seed {wildcards.seed} --threads {threads} --resume {RESUME} --out $(dirname {output[0]}) 2> {log}"
+        "--seed {wildcards.seed} --threads {threads} --resume {params.resume} --out $(dirname {output.model}) 2> {log}"
 
 
 rule train_res:
@@ -95,7 +95,7 @@ rule train_res:
         features=features,
         code=TRAIN_CODE + modules("geometry/contour"),
     output:
-        multiext(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/res/"), *RESULT),
+        **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/res")),
     params:
         points=setting("points"),
         cctf=flag("model.cctf", "cctf"),
@@ -103,6 +103,7 @@ rule train_res:
         training=setting("res"),
         features=option("--features", "features", folder=True),
         selected="",  # step 3's
+        resume=RESUME,
     threads: threads("res")
     priority: 1
     log:
@@ -112,10 +113,10 @@ rule train_res:
     conda:
         ENVIRONMENT
     shell:
-        "{RUN} train-res {input.rows} --init {input.init} {params.selected} --points {params.points} {params.cctf} {params.pmca} "
+        "python -m partialres train-res {input.rows} --init {input.init} {params.selected} --points {params.points} {params.cctf} {params.pmca} "
         "--vocabulary {input.vocabulary} --images $(dirname {input.images}) {params.features} "
-        "--training {params.training:q} --seed {wildcards.seed} --threads {threads} --resume {RESUME} "
-        "--out $(dirname {output[0]}) 2> {log}"
+        "--training {params.training:q} --seed {wildcards.seed} --threads {threads} --resume {params.resume} "
+        "--out $(dirname {output.model}) 2> {log}"
 
 
 # The same command as step 2, with the selected pseudo points, from step 1's weights again.
@@ -129,7 +130,7 @@ use rule train_res as retrain_res with:
         selected=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selected.parquet", "selected"),
         code=TRAIN_CODE + modules("geometry/contour"),
     output:
-        multiext(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain/"), *RESULT),
+        **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain")),
     params:
         points=setting("points"),
         cctf=flag("model.cctf", "cctf"),
@@ -137,6 +138,7 @@ use rule train_res as retrain_res with:
         training=setting("retrain"),
         features=option("--features", "features", folder=True),
         selected=option("--selected", "selected"),
+        resume=RESUME,
     priority: 3
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain-res"),
