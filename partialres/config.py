@@ -1,6 +1,6 @@
-"""The settings of each stage as frozen dataclasses, filled strictly: an unknown or ill-typed key is an error that names it.
+"""The settings of each stage as frozen dataclasses, filled strictly: an unknown or ill-typed key is an error.
 
-Defaults are the paper's (the released configuration where the paper is silent); config/ holds what each data set changes.
+Defaults are the paper's (the released configuration where the paper is silent); config/ holds what data sets change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The point-sequence model (paper sec. 3). The last five fields choose between the paper and the released code."""
+    """The point-sequence model (paper sec. 3).
+
+    The fields from padded_words on choose between the paper, the default, and what the released code does instead.
+    """
 
     backbone: Literal["darknet53", "tiny"] = "darknet53"
     frozen: Literal["all", "but_last_two", "none"] = "but_last_two"  # which backbone convolutions do not train
@@ -39,17 +42,22 @@ class ModelConfig:
     cctf: bool = True  # coordinate tokens carry the features they point at (eq. 3-5)
     pmca: bool = True  # cross-attention with a Gaussian prior around the point (eq. 6-7)
     pmca_sigma: float = 8.0
+    padded_words: int = 0  # released 15 (RefCOCOg 20): the GRU reads padding too, up to this many words; 0: never
     language_token: bool = False  # released: the expression joins the encoder's input as one more token
     cctf_axes: Literal["paper", "transposed"] = "paper"  # released: x looks up rows and y columns
-    pmca_scale: Literal["divide", "multiply"] = "divide"  # released: the squared scale multiplies the distance
+    cctf_cells: Literal["containing", "spread"] = "containing"  # released: bin b means cell b (cells - 1) / bins
+    cctf_means: Literal["image", "frame"] = "image"  # released: means of columns and rows count padding too
+    pmca_scale: Literal["divide", "multiply"] = "divide"  # released: raw, squared, times distances in cells
     start: Literal["zero", "learned"] = "zero"  # released segmentation: a learned first input
     rounding: Literal["round", "truncate"] = "round"  # released: coordinates are truncated to bins
+    end: Literal["last", "anywhere"] = "last"  # released segmentation: decoding may end before N points
 
     def __post_init__(self) -> None:
         _require(self.fusion == 2 * self.language, "fusion must be 2 x language: the gate multiplies the two")
         _require(self.width % (4 * self.heads) == 0 or self.width % self.heads == 0, "width must divide by heads")
         _require(0 <= self.dropout < 1, "dropout must be in [0, 1)")
         _require(self.bins >= 2, "bins must be at least 2")
+        _require(self.padded_words >= 0, "padded_words must be at least 0")
 
 
 @dataclass(frozen=True)

@@ -92,3 +92,19 @@ def trace(mask: np.ndarray, number: int) -> np.ndarray:
     return resample(largest_outline(mask), number)
 
 
+def trace_released(mask: np.ndarray, number: int) -> np.ndarray:
+    """The released sampling: of the L pixels of the largest contour every ceil(L / number)-th, from the first on.
+
+    mask: bool [height, width]. Returns float64 [number, 2], whole pixels, anticlockwise as seen. Often these are fewer
+    points than asked for: the rows that are left are NaN, all of them where the contour encloses no area.
+    Raises ValueError if the mask is empty.
+    """
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        raise ValueError("the mask is empty")
+    largest = max(contours, key=cv2.contourArea)
+    points = np.full((number, 2), np.nan)
+    if cv2.contourArea(largest) > 0:
+        chosen = largest[:: -(-len(largest) // number), 0]
+        points[: len(chosen)] = chosen
+    return points

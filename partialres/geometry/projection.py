@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 
-def _interval(low: float, length: float, extent: int) -> np.ndarray:
-    """The pixels of an axis whose centres lie inside [low, low + length): bool [extent], at least one if length > 0."""
-    first = int(np.clip(np.rint(low), 0, extent))
-    last = int(np.clip(np.rint(low + length), 0, extent))
+def _interval(low: float, length: float, extent: int, rounding: str) -> np.ndarray:
+    """The pixels of an axis that [low, low + length) covers: bool [extent]. See projection_dice_loss for rounding."""
+    ends = np.rint([low, low + length]) if rounding == "round" else np.cumsum(np.trunc([low, length]))
+    first, last = np.clip(ends, 0, extent).astype(int)
     shadow = np.zeros(extent, dtype=bool)
     shadow[first:last] = True
     return shadow
@@ -20,19 +20,18 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
     return 2.0 * int((first & second).sum()) / total if total else 1.0
 
 
-def projection_dice_loss(mask: np.ndarray, box: np.ndarray) -> float:
+def projection_dice_loss(mask: np.ndarray, box: np.ndarray, rounding: str = "round") -> float:
     """How far a mask's shadows on the two axes are from its box's (paper eq. 8).
 
     D = (1 - dice(mask_x, box_x)) + (1 - dice(mask_y, box_y)), from 0 (equal) to 2 (disjoint).
 
-    mask: bool [height, width]. box: x, y, width, height in pixels, cut to the image.
+    mask: bool [height, width]. box: x, y, width, height in pixels, cut to the image. rounding: to the box's pixels,
+    "round" for those whose centres are inside, or "truncate" as the released code does to each of the four numbers.
     Raises ValueError if the box has no area inside the image.
     """
     height, width = mask.shape
-    box_x, box_y = _interval(box[0], box[2], width), _interval(box[1], box[3], height)
+    box_x, box_y = (_interval(box[axis], box[axis + 2], (width, height)[axis], rounding) for axis in (0, 1))
     if not box_x.any() or not box_y.any():
         raise ValueError(f"box {list(box)} has no area inside the {width} x {height} image")
-    mask = mask.astype(bool)
-    return 2.0 - dice(mask.any(axis=0), box_x) - dice(mask.any(axis=1), box_y)
-
-
+    shadow_x, shadow_y = (np.asarray(mask.astype(bool).any(axis=axis)) for axis in (0, 1))
+    return 2.0 - dice(shadow_x, box_x) - dice(shadow_y, box_y)

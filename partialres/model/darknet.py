@@ -40,10 +40,15 @@ class Residual(nn.Module):
 
 
 class DarkNet(nn.Module):
-    """A stem and stages, each a stride-2 convolution and residuals; the last three stages' maps are given out."""
+    """A stem and stages, each a stride-2 convolution and residuals; the last three stages' maps are given out.
 
-    def __init__(self, stem: int, stages: list[tuple[int, int]], stem_stride: int = 1) -> None:
-        """stem: its channels. stages: (channels, residuals) of each stride-2 stage, at least three."""
+    YOLOv3's first detection block may follow the last stage: pairs of a 1 x 1 convolution that halves the channels and
+    a 3 x 3 one that restores them, without residuals.
+    """
+
+    def __init__(self, stem: int, stages: list[tuple[int, int]], stem_stride: int = 1, pairs: int = 0) -> None:
+        """stem: its channels. stages: (channels, residuals) of each stride-2 stage, at least three. pairs: how many
+        the detection block has."""
         super().__init__()
         self.stem = ConvBlock(3, stem, stride=stem_stride)
         inputs = [stem, *(channels for channels, _ in stages)]
@@ -52,6 +57,10 @@ class DarkNet(nn.Module):
             for before, (channels, residuals) in zip(inputs, stages, strict=False)
         )
         self.channels: list[int] = inputs[-3:]
+        last = inputs[-1]
+        self.tail = nn.Sequential(
+            *(unit for _ in range(pairs) for unit in (ConvBlock(last, last // 2, kernel=1), ConvBlock(last // 2, last)))
+        )
         self.stride = stem_stride * 2 ** len(stages)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
@@ -61,7 +70,7 @@ class DarkNet(nn.Module):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        return maps[-3:]
+        return [*maps[-3:-1], self.tail(maps[-1])]
 
     def convolutions(self) -> list[ConvBlock]:
         """Every unit in the order of a DarkNet .weights file."""
@@ -69,8 +78,12 @@ class DarkNet(nn.Module):
 
 
 def darknet53() -> DarkNet:
-    """DarkNet-53 without its classifier: maps of 256, 512 and 1024 channels at strides 8, 16 and 32."""
-    return DarkNet(32, [(64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)])
+    """DarkNet-53 without its classifier: maps of 256, 512 and 1024 channels at strides 8, 16 and 32.
+
+    Its 52 convolutions are followed, as in the released models, by the six that YOLOv3 runs before its first detection
+    layer: the .weights file of a detector has them next, and the last two of the 58 are the ones that train.
+    """
+    return DarkNet(32, [(64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)], pairs=3)
 
 
 def tiny() -> DarkNet:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from partialres.config import ModelConfig
 
@@ -16,15 +18,19 @@ class LanguageEncoder(nn.Module):
     def __init__(self, config: ModelConfig, words: int) -> None:
         """words: size of the vocabulary, padding and unknown included."""
         super().__init__()
+        self.padded_words = config.padded_words
         self.embedding = nn.Embedding(words, config.word, padding_idx=PAD)
         self.embedding.weight.requires_grad_(not config.freeze_words)
         self.gru = nn.GRU(config.word, config.language, batch_first=True, bidirectional=True)
 
     def forward(self, words: Tensor) -> Tensor:
         """words: int64 [B, L], at least one word a row before its padding. Returns [B, 2 * language]."""
-        lengths = (words != PAD).sum(1)
-        words = words[:, : words.shape[1]]
-        embedded = self.embedding(words)
-        packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words.shape[1])
-        return states.masked_fill((words == PAD)[:, :, None], -torch.inf).amax(1)
+        words = F.pad(words, (0, max(0, self.padded_words - words.shape[1])), value=PAD)
+        absent = words == PAD
+        states = self.embedding(words)
+        if self.padded_words:
+            states, _ = self.gru(states)
+        else:
+            packed = pack_padded_sequence(states, (~absent).sum(1).cpu(), batch_first=True, enforce_sorted=False)
+            states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words.shape[1])
+        return states.masked_fill(absent[:, :, None], -torch.inf).amax(1)

@@ -23,7 +23,7 @@ from partialres.model.transformer import DecoderLayer, DecodingCache, EncoderLay
 class Batch:
     """Expressions about images; several expressions may share an image, whose visual features are then made once."""
 
-    images: Tensor  # uint8 [I, S, S, 3], or the frozen visual part's output, float16 [I, fusion, H, W]
+    images: Tensor  # uint8 [I, S, S, 3], or the visual part's output, float [I, fusion, H, W] (cached as float16)
     valid: Tensor  # bool [I, H, W] at the features' stride: true inside the image, false in its padding
     image_index: Tensor  # int64 [B]: which image each expression is about
     words: Tensor  # int64 [B, L], padded with 0
@@ -32,8 +32,8 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         tokens = None if self.tokens is None else self.tokens.to(device, non_blocking=True)
-        moved = (getattr(self, name).to(device, non_blocking=True) for name in ("images", "valid", "image_index", "words"))
-        return Batch(*moved, tokens=tokens)
+        names = ("images", "valid", "image_index", "words")
+        return Batch(**{name: getattr(self, name).to(device, non_blocking=True) for name in names}, tokens=tokens)
 
 
 class Visual(nn.Module):
@@ -59,8 +59,12 @@ class Visual(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 [I, S, S, 3] RGB -> tanh of the fused map, [I, fusion, S / stride, S / stride], in [-1, 1]."""
+        return self.features(pixels_from_uint8(images))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Pixels [I, 3, H, W] in [0, 1] -> tanh of the fused map, [I, fusion, H / stride, W / stride], in [-1, 1]."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return torch.tanh(self.neck(self.backbone(pixels_from_uint8(images))))
+            return torch.tanh(self.neck(self.backbone(pixels)))
 
 
 class PointModel(nn.Module):
@@ -79,7 +83,6 @@ class PointModel(nn.Module):
         self.coordinates = nn.Embedding(config.bins + 1, config.width)
         self.positions = nn.Embedding(2 * points + 1, config.width)
         self.start = nn.Parameter(torch.zeros(config.width), requires_grad=config.start == "learned")
-        self.language_in = nn.Linear(config.fusion, config.width) if config.language_token else None
         self.predictor = nn.Sequential(
             nn.Linear(config.width, config.width), nn.ReLU(),
             nn.Linear(config.width, config.width), nn.ReLU(),
@@ -92,8 +95,8 @@ class PointModel(nn.Module):
         return self.logits(self.encode(batch), batch.tokens)
 
     def encode(self, batch: Batch) -> Memory:
-        """Images and expressions to the decoder's memory. The visual part runs once an image, the rest once an expression."""
-        cached = batch.images.dtype == torch.float16
+        """Images and expressions to the decoder's memory. The visual part runs once an image, not an expression."""
+        cached = batch.images.is_floating_point()
         visual = batch.images.float() if cached else self.visual(batch.images)
         language = self.language(batch.words)
         gated = self.gate(visual[batch.image_index], language)
@@ -101,16 +104,21 @@ class PointModel(nn.Module):
         positions = transformer.sine_positions(batch.valid, self.config.width)[batch.image_index]
         return self._memory(gated, valid, positions)
 
-    def _memory(self, gated: Tensor, valid: Tensor, positions: Tensor) -> Memory:
-        """gated [B, D, H, W], valid [B, H, W], positions [B, K, D] -> Memory."""
-        height, width = gated.shape[-2:]
-        x = gated.flatten(2).transpose(1, 2)
+    def _decoder_layers(self) -> list[DecoderLayer]:
+        return [layer for layer in self.decoder if isinstance(layer, DecoderLayer)]
+
+    def _memory(self, x: Tensor, valid: Tensor, positions: Tensor) -> Memory:
+        """x [B, K, D], the gated image row by row and the language token; valid [B, H, W], positions [B, H * W, D]."""
+        height, width = valid.shape[1:]
         bias = torch.zeros(valid.shape, dtype=x.dtype, device=x.device).masked_fill(~valid, -torch.inf)
         bias = bias.flatten(1)[:, None, None, :]
+        extra = x.shape[1] - height * width  # the language token is never masked and has no position
+        bias, positions = F.pad(bias, (0, extra)), F.pad(positions, (0, 0, 0, extra))
         for layer in self.encoder:
             x = layer(x, positions, bias)
-        keys, values = zip(*(layer.cross_attention.keys_values(x, positions) for layer in self.decoder), strict=True)
-        inside = (x.unflatten(1, (height, width)) * valid[..., None]).float()
+        projected = [layer.cross_attention.keys_values(x, positions) for layer in self._decoder_layers()]
+        shares = valid if self.config.cctf_means == "image" else torch.ones_like(valid)
+        image = (x[:, : height * width].unflatten(1, (height, width)) * shares[..., None]).float()
         grid_y, grid_x = torch.meshgrid(
             (torch.arange(height, device=x.device) + 0.5) / height,
             (torch.arange(width, device=x.device) + 0.5) / width,
@@ -118,30 +126,40 @@ class PointModel(nn.Module):
         )
         return Memory(
             features=x,
-            keys=list(keys),
-            values=list(values),
+            keys=[keys for keys, _ in projected],
+            values=[values for _, values in projected],
             bias=bias,
             grid=torch.stack([grid_x, grid_y], -1).flatten(0, 1),
-            columns=inside.sum(1) / valid.sum(1).clamp(min=1)[..., None],
-            rows=inside.sum(2) / valid.sum(2).clamp(min=1)[..., None],
+            extent=torch.stack([valid[:, 0].float().mean(1), valid[:, :, 0].float().mean(1)], -1),
+            cells=torch.tensor([width, height], dtype=torch.float32, device=x.device),
+            columns=image.sum(1) / shares.sum(1).clamp(min=1)[..., None],
+            rows=image.sum(2) / shares.sum(2).clamp(min=1)[..., None],
         )
 
     def embed(self, tokens: Tensor, memory: Memory, first: int = 0) -> Tensor:
         """Coordinate tokens [B, T] at sequence places first, first + 1, ... -> decoder inputs [B, T, D].
 
-        With CCTF each carries the mean feature of the column its x, or the row its y, points at (eq. 3-5).
+        With CCTF each carries the mean feature of the column its x, or the row its y, points at (eq. 3-5); as released
+        the row that x would be at if it were a y, and the column that y would be at.
         """
         embedded = self.coordinates(tokens)
         if not self.config.cctf:
             return embedded
         is_x = (torch.arange(first, first + tokens.shape[1], device=tokens.device) % 2 == 0)[None, :, None]
-        pointed = torch.where(is_x, self._look_up(memory.columns, tokens), self._look_up(memory.rows, tokens))
+        of_x, of_y = memory.columns, memory.rows
+        if self.config.cctf_axes == "transposed":
+            of_x, of_y = of_y, of_x
+        pointed = torch.where(is_x, self._look_up(of_x, tokens), self._look_up(of_y, tokens))
         return embedded + pointed.to(embedded.dtype)
 
     def _look_up(self, means: Tensor, tokens: Tensor) -> Tensor:
-        """Of means [B, W, D] over an axis of W positions those that tokens [B, T] point at: [B, T, D]."""
+        """Of means [B, W, D] of an axis of W cells those that tokens [B, T] point at: [B, T, D].
+
+        The cell that contains the coordinate, or, as released, the bins spread over W - 1 of the cells.
+        """
         cells = means.shape[1]
-        index = (tokens * cells // self.config.bins).clamp(max=cells - 1)
+        spread = cells if self.config.cctf_cells == "containing" else cells - 1
+        index = (tokens * spread // self.config.bins).clamp(max=cells - 1)
         return means.gather(1, index[:, :, None].expand(-1, -1, means.shape[2]))
 
     def logits(self, memory: Memory, tokens: Tensor) -> Tensor:
@@ -151,31 +169,31 @@ class PointModel(nn.Module):
         x = torch.cat([start, self.embed(tokens[:, :-1], memory)], 1)
         positions = self.positions.weight[:length]
         causal = torch.full((length, length), -torch.inf, dtype=x.dtype, device=x.device).triu(1)[None, None]
-        for index, layer in enumerate(self.decoder):
-            assert isinstance(layer, DecoderLayer)
+        for index, layer in enumerate(self._decoder_layers()):
             own = layer.self_attention.keys_values(x, positions)
             x = layer(x, positions, own, causal, memory, index)
         return self.predictor(self.decoder_norm(x))
 
     @torch.no_grad()
     def decode(self, memory: Memory, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Greedy decoding of exactly 2N coordinate tokens, each token's layers run once (keys and values are cached).
+        """Greedy decoding of 2N tokens, each token's layers run once (keys and values are cached).
 
-        allowed: int64 [B, 2, 2], the least and greatest bin of x (row 0) and of y (row 1), or None for all bins.
-        Returns tokens int64 [B, 2N] and their probabilities, float [B, 2N], among the bins and the end.
+        They are coordinates; with the config's end "anywhere" the end token may stand among them, from where on the
+        sequence says nothing. allowed: int64 [B, 2, 2], the least and greatest bin of x (row 0) and of y (row 1), or
+        None for all. Returns tokens int64 [B, 2N] and their probabilities, float [B, 2N], among the bins and the end.
         """
         batch, heads = memory.features.shape[0], self.config.heads
         length = 2 * self.points
         x = self.start.expand(batch, 1, -1)
         shape = (batch, heads, length, self.config.width // heads)
-        cache = DecodingCache(*([x.new_empty(shape) for _ in self.decoder] for _ in range(2)))
+        cache = DecodingCache([x.new_empty(shape) for _ in self.decoder], [x.new_empty(shape) for _ in self.decoder])
         tokens, probabilities = [], []
         for place in range(length):
             logits = self._step(x, memory, cache)
-            bins = logits[:, :-1]
+            choices = logits[:, :-1] if self.config.end == "last" else logits
             if allowed is not None:
-                bins = _restrict(bins, allowed[:, place % 2])
-            token = bins.argmax(-1, keepdim=True)
+                choices = _restrict(choices, allowed[:, place % 2])
+            token = choices.argmax(-1, keepdim=True)
             tokens.append(token)
             probabilities.append(logits.softmax(-1).gather(1, token))
             x = self.embed(token, memory, place)
@@ -185,8 +203,7 @@ class PointModel(nn.Module):
         """Logits [B, bins + 1] after the input x [B, 1, D], whose keys and values join the cache."""
         place = cache.length
         positions = self.positions.weight[place : place + 1]
-        for index, layer in enumerate(self.decoder):
-            assert isinstance(layer, DecoderLayer)
+        for index, layer in enumerate(self._decoder_layers()):
             keys, values = layer.self_attention.keys_values(x, positions)
             cache.keys[index][:, :, place : place + 1] = keys
             cache.values[index][:, :, place : place + 1] = values
@@ -197,7 +214,7 @@ class PointModel(nn.Module):
 
 
 def _restrict(logits: Tensor, limits: Tensor) -> Tensor:
-    """Logits [B, bins] with all bins outside limits [B, 2] (least, greatest) at -inf."""
+    """Logits [B, C] with all outside limits [B, 2] (least, greatest) at -inf."""
     bins = torch.arange(logits.shape[1], device=logits.device)
     return logits.masked_fill((bins < limits[:, :1]) | (bins > limits[:, 1:]), -torch.inf)
 

@@ -19,11 +19,13 @@ from partialres.config import ModelConfig
 class Memory:
     """What the decoder looks at: the encoder's output, projected for every decoder layer once a sequence."""
 
-    features: Tensor  # [B, K, D]
+    features: Tensor  # [B, K, D]: row by row, then the language token where there is one
     keys: list[Tensor]  # a layer: [B, h, K, D/h]
     values: list[Tensor]  # a layer: [B, h, K, D/h]
     bias: Tensor  # [B, 1, 1, K]: 0, or -inf at padded positions
-    grid: Tensor  # [K, 2]: x and y of each position in units of the image; NaN for the language token
+    grid: Tensor  # [H * W, 2]: x and y of each image position's centre in units of the frame
+    extent: Tensor  # [B, 2]: width and height of the image in units of the frame
+    cells: Tensor  # [2]: W and H
     columns: Tensor  # [B, W, D]: mean over height (eq. 3)
     rows: Tensor  # [B, H, D]: mean over width
 
@@ -62,7 +64,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
-    """Attention of [B, h, T, D/h] over [B, h, K, D/h] with an additive bias [B or 1, h or 1, T or 1, K] -> [B, T, D]."""
+    """Attention of [B, h, T, D/h] over [B, h, K, D/h], bias [B or 1, h or 1, T or 1, K] added -> [B, T, D]."""
     mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, dropout_p=dropout)
     return mixed.transpose(1, 2).flatten(2)
 
@@ -126,8 +128,11 @@ class EncoderLayer(nn.Module):
 class PointPrior(nn.Module):
     """The Gaussian prior of point-modulated cross-attention (paper eq. 6-7, after SMCA-DETR).
 
-    A three-layer MLP gives for each query and head a centre and a scale; log G is added to the attention scores. The last
-    layer starts at zero: centre in the middle, scale one, so that training starts from almost plain attention.
+    A three-layer MLP gives for each query and head a centre and a scale; log G is added to the attention scores. The
+    last layer starts at zero: centre in the middle, scale one, so that training starts from almost plain attention.
+
+    The released form multiplies by the square of the raw scale instead, with distances in feature cells and the centre
+    within the image's part of the frame. There a scale of zero has no gradient and would stay: weights start at random.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -137,25 +142,32 @@ class PointPrior(nn.Module):
         self.locate = nn.Sequential(
             nn.Linear(config.width, hidden[0]), nn.ReLU(),
             nn.Linear(hidden[0], hidden[1]), nn.ReLU(),
-            nn.Linear(hidden[1], 4 * config.heads),
+            (last := nn.Linear(hidden[1], 4 * config.heads)),
         )  # fmt: skip
-        nn.init.zeros_(self.locate[-1].weight)
-        nn.init.zeros_(self.locate[-1].bias)
+        if self.form == "divide":
+            nn.init.zeros_(last.weight)
+        else:
+            nn.init.xavier_uniform_(last.weight)
+        nn.init.zeros_(last.bias)
 
-    def forward(self, query: Tensor, grid: Tensor) -> Tensor:
-        """query [B, T, D], grid [K, 2] in units of the image -> log G [B, h, T, K], at most 0; 0 where grid is NaN."""
+    def forward(self, query: Tensor, memory: Memory) -> Tensor:
+        """query [B, T, D] -> log G [B, h, T, K], at most 0; 0 for the language token."""
         raw = split_heads(self.locate(query), self.heads).float()  # [B, h, T, 4]
         centre, scale = raw[..., :2].sigmoid(), raw[..., 2:]
-        # exp(-(u-c)^2 / (sigma s^2)) needs s > 0: softplus shifted to give one at zero
-        weight = 1 / (self.sigma * F.softplus(scale + math.log(math.e - 1)).square() + 1e-4)
-        return _log_gaussian(centre, weight, grid)
+        if self.form == "divide":
+            # exp(-(u-c)^2 / (sigma s^2)) needs s > 0: softplus shifted to give one at zero
+            weight = 1 / (self.sigma * F.softplus(scale + math.log(math.e - 1)).square() + 1e-4)
+        else:
+            centre = centre * memory.extent[:, None, None]
+            weight = (scale * memory.cells).square() / self.sigma
+        prior = _log_gaussian(centre, weight, memory.grid)
+        return F.pad(prior, (0, memory.features.shape[1] - prior.shape[-1]))
 
 
 def _log_gaussian(centre: Tensor, weight: Tensor, grid: Tensor) -> Tensor:
     """-sum over axes of weight (grid - centre)^2: centre, weight [B, h, T, 2], grid [K, 2] -> [B, h, T, K]."""
     u, v = grid.unbind(-1)
-    far = weight[..., :1] * (u - centre[..., :1]).square() + weight[..., 1:] * (v - centre[..., 1:]).square()
-    return -torch.nan_to_num(far)
+    return -weight[..., :1] * (u - centre[..., :1]).square() - weight[..., 1:] * (v - centre[..., 1:]).square()
 
 
 class DecoderLayer(nn.Module):
@@ -171,13 +183,14 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, positions: Tensor, own: tuple[Tensor, Tensor], causal: Tensor | None, memory: Memory, layer: int
-    ) -> Tensor:
+        self, x: Tensor, positions: Tensor, own: tuple[Tensor, Tensor], causal: Tensor | None, memory: Memory,
+        layer: int,
+    ) -> Tensor:  # fmt: skip
         """x [B, T, D], positions [T, D], own: keys and values of the tokens up to these -> [B, T, D]."""
         x = self.norm1(x + self.dropout(self.self_attention(x + positions, *own, causal)))
         bias = memory.bias
         if self.prior is not None:
-            bias = bias + self.prior(x, memory.grid)
+            bias = bias + self.prior(x, memory)
         seen = self.cross_attention(x + positions, memory.keys[layer], memory.values[layer], bias.to(x.dtype))
         x = self.norm2(x + self.dropout(seen))
         return self.norm3(x + self.dropout(self.feedforward(x)))

@@ -85,7 +85,7 @@ def load_weights(model: PointModel, path: Path, vocabulary: str) -> list[str]:
     if header["vocabulary"] != vocabulary:
         raise DataError(f"{path}: trained with another vocabulary ({header['vocabulary']}, not {vocabulary})")
     own, given = model.state_dict(), safetensors.torch.load_file(path)
-    optional = ("positions.", "decoder.", "start", "language_in.")
+    optional = ("positions.", "decoder.", "start")
     kept = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     missing = sorted(own.keys() - kept.keys())
     wrong = [n for n in missing if not n.startswith(optional) or (n in given and not n.startswith("positions."))]

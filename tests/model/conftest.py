@@ -1,0 +1,78 @@
+"""A small model whose every part has a say, and inputs for it."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from partialres.config import ModelConfig
+from partialres.model.pointer import Batch, PointModel
+
+PAPER = ModelConfig(
+    backbone="tiny", frozen="all", fusion=32, language=16, word=8, width=32, heads=4, encoder_layers=2,
+    decoder_layers=2, feedforward=48, bins=50,
+)  # fmt: skip
+RELEASED = dataclasses.replace(
+    PAPER, padded_words=7, language_token=True, cctf_axes="transposed", cctf_cells="spread", cctf_means="frame",
+    pmca_scale="multiply", start="learned", end="anywhere",
+)  # fmt: skip
+PLAIN = dataclasses.replace(PAPER, cctf=False, pmca=False)
+CONFIGS = {"paper": PAPER, "released": RELEASED, "plain": PLAIN}
+WORDS, POINTS, CELLS = 20, 4, (3, 5)
+
+
+def make_model(config: ModelConfig) -> PointModel:
+    """A model in evaluation mode, without the zeros and ones that parts start from: they would hide mistakes."""
+    torch.manual_seed(0)
+    model = PointModel(config, WORDS, POINTS)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.unique().numel() == 1:
+                parameter += torch.randn_like(parameter) / 3
+        if config.start == "zero":
+            model.start.zero_()
+    return model.eval()
+
+
+def make_batch(model: PointModel) -> Batch:
+    """Four expressions of 1 to 5 words about two images, one of them padded; visual features as if cached."""
+    generator = torch.Generator().manual_seed(1)
+    words = torch.randint(2, WORDS, (4, 5), generator=generator)
+    for row, length in enumerate((5, 1, 3, 4)):
+        words[row, length:] = 0
+    valid = torch.ones(2, *CELLS, dtype=torch.bool)
+    valid[1, 2:] = False
+    tokens = torch.randint(0, model.config.bins, (4, 2 * POINTS + 1), generator=generator)
+    tokens[:, -1] = model.config.bins
+    return Batch(
+        images=torch.rand(2, model.config.fusion, *CELLS, generator=generator) * 2 - 1,
+        valid=valid, image_index=torch.tensor([0, 1, 1, 0]), words=words, tokens=tokens,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=CONFIGS)
+def model(request):
+    """The small model in each setting."""
+    return make_model(CONFIGS[request.param])
+
+
+@pytest.fixture
+def paper_model():
+    return make_model(PAPER)
+
+
+@pytest.fixture
+def released_model():
+    return make_model(RELEASED)
+
+
+@pytest.fixture
+def batch_for():
+    """model -> its batch."""
+    return make_batch
+
+
+@pytest.fixture
+def model_with():
+    """Changed settings of the paper's small model -> that model."""
+    return lambda **changes: make_model(dataclasses.replace(PAPER, **changes))

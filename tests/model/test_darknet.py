@@ -1,0 +1,46 @@
+"""The backbones: how many convolutions, which maps, which of them train."""
+
+import pytest
+import torch
+
+from partialres.config import ModelConfig
+from partialres.model.darknet import build_backbone, darknet53, pixels_from_uint8, tiny
+
+
+def test_darknet_53_has_52_convolutions_and_six_of_yolov3():
+    with torch.device("meta"):
+        units = darknet53().convolutions()
+    assert len(units) == 52 + 6
+    kernels = [tuple(unit.conv.weight.shape) for unit in units]
+    assert kernels[:4] == [(32, 3, 3, 3), (64, 32, 3, 3), (32, 64, 1, 1), (64, 32, 3, 3)]
+    assert kernels[51] == (1024, 512, 3, 3)
+    assert kernels[52:] == [(512, 1024, 1, 1), (1024, 512, 3, 3)] * 3
+
+
+@pytest.mark.parametrize(
+    ("make", "stride", "channels"), [(darknet53, 32, [256, 512, 1024]), (tiny, 16, [32, 64, 128])]
+)
+def test_each_map_has_half_the_resolution_of_the_one_before(make, stride, channels):
+    with torch.device("meta"):
+        backbone = make()
+        maps = backbone(torch.empty(2, 3, 64, 96))
+    assert backbone.channels == channels and backbone.stride == stride
+    assert [one.shape[1] for one in maps] == channels
+    assert [tuple(one.shape[2:]) for one in maps] == [(64 * n // stride, 96 * n // stride) for n in (4, 2, 1)]
+
+
+@pytest.mark.parametrize(("frozen", "training"), [("all", 0), ("but_last_two", 2), ("none", 58)])
+def test_only_the_convolutions_named_train(frozen, training):
+    with torch.device("meta"):
+        units = build_backbone(ModelConfig(frozen=frozen)).convolutions()
+    trains = [all(parameter.requires_grad for parameter in unit.parameters()) for unit in units]
+    assert trains == [False] * (58 - training) + [True] * training
+
+
+def test_pixels_are_rgb_between_zero_and_one():
+    image = torch.zeros(1, 2, 3, 3, dtype=torch.uint8)
+    image[0, 1, 2] = torch.tensor([255, 51, 0], dtype=torch.uint8)
+    pixels = pixels_from_uint8(image)
+    assert pixels.shape == (1, 3, 2, 3)
+    torch.testing.assert_close(pixels[0, :, 1, 2], torch.tensor([1.0, 0.2, 0.0]))
+    assert pixels.sum() == pytest.approx(1.2)

@@ -1,0 +1,48 @@
+"""The expression encoder and the gate."""
+
+import torch
+
+from partialres.config import ModelConfig
+from partialres.model.fusion import LanguageGate
+from partialres.model.language import LanguageEncoder
+
+SMALL = {"fusion": 32, "language": 16, "word": 8, "width": 16, "heads": 4}
+WORDS = torch.tensor([[5, 3, 9, 0, 0], [4, 0, 0, 0, 0]])
+
+
+def encoder(padded_words=0):
+    torch.manual_seed(0)
+    made = LanguageEncoder(ModelConfig(**SMALL, padded_words=padded_words), 10)
+    torch.nn.init.normal_(made.embedding.weight)  # the padding's vector too, as in the released word tables
+    return made
+
+
+@torch.no_grad()
+def test_an_expression_is_the_maximum_over_its_words_states():
+    made = encoder()
+    states, _ = made.gru(made.embedding(WORDS[:1, :3]))
+    torch.testing.assert_close(made(WORDS)[0], states[0].amax(0))
+
+
+@torch.no_grad()
+def test_padding_is_not_read_unless_the_released_setting_says_so():
+    plain, released = encoder(), encoder(padded_words=5)
+    torch.testing.assert_close(plain(WORDS[:, :3]), plain(WORDS))
+    torch.testing.assert_close(released(WORDS[:, :3]), released(WORDS))
+    states, _ = released.gru(released.embedding(WORDS))
+    torch.testing.assert_close(released(WORDS)[1], states[1, 0])
+    torch.testing.assert_close(released(WORDS)[:, :16], plain(WORDS)[:, :16])  # the forward direction reads it later
+    assert not torch.allclose(released(WORDS)[:, 16:], plain(WORDS)[:, 16:], atol=1e-3)
+
+
+@torch.no_grad()
+def test_the_gate_multiplies_and_the_language_token_shares_its_projection():
+    torch.manual_seed(0)
+    plain, released = LanguageGate(ModelConfig(**SMALL)), LanguageGate(ModelConfig(**SMALL, language_token=True))
+    released.load_state_dict(plain.state_dict())
+    visual, language = torch.randn(2, 32, 3, 4).tanh(), torch.randn(2, 32)
+    gated = visual * language.tanh()[:, :, None, None]
+    torch.testing.assert_close(plain(visual, language), plain.norm(plain.conv(gated)).flatten(2).transpose(1, 2))
+    wider = torch.cat([gated.flatten(2), language.tanh()[:, :, None]], 2)[..., None]
+    torch.testing.assert_close(released(visual, language), plain.norm(plain.conv(wider)).flatten(2).transpose(1, 2))
+    assert released(visual, language).shape == (2, 13, 16)

@@ -1,0 +1,74 @@
+"""Ours against what the released implementations computed. PARTIALRES_SHARED names the folder that has golden/."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from partialres.data.refer import read_refs
+from partialres.data.vocabulary import clean
+from partialres.evaluation import Prediction, evaluate_masks
+from partialres.geometry import contour
+from partialres.geometry.projection import projection_dice_loss
+from partialres.model.released import released_model, to_released
+from tests import golden
+
+SHARED = Path(os.environ["PARTIALRES_SHARED"]) if os.environ.get("PARTIALRES_SHARED") else None
+pytestmark = pytest.mark.skipif(SHARED is None, reason="PARTIALRES_SHARED is not set: no recordings to compare with")
+
+
+def test_ours_computes_what_the_released_models_did(capsys):
+    failed = golden.main(SHARED / "golden")
+    lines = capsys.readouterr().out.splitlines()
+    assert failed == 0 and len(lines) == 4, "\n".join(lines)
+
+
+def test_a_wrong_recording_is_found(tmp_path):
+    source = SHARED / "golden" / "seqtr_rec.npz"
+    recording = dict(np.load(source))
+    recording["logits"][1, 2, 3] += 2e-4 * recording["logits"].std()
+    np.savez(tmp_path / "wrong.npz", **recording)
+    (tmp_path / "wrong.parameters.tsv").write_text(source.with_name("seqtr_rec.parameters.tsv").read_text())
+    assert golden.main(tmp_path) == 1
+    run = subprocess.run([sys.executable, "-m", "tests.golden", tmp_path / "empty"], capture_output=True, check=False)
+    assert run.returncode == 1
+
+
+@pytest.mark.parametrize("name", ["seqtr_rec", "seqtr_res", "partialres_res_square"])
+def test_a_released_checkpoint_comes_back_key_by_key(name):
+    shapes = golden.read_shapes(SHARED / "golden" / f"{name}.parameters.tsv")
+    state = {key: golden.weight(key, shape) for key, shape in shapes.items()}
+    back = to_released(released_model(state))
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize(("dataset", "split_by"), [("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd")])
+def test_words_contours_and_scores_are_those_of_the_released_data_code(dataset, split_by):
+    sample = SHARED / "refcoco-sample"
+    refs, _ = read_refs(sample / dataset, sample / "images" / "train2014", split_by, on_problem="report")
+    recorded = json.loads((SHARED / "golden" / "refcoco_sample_upstream.json").read_text())
+    recorded = {item["ref_id"]: item for item in recorded if item["dataset"] == dataset}
+    assert set(refs["ref_id"]) == recorded.keys()
+    truth = [recorded[ref_id] for ref_id in refs["ref_id"]]
+    for ref, item in zip(refs.itertuples(), truth, strict=True):
+        assert [clean(expression) for expression in ref.expressions] == [text.split() for text in item["clean"]]
+    for number in (12, 18):
+        masks = [contour.decode(ref.mask, ref.height, ref.width) for ref in refs.itertuples()]
+        points = [contour.trace_released(mask, number) for mask in masks]
+        for found, item in zip(points, truth, strict=True):
+            assert found[np.isfinite(found[:, 0])].tolist() == item[f"vertices{number}"]
+        predictions = [Prediction(place, "", found, np.ones(1)) for place, found in enumerate(points)]
+        scores = evaluate_masks(refs, predictions)
+        for name in ("iou", "iou_upstream"):
+            released = [item[f"iou{number}{name.removeprefix('iou')}"] for item in truth]
+            np.testing.assert_allclose(scores[name], released, atol=1e-4)
+        for ref, found, item in zip(refs.itertuples(), points, truth, strict=True):
+            mask = contour.fill(found, ref.height, ref.width)
+            loss = projection_dice_loss(mask, np.asarray(ref.bbox), "truncate")
+            assert loss == pytest.approx(item[f"projection_dice_loss{number}"], abs=1e-4)
