@@ -109,7 +109,7 @@ def main() -> None:
 @main.command()
 @click.option("--flavour", type=click.Choice(["refcoco", "refcoco+", "refcocog"]), default="refcoco",
               help="Whose expressions are imitated.")
-@click.option("--image-count", type=click.IntRange(min=1), default=2400, help="Number of images; 80 % train.")
+@click.option("--image-count", type=click.IntRange(min=1), default=2400, help="Number of images; 90 % train.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--side", type=click.IntRange(min=64), default=160, help="Longer side of an image, pixels.")
 @click.option("--out", type=OUT, required=True, help="Folder that gets images/ and the data set's folder.")
@@ -243,14 +243,15 @@ def train_rec(
 @click.option("--points", type=click.IntRange(min=3), required=True, help="Contour points N.")
 @click.option("--cctf/--no-cctf", default=True, help="Coordinate tokens carry the features they point at.")
 @click.option("--pmca/--no-pmca", default=True, help="Cross-attention has a Gaussian prior around the point.")
-@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="[default: step 1's]")
+@click.option("--positions", type=click.Choice(["drop", "extend"]), default="drop",
+              help="Step 1's position table: dropped, as released, or extended to 2N + 1 places.")
 @click.option("--selected", type=IN_FILE, help="Step 3: selected.parquet, trained on beside the labelled refs.")
 @model_inputs
 @training
 @running
 def train_res(
-    rows: Path, init: Path, points: int, cctf: bool, pmca: bool, dropout: float | None, selected: Path | None,
-    config: TrainConfig, device: str, threads: int | None, **rest: Any,
+    rows: Path, init: Path, points: int, cctf: bool, pmca: bool, positions: Any,
+    selected: Path | None, config: TrainConfig, device: str, threads: int | None, **rest: Any,
 ) -> None:  # fmt: skip
     """Step 2: learn contours from the labelled refs in ROWS (split.parquet); step 3: with --selected."""
     from partialres import stages
@@ -258,9 +259,9 @@ def train_res(
     _threads(threads)
 
     def modules(model: ModelConfig) -> ModelConfig:
-        return replace(model, cctf=cctf, pmca=pmca, dropout=model.dropout if dropout is None else dropout)
+        return replace(model, cctf=cctf, pmca=pmca)
 
-    stages.train_res(rows, init, points, modules, selected, config, device=device, **rest)
+    stages.train_res(rows, init, points, positions, modules, selected, config, device=device, **rest)
 
 
 @main.command()

@@ -54,7 +54,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _require(self.fusion == 2 * self.language, "fusion must be 2 x language: the gate multiplies the two")
-        _require(self.width % (4 * self.heads) == 0 or self.width % self.heads == 0, "width must divide by heads")
+        _require(self.heads >= 1 and self.width % self.heads == 0, "width must divide by heads")
+        # sine positions come in fours, normalisation in min(32, width / 4) groups
+        _require(self.width % (4 if self.width < 128 else 32) == 0, "width must divide by 4, from 128 on by 32")
         _require(0 <= self.dropout < 1, "dropout must be in [0, 1)")
         _require(self.bins >= 2, "bins must be at least 2")
         _require(self.padded_words >= 0, "padded_words must be at least 0")
@@ -88,6 +90,8 @@ class TrainConfig:
         _require(0 <= self.smoothing < 1, "smoothing must be in [0, 1)")
         _require(0 < self.decay_at <= 1, "decay_at must be in (0, 1]")
         _require(0 <= self.ema < 1, "ema must be in [0, 1)")
+        _require(self.warmup_epochs >= 0, "warmup_epochs must be at least 0")
+        _require(self.checkpoint_epochs >= 1, "checkpoint_epochs must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,10 @@ class PretrainConfig:
     batch: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1 and self.batch >= 1, "epochs and batch must be at least 1")
+        _require(self.learning_rate > 0, "learning_rate must be above 0")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import string
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoCo
 BY_RATIO = "by_ratio"
 # What decides each step's files, beside the steps before it: experiments equal in these share the files.
 DECISIVE = {
-    "res": ("points", "model", "res"),
-    "points": ("points", "model", "res", "predict"),
-    "selected": ("points", "model", "res", "predict", "pseudo"),
-    "retrain": ("points", "model", "res", "predict", "pseudo", "retrain"),
+    "res": ("points", "positions", "model", "res"),
+    "points": ("points", "positions", "model", "res", "predict"),
+    "selected": ("points", "positions", "model", "res", "predict", "pseudo"),
+    "retrain": ("points", "positions", "model", "res", "predict", "pseudo", "retrain"),
 }
 GENERATED = {"refcoco": "refshapes", "refcoco+": "refshapes+", "refcocog": "refshapesg"}  # flavour -> folder
 SECTIONS = {"model": ModelConfig, "pretraining": PretrainConfig, "rec": TrainConfig, "res": TrainConfig,
             "retrain": TrainConfig, "pseudo": PseudoConfig}  # fmt: skip
+# What the data, the backbone and step 1 are made with; of the model's settings all but what step 2 brings in.
+SHARED = ("rec", "text", "visual", "image_size", "pretraining")
+OF_STEP_2 = ("cctf", "pmca")
 RANGES = {"all": lambda ratio: True, "partial": lambda ratio: ratio < 100, "full": lambda ratio: ratio == 100}
 
 
@@ -34,15 +38,21 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def at_ratio(value: Any, ratio: float) -> Any:
-    """`value` with every {by_ratio: {r: v, ...}} in it replaced by v of the greatest r up to `ratio`, or the least r."""
+def at_ratio(value: Any, ratio: float, where: str = "settings") -> Any:
+    """`value` with every {by_ratio: {r: v, ...}} in it replaced by v of the greatest r up to `ratio`, or the least r.
+
+    where: the value's key, for the ConfigError that is raised if by_ratio holds anything else.
+    """
     if not isinstance(value, Mapping):
         return value
     if set(value) == {BY_RATIO}:
-        choices = sorted((float(key), item) for key, item in value[BY_RATIO].items())
-        fitting = [item for key, item in choices if key <= ratio]
-        return fitting[-1] if fitting else choices[0][1]
-    return {key: at_ratio(item, ratio) for key, item in value.items()}
+        try:
+            choices = {float(key): item for key, item in value[BY_RATIO].items()}
+            return choices[max((key for key in choices if key <= ratio), default=min(choices))]
+        except (AttributeError, TypeError, ValueError):
+            given = f"not {value[BY_RATIO]!r}"
+            raise ConfigError(f"{where}: by_ratio holds a value for each ratio, {{'1': a, '10': b}}, {given}") from None
+    return {key: at_ratio(item, ratio, f"{where}.{key}") for key, item in value.items()}
 
 
 def settings(config: Mapping[str, Any], dataset: str, experiment: str | None = None, ratio: float = 100) -> dict[str, Any]:
@@ -104,9 +114,18 @@ def check(config: Mapping[str, Any]) -> None:
                         fill(kind, chosen[name], name)
                     except ConfigError as error:
                         raise ConfigError(f"{dataset}, {experiment}, {ratio:g} %: {error}") from None
-                for step in ("rec", "text", "visual", "image_size", "pretraining"):
-                    if chosen[step] != settings(config, dataset, None, ratio)[step]:
-                        raise ConfigError(f"experiment {experiment} changes '{step}', which all experiments share")
+                for key in _changed(chosen, settings(config, dataset)):
+                    raise ConfigError(
+                        f"{dataset}, {experiment}, {ratio:g} %: '{key}' is changed, which all experiments and ratios "
+                        "share"
+                    )
+
+
+def _changed(chosen: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """The keys of what all experiments share that one of them has otherwise than the base."""
+    model, shared = (asdict(fill(ModelConfig, each["model"])) for each in (chosen, base))
+    own = [f"model.{key}" for key in model if key not in OF_STEP_2 and model[key] != shared[key]]
+    return [key for key in SHARED if chosen[key] != base[key]] + own
 
 
 def expand(path: str, key: str) -> str:
@@ -115,6 +134,8 @@ def expand(path: str, key: str) -> str:
         return os.path.expanduser(string.Template(path).substitute(os.environ))
     except KeyError as error:
         raise ConfigError(f"{key}: {path!r} needs the environment variable {error.args[0]}, which is not set") from None
+    except ValueError as error:
+        raise ConfigError(f"{key}: {path!r} has a $ that names no environment variable ({error})") from None
 
 
 def first_on_path(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -117,7 +118,7 @@ def train_rec(
     corners = [boxes.to_corners(np.asarray(box, dtype=float)) for box in rows["bbox"]]
     files = {"refs": refs, "vocabulary": vocabulary, "images": images / "index.parquet"}
     files |= {name: path for name, path in (("visual", visual), ("vectors", vectors)) if path}
-    _fit(model, rows, corners, inputs, words, config, files, seed, workers, resume, out, device, "train-rec")
+    _fit(model, rows, corners, inputs, words, config, {}, files, seed, workers, resume, out, device, "train-rec")
 
 
 def _plain(config: ModelConfig) -> ModelConfig:
@@ -128,19 +129,20 @@ def _plain(config: ModelConfig) -> ModelConfig:
 
 
 def train_res(
-    split: Path, init: Path, points: int, modules: Callable[[ModelConfig], ModelConfig], selected: Path | None,
-    config: TrainConfig, *, vocabulary: Path, images: Path, features: Path | None, seed: int, workers: int,
-    resume: Path | None, out: Path, device: str,
+    split: Path, init: Path, points: int, positions: Literal["drop", "extend"],
+    modules: Callable[[ModelConfig], ModelConfig], selected: Path | None, config: TrainConfig, *,
+    vocabulary: Path, images: Path, features: Path | None, seed: int, workers: int, resume: Path | None, out: Path,
+    device: str,
 ) -> None:  # fmt: skip
     """Steps 2 and 3: contours of the labelled refs, in step 3 with the selected pseudo points beside them.
 
-    modules: from step 1's model config to this step's. Raises DataError if selected points are not N a ref.
+    positions: see `load_weights`. modules: from step 1's model config to this step's. Raises DataError if selected points are not N a ref.
     """
     words = _vocabulary(vocabulary)
     start = checkpoint.load_model(init, words.digest())
     torch.manual_seed(seed)
     model = PointModel(modules(start.config), len(words), points)
-    fresh = checkpoint.load_weights(model, init, words.digest())
+    fresh = checkpoint.load_weights(model, init, words.digest(), positions)
     say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
     inputs = _inputs(images, features, model)
     everything = read_table(split, ["ref_id", "image_id", "height", "width", "mask", "labelled", "expressions"])
@@ -160,17 +162,17 @@ def train_res(
             raise DataError(f"{selected}: holds contours of {wrong[0]} points, not {points}; select again")
         say(f"train-res: {len(rows) - len(chosen)} labelled refs and {len(chosen)} pseudo-labelled ones")
     label = "train-res (step 3)" if selected else "train-res (step 2)"
-    _fit(model, rows, targets, inputs, words, config, files, seed, workers, resume, out, device, label)
+    _fit(model, rows, targets, inputs, words, config, {"positions": positions}, files, seed, workers, resume, out, device, label)
 
 
 def _fit(
     model: PointModel, rows: pd.DataFrame, targets: list[np.ndarray], inputs: Inputs, words: Vocabulary,
-    config: TrainConfig, files: dict[str, Path], seed: int, workers: int, resume: Path | None, out: Path, device: str,
+    config: TrainConfig, start: dict[str, str], files: dict[str, Path], seed: int, workers: int, resume: Path | None, out: Path, device: str,
     label: str,
 ) -> None:  # fmt: skip
     """Train, then write model.safetensors, metrics.csv and provenance.json; the model last, for the others are its notes."""
     place = pick_device(device)
-    origin = checkpoint.provenance({"model": model.config, "training": config}, files, seed, str(place))
+    origin = checkpoint.provenance({"model": model.config, "training": config, **start}, files, seed, str(place))
     samples = make_samples(rows, targets, inputs, words, model.config.bins, model.config.rounding)
     state = checkpoint.Resume(resume, {key: origin[key] for key in ("config", "inputs", "versions", "seed", "device")})
     history = train(

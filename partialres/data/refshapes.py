@@ -29,7 +29,7 @@ FLAVOURS = {  # the folder and the file of refs of each
     "refcoco+": ("refshapes+", "refs(unc).p"),
     "refcocog": ("refshapesg", "refs(umd).p"),
 }
-HELD_OUT = ("val", "testA", "testB") * 3 + ("val",)  # the splits of every fifth image, in turn
+HELD_OUT = ("val", "testA", "testB") * 3 + ("val",)  # the splits of every tenth image, in turn
 FOCUS = {"testA": CURVED, "testB": STRAIGHT}  # as RefCOCO's testA has people only and its testB has none
 REFS_AN_IMAGE = ((2, 3, 4), (0.55, 0.33, 0.12))
 RLE_SHARE = 0.04  # of the annotations
@@ -43,7 +43,7 @@ class RefshapesConfig:
 
     flavour: the data set whose expressions are imitated: "refcoco" (attributes, places, relations), "refcoco+" (no words
       of place) or "refcocog" (long sentences, splits train, val and test).
-    images: number of images, about 80 % of them for training. More images leave the earlier ones as they are.
+    images: number of images, 90 % of them for training. More images leave the earlier ones as they are.
     seed: 0 or more. The three flavours of one seed describe the same images.
     side: the longer side of an image, pixels.
     """
@@ -61,8 +61,8 @@ class RefshapesConfig:
 
 
 def _part(index: int) -> str:
-    """train, val, testA or testB: fixed by the index, all four among the first 15."""
-    return HELD_OUT[index // 5 % len(HELD_OUT)] if index % 5 == 4 else "train"
+    """train, val, testA or testB: fixed by the index, all four among the first 30."""
+    return HELD_OUT[index // 10 % len(HELD_OUT)] if index % 10 == 9 else "train"
 
 
 def split_of(config: RefshapesConfig, index: int) -> str:

@@ -10,11 +10,12 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 import partialres
 from partialres.config import ModelConfig, fill
@@ -75,11 +76,15 @@ def load_model(path: Path, vocabulary: str | None = None) -> PointModel:
     return model.eval()
 
 
-def load_weights(model: PointModel, path: Path, vocabulary: str) -> list[str]:
+def load_weights(
+    model: PointModel, path: Path, vocabulary: str, positions: Literal["drop", "extend"] = "drop"
+) -> list[str]:
     """Start a model from an earlier step's weights.
 
-    As the released code does, the position table is dropped where its length differs; so are the parts the other model
-    does not have (PMCA). Everything else must fit. Returns the names left at their initial values.
+    Parts that the earlier model does not have (PMCA) keep their initial values; everything else must fit.
+    positions: what to do with a position table of another length. "drop" it, as the released code does; or "extend" it:
+    the first point keeps its two rows, and every later x (y) takes the row of the box's second x (y) plus its own initial
+    value, so that the model still knows which axis a place is about. Returns the names left at their initial values.
     """
     header = read_header(path)
     if header["vocabulary"] != vocabulary:
@@ -95,8 +100,21 @@ def load_weights(model: PointModel, path: Path, vocabulary: str) -> list[str]:
             f"{path}: does not fit the model: {', '.join(wrong[:5])}"
             f"{' ...' if len(wrong) > 5 else ''}; both must be made with the same model sizes"
         )
+    if positions == "extend" and "positions.weight" in missing:
+        kept["positions.weight"] = _extended(given["positions.weight"], own["positions.weight"])
+        missing.remove("positions.weight")
     model.load_state_dict(kept, strict=False)
     return missing
+
+
+def _extended(short: Tensor, initial: Tensor) -> Tensor:
+    """A position table [T, D] from a box's [5, D] (x1, y1, x2, y2, end) and its own initial values [T, D]."""
+    table = initial.clone()
+    table[:2] = short[:2]
+    table[2:-1:2] += short[2]
+    table[3:-1:2] += short[3]
+    table[-1] = short[-1]
+    return table
 
 
 class Resume:
@@ -136,7 +154,7 @@ def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int
     return {
         "partialres": partialres.__version__,
         "commit": _commit(),
-        "config": {name: dataclasses.asdict(value) for name, value in configs.items()},
+        "config": {name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value for name, value in configs.items()},
         "config_digest": digest(dict(configs)),
         "inputs": {name: file_digest(path) for name, path in inputs.items()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},

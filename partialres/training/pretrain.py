@@ -1,6 +1,6 @@
-"""Dense detection pre-training of the visual part, on training images only: the tiny model's stand-in for YOLOv3 on COCO.
+"""Dense detection pre-training of the visual part, on training images only: the tiny model's stand-in for YOLOv3's.
 
-Boxes, categories and further labels of every annotated object are used, never a mask, never a held-out image.
+Every image position on an object learns that object's labels and the distances to its box's four sides (as FCOS). Boxes, categories and further labels of every annotated object are used, never a mask, never a held-out image.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from torch.nn import functional as F
 from partialres.config import PretrainConfig
 from partialres.data.batches import Inputs
 from partialres.files import DataError, progress, read_json, say
+from partialres.geometry.boxes import to_corners
 from partialres.model.pointer import Visual
+
+INSET = 0.15  # share of a box's width and height, at each side, whose positions are not taken for the object's
+SIDES_WEIGHT = 20.0  # sides are in frames, about 0.2: this brings their loss to the labels' size
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """What is to be detected: for every image position an object's labels and box, where one has its centre there.
+    """What is to be detected: for every image position the labels and box of the object it lies on, if any.
 
     n images · H, W image positions · A label sets (category, colour, ...)
     """
@@ -32,7 +36,7 @@ class Scenes:
     rows: np.ndarray  # int64 [n]: image cache rows
     present: np.ndarray  # bool [n, H, W]
     labels: np.ndarray  # int64 [n, H, W, A]
-    boxes: np.ndarray  # float32 [n, H, W, 4]: centre's place in its cell, and log of width and height in frames
+    sides: np.ndarray  # float32 [n, H, W, 4]: from the position's centre to the box's left, top, right, bottom, in frames
     classes: list[int]  # A: number of classes of each label set
 
 
@@ -56,22 +60,32 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
     shape = (len(rows), cells, cells)
     present = np.zeros(shape, dtype=bool)
     labels = np.zeros((*shape, len(names)), dtype=np.int64)
-    boxes = np.zeros((*shape, 4), dtype=np.float32)
-    # Where two centres share a cell the smaller object, written last, has it: the larger shows in its neighbours.
+    sides = np.zeros((*shape, 4), dtype=np.float32)
+    middles = (np.arange(cells) + 0.5) * inputs.stride
+    # Where boxes overlap the smaller object, written last, has the position: the larger shows beside it.
     for item, labelled in sorted(zip(objects, described, strict=True), key=lambda pair: -pair[0]["area"]):
         index = place[item["image_id"]]
-        scale = inputs.scale(int(rows[index]))
-        low, size = np.array(item["bbox"][:2]) * scale, np.array(item["bbox"][2:]) * scale
-        centre = (low + size / 2) / inputs.stride
-        x, y = np.minimum(centre.astype(int), cells - 1)
-        present[index, y, x] = True
-        labels[index, y, x] = [values[a].index(labelled[name]) for a, name in enumerate(names)]
-        boxes[index, y, x] = [*(centre - (x, y)), *np.log(np.maximum(size, 1) / inputs.size)]
-    return Scenes(rows, present, labels, boxes, [len(options) for options in values])
+        corners = to_corners(np.array(item["bbox"])) * inputs.scale(int(rows[index]))
+        low, high = corners
+        inner_low, inner_high = low + INSET * (high - low), high - INSET * (high - low)
+        columns = _positions(inner_low[0], inner_high[0], middles)
+        lines = _positions(inner_low[1], inner_high[1], middles)
+        at = np.ix_([index], lines, columns)
+        present[at] = True
+        labels[at] = [values[a].index(labelled[name]) for a, name in enumerate(names)]
+        x, y = np.meshgrid(middles[columns], middles[lines])
+        sides[at] = np.stack([x - low[0], y - low[1], high[0] - x, high[1] - y], -1) / inputs.size
+    return Scenes(rows, present, labels, sides, [len(options) for options in values])
+
+
+def _positions(low: float, high: float, middles: np.ndarray) -> np.ndarray:
+    """Indices of the positions whose middles lie in [low, high]; of a narrow interval at least the nearest."""
+    inside = np.flatnonzero((middles >= low) & (middles <= high))
+    return inside if len(inside) else np.array([np.abs(middles - (low + high) / 2).argmin()])
 
 
 class DetectionHead(nn.Module):
-    """One 1 x 1 convolution: objectness, box and every label set's classes at each position."""
+    """One 1 x 1 convolution: objectness, sides of the box and every label set's classes at each position."""
 
     def __init__(self, channels: int, classes: list[int]) -> None:
         super().__init__()
@@ -79,18 +93,18 @@ class DetectionHead(nn.Module):
         self.conv = nn.Conv2d(channels, 5 + sum(classes), 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """features [B, C, H, W] -> objectness [B, H, W], boxes [B, H, W, 4], logits [B, H, W, classes] a label set."""
+        """features [B, C, H, W] -> objectness [B, H, W], sides [B, H, W, 4], logits [B, H, W, classes] a label set."""
         out = self.conv(features).permute(0, 2, 3, 1)
-        place = torch.cat([out[..., 1:3].sigmoid(), out[..., 3:5]], -1)
-        return out[..., 0], place, list(out[..., 5:].split(self.classes, -1))
+        return out[..., 0], out[..., 1:5], list(out[..., 5:].split(self.classes, -1))
 
 
-def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
-    """Objectness (binary) everywhere; box (smooth L1) and labels (cross-entropy) where an object's centre is."""
-    objectness, place, logits = head
-    weight = torch.where(present, 4.0, 1.0)  # about one position in ten holds a centre
-    loss = F.binary_cross_entropy_with_logits(objectness, present.float(), weight)
-    loss = loss + 2 * F.smooth_l1_loss(place[present], boxes[present], beta=0.1)
+def detection_loss(
+    head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, labels: Tensor, sides: Tensor
+) -> Tensor:
+    """Objectness (binary) everywhere; sides (smooth L1) and labels (cross-entropy) on the objects."""
+    objectness, predicted, logits = head
+    loss = F.binary_cross_entropy_with_logits(objectness, present.float())
+    loss = loss + SIDES_WEIGHT * F.smooth_l1_loss(predicted[present], sides[present], beta=0.02)
     for index, scores in enumerate(logits):
         loss = loss + F.cross_entropy(scores[present], labels[present][:, index])
     return loss
@@ -118,14 +132,14 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
         right, seen = np.zeros(len(scenes.classes)), 0
         for members in np.array_split(rng.permutation(len(scenes.rows)), steps):
             pixels = inputs.pixels(scenes.rows[members])
-            present, labels, boxes = scenes.present[members], scenes.labels[members], scenes.boxes[members]
+            present, labels, sides = scenes.present[members], scenes.labels[members], scenes.sides[members]
             if rng.random() < 0.5:
                 pixels, present, labels = pixels[:, :, ::-1], present[:, :, ::-1], labels[:, :, ::-1]
-                boxes = boxes[:, :, ::-1] * [-1, 1, 1, 1] + [1, 0, 0, 0]
+                sides = sides[:, :, ::-1, [2, 1, 0, 3]]  # left and right change places
             there = torch.from_numpy(np.ascontiguousarray(present))
             truth = torch.from_numpy(np.ascontiguousarray(labels))
             out = head(visual(torch.from_numpy(np.ascontiguousarray(pixels))))
-            loss = detection_loss(out, there, truth, torch.from_numpy(np.ascontiguousarray(boxes, dtype=np.float32)))
+            loss = detection_loss(out, there, truth, torch.from_numpy(np.ascontiguousarray(sides)))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 5.0)

@@ -100,6 +100,7 @@ rule train_res:
         points=setting("points"),
         cctf=flag("model.cctf", "cctf"),
         pmca=flag("model.pmca", "pmca"),
+        positions=setting("positions"),
         training=setting("res"),
         features=option("--features", "features", folder=True),
         selected="",  # step 3's
@@ -114,6 +115,7 @@ rule train_res:
         ENVIRONMENT
     shell:
         "python -m partialres train-res {input.rows} --init {input.init} {params.selected} --points {params.points} {params.cctf} {params.pmca} "
+        "--positions {params.positions} "
         "--vocabulary {input.vocabulary} --images $(dirname {input.images}) {params.features} "
         "--training {params.training:q} --seed {wildcards.seed} --threads {threads} --resume {params.resume} "
         "--out $(dirname {output.model}) 2> {log}"
@@ -135,6 +137,7 @@ use rule train_res as retrain_res with:
         points=setting("points"),
         cctf=flag("model.cctf", "cctf"),
         pmca=flag("model.pmca", "pmca"),
+        positions=setting("positions"),
         training=setting("retrain"),
         features=option("--features", "features", folder=True),
         selected=option("--selected", "selected"),
