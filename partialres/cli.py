@@ -112,12 +112,13 @@ def main() -> None:
 @click.option("--image-count", type=click.IntRange(min=1), default=2400, help="Number of images; 90 % train.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--side", type=click.IntRange(min=64), default=160, help="Longer side of an image, pixels.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, help="Processes that draw.")
 @click.option("--out", type=OUT, required=True, help="Folder that gets images/ and the data set's folder.")
-def refshapes(flavour: str, image_count: int, seed: int, side: int, out: Path) -> None:
+def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int, out: Path) -> None:
     """Generate refshapes: coloured shapes and true expressions in RefCOCO's raw layout."""
     from partialres.data.refshapes import RefshapesConfig, generate
 
-    folder = generate(RefshapesConfig(flavour=flavour, images=image_count, seed=seed, side=side), out)
+    folder = generate(RefshapesConfig(flavour=flavour, images=image_count, seed=seed, side=side), out, threads)
     click.echo(f"wrote {folder}", err=True)
 
 

@@ -12,9 +12,14 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -131,58 +136,86 @@ def described(config: RefshapesConfig, index: int, drawn: Scene) -> list[tuple[S
     return refs
 
 
-def generate(config: RefshapesConfig, out: Path) -> Path:
+class _Picture(NamedTuple):
+    """What one image brings, its ids still to be given."""
+
+    image: dict[str, Any]
+    annotations: list[dict[str, Any]]
+    refs: list[tuple[int, list[str]]]  # place among the annotations, expressions
+
+
+def _stem(config: RefshapesConfig, index: int) -> str:
+    return f"COCO_train2014_{config.seed * IDS_A_SEED + index + 1:012d}"
+
+
+def _make(config: RefshapesConfig, pictures: Path, index: int) -> _Picture:
+    """Draw one image, write it below `pictures` and describe it."""
+    drawn = scene(config, index)
+    name = f"{_stem(config, index)}.jpg"
+    # Atomically, since another flavour may be writing the same picture.
+    with atomic(pictures / name) as temporary:
+        temporary.write_bytes(_jpeg(refshapes_scenes.paint(drawn, config.seed, index)))
+    image_id = config.seed * IDS_A_SEED + index + 1
+    rng = np.random.default_rng([config.seed, index, 3])
+    annotations = [
+        {
+            "image_id": image_id,
+            "category_id": KINDS.index(shape.kind) + 1,
+            "attributes": {"colour": shape.colour},
+            "iscrowd": 0,
+            "area": float(shape.mask.sum()),
+            "bbox": [float(value) for value in shape.box],
+            "segmentation": _segmentation(shape.mask, rng),
+        }
+        for shape in drawn.shapes
+    ]
+    refs = [(drawn.shapes.index(shape), texts) for shape, texts in described(config, index, drawn)]
+    return _Picture(
+        {"id": image_id, "file_name": name, "height": drawn.height, "width": drawn.width}, annotations, refs
+    )
+
+
+def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
     """Write a data set below `out` and return its folder.
 
-    The images of several flavours of one seed may share `out`. Equal configs give equal bytes.
+    workers: processes that draw. Their number changes nothing: equal configs give equal bytes.
+    The images of several flavours of one seed may share `out`.
     """
     name, refs_file = FLAVOURS[config.flavour]
-    folder, pictures = out / name, out / "images" / "train2014"
-    category_ids = {kind: i for i, kind in enumerate(KINDS, 1)}
+    folder = out / name
+    make = partial(_make, config, out / "images" / "train2014")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     refs: list[dict[str, Any]] = []
     sentences = 0
-    for index in progress(range(config.images), name):
-        drawn = scene(config, index)
-        image_id = config.seed * IDS_A_SEED + index + 1
-        stem = f"COCO_train2014_{image_id:012d}"
-        # Atomically, since another flavour may be writing the same picture.
-        with atomic(pictures / f"{stem}.jpg") as temporary:
-            temporary.write_bytes(_jpeg(refshapes_scenes.paint(drawn, config.seed, index)))
-        images.append(
-            {"id": image_id, "file_name": f"{stem}.jpg", "height": drawn.height, "width": drawn.width}
-        )
-        rng = np.random.default_rng([config.seed, index, 3])
-        first_annotation = len(annotations) + 1
-        for shape in drawn.shapes:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": category_ids[shape.kind],
-                    "attributes": {"colour": shape.colour},
-                    "iscrowd": 0,
-                    "area": float(shape.mask.sum()),
-                    "bbox": [float(value) for value in shape.box],
-                    "segmentation": _segmentation(shape.mask, rng),
-                }
-            )
-        for shape, texts in described(config, index, drawn):
-            annotation_id = first_annotation + drawn.shapes.index(shape)
-            refs.append(
-                {
-                    "ref_id": len(refs),
-                    "ann_id": annotation_id,
-                    "category_id": category_ids[shape.kind],
-                    "image_id": image_id,
-                    "file_name": f"{stem}_{annotation_id}.jpg",
-                    "split": split_of(config, index),
-                    "sentences": [_sentence(text, sentences + i) for i, text in enumerate(texts)],
-                    "sent_ids": list(range(sentences, sentences + len(texts))),
-                }
-            )
-            sentences += len(texts)
+    with ExitStack() as stack:
+        indices = range(config.images)
+        if workers > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+            made: Iterable[_Picture] = pool.map(make, indices, chunksize=32)
+        else:
+            made = map(make, indices)
+        for index, picture in enumerate(progress(made, name, total=config.images)):
+            images.append(picture.image)
+            first_annotation = len(annotations) + 1
+            annotations += [
+                {"id": place, **annotation} for place, annotation in enumerate(picture.annotations, first_annotation)
+            ]
+            for place, texts in picture.refs:
+                annotation = annotations[first_annotation - 1 + place]
+                refs.append(
+                    {
+                        "ref_id": len(refs),
+                        "ann_id": annotation["id"],
+                        "category_id": annotation["category_id"],
+                        "image_id": annotation["image_id"],
+                        "file_name": f"{_stem(config, index)}_{annotation['id']}.jpg",
+                        "split": split_of(config, index),
+                        "sentences": [_sentence(text, sentences + i) for i, text in enumerate(texts)],
+                        "sent_ids": list(range(sentences, sentences + len(texts))),
+                    }
+                )
+                sentences += len(texts)
     supercategory = {kind: "curved" if kind in CURVED else "straight" for kind in KINDS}
     instances = {
         "info": {"description": f"{name}, {config.images} images of seed {config.seed}"},
@@ -190,7 +223,7 @@ def generate(config: RefshapesConfig, out: Path) -> Path:
         "images": images,
         "annotations": annotations,
         "categories": [
-            {"id": i, "name": k, "supercategory": supercategory[k]} for k, i in category_ids.items()
+            {"id": i, "name": k, "supercategory": supercategory[k]} for i, k in enumerate(KINDS, 1)
         ],
     }
     write_text(json.dumps(instances), folder / "instances.json")

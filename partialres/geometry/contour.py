@@ -48,11 +48,15 @@ def largest_outline(mask: np.ndarray) -> np.ndarray:
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         raise ValueError("the mask is empty")
-    contour = max(contours, key=cv2.contourArea)[:, 0].astype(np.float64)
+    outlines = [_grown(contour[:, 0]) for contour in contours]
+    return _clockwise_from_top(max(outlines, key=lambda outline: abs(signed_area(outline))))
+
+
+def _grown(contour: np.ndarray) -> np.ndarray:
+    """The pixel edges around a contour int [K, 2] through the pixel centres of a doubled mask: float64 [L, 2]."""
     grown = Polygon((contour + 0.5) / 2).buffer(0.25, join_style="mitre")
     part = max(getattr(grown, "geoms", [grown]), key=lambda polygon: polygon.area)
-    outline = np.asarray(part.exterior.coords)[:-1]
-    return _clockwise_from_top(outline)
+    return np.asarray(part.exterior.coords)[:-1]
 
 
 def _clockwise_from_top(points: np.ndarray) -> np.ndarray:

@@ -9,6 +9,10 @@ def _interval(low: float, length: float, extent: int, rounding: str) -> np.ndarr
     """The pixels of an axis that [low, low + length) covers: bool [extent]. See projection_dice_loss for rounding."""
     ends = np.rint([low, low + length]) if rounding == "round" else np.cumsum(np.trunc([low, length]))
     first, last = np.clip(ends, 0, extent).astype(int)
+    start, end = max(low, 0.0), min(low + length, float(extent))
+    if rounding == "round" and first == last and start < end:  # it has no pixel's centre: the pixel it lies in
+        first = min(int((start + end) / 2), extent - 1)
+        last = first + 1
     shadow = np.zeros(extent, dtype=bool)
     shadow[first:last] = True
     return shadow
@@ -26,7 +30,7 @@ def projection_dice_loss(mask: np.ndarray, box: np.ndarray, rounding: str = "rou
     D = (1 - dice(mask_x, box_x)) + (1 - dice(mask_y, box_y)), from 0 (equal) to 2 (disjoint).
 
     mask: bool [height, width]. box: x, y, width, height in pixels, cut to the image. rounding: to the box's pixels,
-    "round" for those whose centres are inside, or "truncate" as the released code does to each of the four numbers.
+    "round" for those whose centres are inside (at least one), or "truncate" as the released code does to each of the four numbers.
     Raises ValueError if the box has no area inside the image.
     """
     height, width = mask.shape

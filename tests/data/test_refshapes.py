@@ -396,7 +396,7 @@ def test_splits_share_no_image_and_have_their_shares(data: Generated) -> None:
     tests = {"test"} if data.config.flavour == "refcocog" else {"testA", "testB"}
     assert set.union(*splits.values()) == {"train", "val"} | tests
     of_index = [refshapes.split_of(RefshapesConfig(images=100), index) for index in range(100)]
-    assert [of_index.count(split) for split in ("train", "val", "testA", "testB")] == [80, 8, 6, 6]
+    assert [of_index.count(split) for split in ("train", "val", "testA", "testB")] == [90, 4, 3, 3]
     assert set(of_index[:30]) == {"train", "val", "testA", "testB"}
 
 

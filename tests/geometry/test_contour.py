@@ -1,9 +1,17 @@
 """Masks to contour points and back."""
 
+import cv2
 import numpy as np
 import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from partialres.geometry import contour
+
+masks = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))).filter(np.any)
+polygons = hnp.arrays(np.float64, st.tuples(st.integers(2, 9), st.just(2)), elements=st.integers(0, 50))
 
 
 def disc(size=60, radius=20):
@@ -51,3 +59,90 @@ def test_the_released_sampling_gives_nothing_for_a_line():
 def test_an_empty_mask_has_no_contour(trace):
     with pytest.raises(ValueError, match="empty"):
         trace(np.zeros((5, 5), dtype=bool), 12)
+
+
+def parts(mask):
+    """Every part of a mask, eight neighbours together, with its holes filled."""
+    number, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    for part in range(1, number):
+        _, outside = cv2.connectedComponents((np.pad(labels, 1) != part).astype(np.uint8), connectivity=4)
+        yield (outside != outside[0, 0])[1:-1, 1:-1]
+
+
+@given(masks)
+def test_the_outline_filled_is_the_largest_part_to_the_pixel(mask):
+    filled = contour.fill(contour.largest_outline(mask), *mask.shape)
+    assert any((filled == part).all() for part in parts(mask))
+    assert filled.sum() == max(part.sum() for part in parts(mask))
+
+
+@given(masks)
+def test_the_outline_is_clockwise_starts_at_the_top_left_and_stays_in_the_image(mask):
+    outline = contour.largest_outline(mask)
+    assert contour.signed_area(outline) > 0
+    assert tuple(outline[0, ::-1]) == min(map(tuple, outline[:, ::-1]))
+    assert (outline >= 0).all() and (outline <= mask.shape[::-1]).all()
+    assert contour.trace(mask, 5)[0].tolist() == outline[0].tolist()
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1), (7, 9)])
+def test_a_mask_that_fills_the_image_has_the_images_edge_as_its_outline(shape):
+    height, width = shape
+    outline = contour.largest_outline(np.ones(shape, dtype=bool))
+    assert outline.tolist() == [[0, 0], [width, 0], [width, height], [0, height]]
+    assert contour.fill(contour.trace(np.ones(shape, dtype=bool), 40), height, width).all()
+
+
+def test_a_long_thin_part_of_more_pixels_beats_a_compact_one_of_fewer():
+    mask = np.zeros((9, 12), dtype=bool)
+    mask[1, 1:11] = True  # 10 pixels
+    mask[4:7, 4:7] = True  # 9 pixels
+    assert contour.fill(contour.largest_outline(mask), 9, 12).sum() == 10
+
+
+@given(polygons, st.integers(1, 30))
+def test_points_are_at_equal_distances_along_the_closed_line(polygon, number):
+    ring = shapely.LineString([*polygon, polygon[0]])
+    if ring.length == 0:
+        with pytest.raises(ValueError, match="length"):
+            contour.resample(polygon, number)
+        return
+    points = contour.resample(polygon, number)
+    expected = [ring.interpolate(index / number, normalized=True).coords[0] for index in range(number)]
+    assert points == pytest.approx(np.array(expected), abs=1e-6) and points[0].tolist() == polygon[0].tolist()
+
+
+@given(polygons)
+def test_the_area_is_the_polygons_and_turns_with_its_direction(polygon):
+    turned = contour.signed_area(polygon[::-1])
+    assert contour.signed_area(polygon) == pytest.approx(-turned)
+    simple = shapely.Polygon(polygon) if len(polygon) > 2 else shapely.Polygon()
+    if simple.is_valid:
+        assert abs(turned) == pytest.approx(simple.area)
+
+
+@given(st.integers(0, 2**32), st.integers(12, 60))
+def test_tracing_with_more_points_than_pixels_loses_next_to_nothing(seed, size):
+    random = np.random.default_rng(seed)
+    blob = cv2.GaussianBlur(random.random((size, size)), (0, 0), 3) > 0.5
+    if not blob.any():
+        return
+    part = contour.fill(contour.largest_outline(blob), size, size)
+    assert iou(contour.fill(contour.trace(blob, 8 * size), size, size), part) > 0.9
+
+
+@given(masks)
+def test_a_mask_comes_back_from_its_run_lengths(mask):
+    assert (contour.decode(contour.encode(mask), *mask.shape) == mask).all()
+    assert (contour.decode(contour.encode(mask).encode(), *mask.shape) == mask).all()
+
+
+def test_a_filled_square_counts_pixels_as_coco_does():
+    square = np.array([[0, 0], [9, 0], [9, 9], [0, 9]])
+    assert contour.fill(square, 20, 20).sum() == 81
+
+
+@given(hnp.arrays(np.float64, (5, 2), elements=st.floats(-30, 60)))
+def test_a_polygon_that_leaves_the_image_is_cut_to_it(points):
+    mask = contour.fill(points, 20, 30)
+    assert mask.shape == (20, 30) and mask.dtype == bool

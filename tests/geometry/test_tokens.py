@@ -47,3 +47,27 @@ def test_what_follows_an_early_end_does_not_count():
     assert points[0].tolist() == [[1, 2]] * 3
     assert points[1].tolist() == [[1, 2], [3, 4], [5, 6]]
     assert len(np.unique(points[2], axis=0)) == 1
+
+
+@given(st.floats(-1e4, 1e4), st.integers(1, 2000), st.integers(2, 1000), st.sampled_from(["round", "truncate"]))
+def test_a_coordinate_outside_the_frame_is_the_first_or_the_last_bin(coordinate, extent, bins, rounding):
+    there = int(tokens.quantise(np.array(coordinate), extent, bins, rounding))
+    assert 0 <= there <= bins - 1
+    if coordinate <= 0:
+        assert there == 0
+    if coordinate >= extent:
+        assert there == bins - 1
+
+
+@given(st.integers(1, 2000), st.integers(2, 1000), st.data())
+def test_every_bin_comes_back_from_its_coordinate(extent, bins, data):
+    numbers = np.array(data.draw(st.lists(st.integers(0, bins - 1), min_size=1, max_size=9)))
+    assert (tokens.quantise(tokens.dequantise(numbers, extent, bins), extent, bins) == numbers).all()
+
+
+@given(st.integers(1, 20), st.integers(2, 500), st.integers(0, 2**32))
+def test_points_come_back_from_their_sequence_within_half_a_bin(number, bins, seed):
+    points = np.random.default_rng(seed).uniform(0, 640 - 640 / bins / 2, (number, 2))
+    sequence = tokens.points_to_sequence(points, 640, bins)
+    assert sequence.shape == (2 * number + 1,) and sequence[-1] == bins and sequence.dtype == np.int64
+    assert np.abs(tokens.sequence_to_points(sequence[:-1], 640, bins) - points).max() <= 320 / bins * (1 + 1e-9)

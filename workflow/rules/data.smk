@@ -11,6 +11,7 @@ rule refshapes:
         side=dataset("generate.side"),
     wildcard_constraints:
         dataset=names_where(lambda entry: "generate" in entry),
+    threads: threads("images")
     log:
         logs("{dataset}/refshapes"),
     benchmark:
@@ -19,7 +20,7 @@ rule refshapes:
         ENVIRONMENT
     shell:
         "python -m partialres refshapes --flavour {params.flavour} --image-count {params.images} --seed {params.seed} "
-        "--side {params.side} --out {output} 2> {log}"
+        "--side {params.side} --threads {threads} --out {output} 2> {log}"
 
 
 rule prepare:
