@@ -14,7 +14,7 @@ import yaml
 from partialres import cli_report as report
 from partialres.cli_report import IN_DIR, IN_FILE, OUT
 from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, fill
-from partialres.files import DataError
+from partialres.files import DataError, TrainingError
 
 
 class Section(click.ParamType):
@@ -39,12 +39,12 @@ class Section(click.ParamType):
 
 
 class Commands(click.Group):
-    """Shows errors of data and settings as messages, and everything unforeseen with its traceback."""
+    """Shows errors of data, settings and training as messages, and everything unforeseen with its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (DataError, ConfigError) as error:
+        except (DataError, ConfigError, TrainingError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -85,6 +85,21 @@ def _threads(number: int | None) -> None:
         torch.set_num_threads(number)
 
 
+def _sources(options: dict[str, Any]) -> Any:
+    """The options of `model_inputs`."""
+    from partialres.stages import Sources
+
+    return Sources(*(options[name] for name in ("vocabulary", "images", "features")))
+
+
+def _run(options: dict[str, Any]) -> Any:
+    """The options of `training` and `running`."""
+    from partialres.stages import Run
+
+    _threads(options["threads"])
+    return Run(**{name: options[name] for name in ("seed", "workers", "resume", "device", "out")})
+
+
 @click.group(cls=Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="partialres")
 def main() -> None:
@@ -107,8 +122,12 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--flavour", type=click.Choice(["refcoco", "refcoco+", "refcocog"]), default="refcoco",
-              help="Whose expressions are imitated.")
+@click.option(
+    "--flavour",
+    type=click.Choice(["refcoco", "refcoco+", "refcocog"]),
+    default="refcoco",
+    help="Whose expressions are imitated.",
+)
 @click.option("--image-count", type=click.IntRange(min=1), default=2400, help="Number of images; 90 % train.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--side", type=click.IntRange(min=64), default=160, help="Longer side of an image, pixels.")
@@ -128,8 +147,12 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
 @click.option("--split-by", default="unc", help="unc, umd, google ...: refs(SPLIT_BY).p is read.")
 @click.option("--max-words", type=click.IntRange(min=1), default=15, help="Longer expressions are cut.")
 @click.option("--min-count", type=click.IntRange(min=1), default=1, help="Rarer words are unknown.")
-@click.option("--on-problem", type=click.Choice(["refuse", "report"]), default="refuse",
-              help="Broken records: stop, or leave them out and count them.")
+@click.option(
+    "--on-problem",
+    type=click.Choice(["refuse", "report"]),
+    default="refuse",
+    help="Broken records: stop, or leave them out and count them.",
+)
 @click.option("--check-images/--no-check-images", default=True, help="Every image file must be there.")
 @click.option("--own/--refer", default=False, help="Read expressions.json (own data) instead of refs(...).p.")
 @click.option("--out", type=OUT, required=True, help="Folder for refs.parquet and vocabulary.json.")
@@ -190,17 +213,17 @@ def split(refs: Path, ratio: float, seed: int, out: Path) -> None:
 @click.option("--model", type=Section(ModelConfig), required=True, help="Model section.")
 @click.option("--pretraining", "config", type=Section(PretrainConfig), default="{}", help="Pre-training section.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all].")
 @click.option("--out", type=OUT, required=True, help="Folder for visual.safetensors, metrics.csv, provenance.json.")
-@running
 def pretrain_backbone(
     instances: Path, refs: Path, images: Path, model: ModelConfig, config: PretrainConfig, seed: int, out: Path,
-    device: str, threads: int | None,
+    threads: int | None,
 ) -> None:  # fmt: skip
     """Train the visual part on the boxes of INSTANCES (a COCO file), in training images only."""
     from partialres import stages
 
     _threads(threads)
-    stages.pretrain_backbone(instances, refs, images, model, config, seed, device, out)
+    stages.pretrain_backbone(instances, refs, images, model, config, seed, out)
 
 
 @main.command("cache-features")
@@ -209,9 +232,7 @@ def pretrain_backbone(
 @click.option("--model", type=Section(ModelConfig), required=True, help="Model section.")
 @click.option("--out", type=OUT, required=True, help="Folder for features.npy.")
 @running
-def cache_features(
-    visual: Path, images: Path, model: ModelConfig, out: Path, device: str, threads: int | None
-) -> None:
+def cache_features(visual: Path, images: Path, model: ModelConfig, out: Path, device: str, threads: int | None) -> None:
     """Run the frozen VISUAL part once an image and keep its features."""
     from partialres import stages
 
@@ -228,14 +249,13 @@ def cache_features(
 @training
 @running
 def train_rec(
-    refs: Path, model: ModelConfig, visual: Path | None, vectors: Path | None, config: TrainConfig,
-    device: str, threads: int | None, **rest: Any,
-) -> None:  # fmt: skip
+    refs: Path, model: ModelConfig, visual: Path | None, vectors: Path | None, config: TrainConfig, **rest: Any
+) -> None:
     """Step 1: learn the box of every training ref in REFS."""
     from partialres import stages
 
-    _threads(threads)
-    stages.train_rec(refs, model, visual, vectors, config, device=device, **rest)
+    sources, run = _sources(rest), _run(rest)
+    stages.train_rec(refs, sources, model, config, run, visual=visual, vectors=vectors)
 
 
 @main.command("train-res")
@@ -244,25 +264,28 @@ def train_rec(
 @click.option("--points", type=click.IntRange(min=3), required=True, help="Contour points N.")
 @click.option("--cctf/--no-cctf", default=True, help="Coordinate tokens carry the features they point at.")
 @click.option("--pmca/--no-pmca", default=True, help="Cross-attention has a Gaussian prior around the point.")
-@click.option("--positions", type=click.Choice(["drop", "extend"]), default="drop",
-              help="Step 1's position table: dropped, as released, or extended to 2N + 1 places.")
+@click.option(
+    "--positions",
+    type=click.Choice(["drop", "extend"]),
+    default="drop",
+    help="Step 1's position table: dropped, as released, or extended to 2N + 1 places.",
+)
 @click.option("--selected", type=IN_FILE, help="Step 3: selected.parquet, trained on beside the labelled refs.")
 @model_inputs
 @training
 @running
 def train_res(
-    rows: Path, init: Path, points: int, cctf: bool, pmca: bool, positions: Any,
-    selected: Path | None, config: TrainConfig, device: str, threads: int | None, **rest: Any,
+    rows: Path, init: Path, points: int, cctf: bool, pmca: bool, positions: Any, selected: Path | None,
+    config: TrainConfig, **rest: Any,
 ) -> None:  # fmt: skip
     """Step 2: learn contours from the labelled refs in ROWS (split.parquet); step 3: with --selected."""
     from partialres import stages
 
-    _threads(threads)
-
     def modules(model: ModelConfig) -> ModelConfig:
         return replace(model, cctf=cctf, pmca=pmca)
 
-    stages.train_res(rows, init, points, positions, modules, selected, config, device=device, **rest)
+    sources, run = _sources(rest), _run(rest)
+    stages.train_res(rows, sources, init, modules, config, run, points=points, positions=positions, selected=selected)
 
 
 @main.command()
@@ -272,22 +295,23 @@ def train_res(
 @click.option("--out", type=OUT, required=True)
 @model_inputs
 @running
-def predict(
-    rows: Path, model: Path, batch: int, out: Path, vocabulary: Path, images: Path, features: Path | None,
-    device: str, threads: int | None,
-) -> None:  # fmt: skip
+def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads: int | None, **sources: Any) -> None:
     """Pseudo points of the unlabelled refs in ROWS (split.parquet), with their D (eq. 8)."""
     from partialres import stages
 
     _threads(threads)
-    stages.predict(rows, model, vocabulary, images, features, batch, device, out)
+    stages.predict(rows, _sources(sources), model, batch, device, out)
 
 
 @main.command()
 @click.argument("points", type=IN_FILE)
 @click.argument("rows", type=IN_FILE)
-@click.option("--threshold", type=click.FloatRange(0, 2.01, min_open=True), default=0.10,
-              help="Keep a pseudo mask whose projection dice loss D is below this (eq. 8).")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 2.01, min_open=True),
+    default=0.10,
+    help="Keep a pseudo mask whose projection dice loss D is below this (eq. 8).",
+)
 @click.option("--num-points", type=click.IntRange(min=3), required=True, help="Contour points N.")
 @click.option("--resample/--no-resample", default=True, help="Space the N points evenly (RPP).")
 @click.option("--out", type=OUT, required=True)
@@ -328,14 +352,13 @@ def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
 @model_inputs
 @running
 def evaluate(
-    refs: Path, model: Path, split_name: str, batch: int, out: Path, vocabulary: Path, images: Path,
-    features: Path | None, device: str, threads: int | None,
-) -> None:  # fmt: skip
+    refs: Path, model: Path, split_name: str, batch: int, out: Path, device: str, threads: int | None, **sources: Any
+) -> None:
     """Score every expression of a split of REFS: boxes for step 1's model, masks for the others."""
     from partialres import stages
 
     _threads(threads)
-    stages.evaluate(refs, model, split_name, vocabulary, images, features, batch, device, out)
+    stages.evaluate(refs, _sources(sources), model, split_name, batch, device, out)
 
 
 main.add_command(report.tables)

@@ -78,15 +78,15 @@ def evaluate_boxes(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.Data
 def evaluate_masks(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFrame:
     """One row an expression: ref_id, expression, points, mask, iou, iou_upstream, box_iou, intersection, union.
 
-    refs needs ref_id, bbox, height, width, mask and parts. Masks are compared at the original image's size; the released
+    refs needs ref_id, bbox, height, width, mask and parts. Masks are compared at the image's own size; the released
     code's figure, iou_upstream, divides by the predicted area alone where the ground truth has several parts.
     Raises DataError if a ref has no mask.
     """
     lacking = refs["ref_id"][refs["mask"].isna()]
     if len(lacking):
         raise DataError(
-            f"{len(lacking)} refs to be scored have no mask, the first ref_id {lacking.iloc[0]}; leave them out or mend "
-            "their annotations"
+            f"{len(lacking)} refs to be scored have no mask, the first ref_id {lacking.iloc[0]}; leave them "
+            "out or mend their annotations"
         )
     rows = []
     sizes = refs[["height", "width"]].to_numpy().tolist()

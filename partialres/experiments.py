@@ -1,4 +1,4 @@
-"""From one base config to each experiment's settings: data set and experiment override it, ratios choose among values."""
+"""From one base config to each experiment's settings: data set and experiment override it, ratios choose values."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
     merged = dict(base)
     for key, value in override.items():
         old = merged.get(key)
-        sections = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if sections and BY_RATIO not in old and BY_RATIO not in value else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and BY_RATIO not in {*old, *value}:
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -55,7 +57,9 @@ def at_ratio(value: Any, ratio: float, where: str = "settings") -> Any:
     return {key: at_ratio(item, ratio, f"{where}.{key}") for key, item in value.items()}
 
 
-def settings(config: Mapping[str, Any], dataset: str, experiment: str | None = None, ratio: float = 100) -> dict[str, Any]:
+def settings(
+    config: Mapping[str, Any], dataset: str, experiment: str | None = None, ratio: float = 100
+) -> dict[str, Any]:
     """The base settings with those of the data set, then of the experiment, laid over them, at a ratio (per cent).
 
     Raises KeyError that names an unknown data set or experiment.
@@ -75,12 +79,12 @@ def pick(tree: Mapping[str, Any], key: str) -> Any:
 
 
 def owner(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float, step: str) -> str:
-    """The experiment whose files of a step this one uses: the first with equal settings that reaches the step itself."""
+    """The experiment whose files of a step this one uses: the first with equal settings that reaches the step."""
     wanted = _decisive(config, dataset, experiment, ratio, step)
     for other in config["experiments"]:
-        if ratio in ratios_of(config, other) and (step == "res" or reaches(config, other, "retrain")):
-            if _decisive(config, dataset, other, ratio, step) == wanted:
-                return other
+        there = ratio in ratios_of(config, other) and (step == "res" or reaches(config, other, "retrain"))
+        if there and _decisive(config, dataset, other, ratio, step) == wanted:
+            return other
     return experiment
 
 

@@ -22,6 +22,10 @@ class DataError(ValueError):
     """Input that cannot be used; the message names the file, the row and the cure."""
 
 
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says at which step and why."""
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, of the same suffix, renamed to it when the block ends well.

@@ -34,9 +34,9 @@ def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
 def summarise(predictions: pd.DataFrame) -> dict[str, float | int]:
     """The scores of a split, in per cent, from one row an expression.
 
-    predictions: columns ref_id, iou, iou_upstream, intersection, union and box_iou. mIoU is the mean over expressions of
-    IoU; oIoU the sum of intersections over the sum of unions; Pr@X the share of expressions with IoU >= X; box_accuracy
-    the share whose box IoU is at least 0.5.
+    predictions: columns ref_id, iou, iou_upstream, intersection, union and box_iou. mIoU is the mean IoU over
+    expressions; oIoU the sum of intersections over the sum of unions; Pr@X the share of expressions with IoU >= X;
+    box_accuracy the share whose box IoU is at least 0.5.
     """
     scores: dict[str, float | int] = {
         "expressions": len(predictions),

@@ -1,4 +1,4 @@
-"""Pseudo points: the model's contours of unlabelled refs, kept where they agree with the known box, evenly spaced (RPP)."""
+"""Pseudo points: contours of unlabelled refs, kept where they agree with the known box, spaced evenly (RPP)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from partialres.geometry import contour, projection
 
 
 def candidates(refs: pd.DataFrame) -> pd.DataFrame:
-    """The unlabelled refs of a split table, each with its first expression only: one pseudo contour a ref."""
-    unlabelled = refs[~refs["labelled"]].reset_index(drop=True)
+    """The unlabelled refs of a split table, without masks, each with its first expression only: one contour a ref."""
+    unlabelled = refs[~refs["labelled"]].drop(columns=["mask", "parts"], errors="ignore").reset_index(drop=True)
     return unlabelled.assign(expressions=[[many[0]] for many in unlabelled["expressions"]])
 
 
@@ -46,9 +46,9 @@ def points_table(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFr
 def select(points: pd.DataFrame, sizes: pd.DataFrame, config: PseudoConfig, number: int) -> pd.DataFrame:
     """selected.parquet: ref_id, points [number][2], d of the candidates with D below the threshold.
 
-    points: a points table. sizes: ref_id, height, width. number: N. With resampling (RPP) the kept points are connected to
-    a mask and N points spaced evenly on its outline; a mask that vanishes when it is filled is left out, and so never
-    replaced by anything else.
+    points: a points table. sizes: ref_id, height, width. number: N. With resampling (RPP) the kept points are connected
+    to a mask and N points spaced evenly on its outline; a mask that vanishes when filled is left out,
+    never replaced.
     """
     size = sizes.set_index("ref_id")[["height", "width"]]
     kept = []

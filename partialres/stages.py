@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,55 @@ from partialres import evaluation, metrics, pseudo
 from partialres.config import ModelConfig, PretrainConfig, TrainConfig
 from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, make_samples
 from partialres.data.vocabulary import Vocabulary, word_vectors
-from partialres.files import DataError, atomic, progress, read_json, read_table, say, write_json, write_table, write_text
+from partialres.files import (
+    DataError,
+    atomic,
+    progress,
+    read_json,
+    read_table,
+    say,
+    write_json,
+    write_table,
+    write_text,
+)
 from partialres.geometry import boxes, contour
 from partialres.model.pointer import PointModel, Visual
 from partialres.training import checkpoint
 from partialres.training.loop import pick_device, train
 from partialres.training.pretrain import pretrain, read_scenes
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a model's words and images come from."""
+
+    vocabulary: Path  # vocabulary.json of `prepare`
+    images: Path  # folder of `cache-images`
+    features: Path | None  # folder of `cache-features`, for a wholly frozen visual part
+
+    def words(self) -> Vocabulary:
+        """The vocabulary."""
+        return Vocabulary.from_json(read_json(self.vocabulary))
+
+    def inputs(self, model: PointModel) -> Inputs:
+        """The images as the model sees them; raises DataError if cached features are of other visual weights."""
+        inputs = Inputs(self.images, model.visual.stride, self.features)
+        if self.features and not model.visual.frozen:
+            raise DataError(f"{self.features}: only a wholly frozen visual part has features (model.frozen: all)")
+        if self.features and inputs.visual_digest != visual_digest(model.visual):
+            raise DataError(f"{self.features}: made by other visual weights than the model's; run cache-features again")
+        return inputs
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a training runs and where its results go."""
+
+    seed: int
+    workers: int  # loader processes
+    resume: Path | None  # folder for the state that a stopped training goes on from
+    device: str
+    out: Path  # folder for model.safetensors, metrics.csv and provenance.json
 
 
 def visual_digest(visual: Visual) -> str:
@@ -32,22 +76,14 @@ def visual_digest(visual: Visual) -> str:
     return digest.hexdigest()[:16]
 
 
-def _inputs(images: Path, features: Path | None, model: PointModel) -> Inputs:
-    """The images as the model sees them; raises DataError if the cached features are of other visual weights."""
-    inputs = Inputs(images, model.visual.stride, features)
-    if features and not model.visual.frozen:
-        raise DataError(f"{features}: only a wholly frozen visual part has cached features (model.frozen: all)")
-    if features and inputs.visual_digest != visual_digest(model.visual):
-        raise DataError(f"{features}: made by other visual weights than the model's; run cache-features again")
-    return inputs
-
-
-def _vocabulary(path: Path) -> Vocabulary:
-    return Vocabulary.from_json(read_json(path))
-
-
 def pretrain_backbone(
-    instances: Path, refs: Path, images: Path, model: ModelConfig, config: PretrainConfig, seed: int, device: str, out: Path
+    instances: Path,
+    refs: Path,
+    images: Path,
+    model: ModelConfig,
+    config: PretrainConfig,
+    seed: int,
+    out: Path,
 ) -> None:
     """Detection pre-training on the images of split train; writes visual.safetensors, metrics.csv, provenance.json."""
     torch.manual_seed(seed)
@@ -59,7 +95,7 @@ def pretrain_backbone(
     scenes = read_scenes(instances, training, inputs)
     history = pretrain(visual, scenes, inputs, config, seed)
     origin = checkpoint.provenance(
-        {"model": model, "pretraining": config}, {"instances": instances, "refs": refs}, seed, device
+        {"model": model, "pretraining": config}, {"instances": instances, "refs": refs}, seed, "cpu"
     )
     with atomic(out / "visual.safetensors") as temporary:
         safetensors.torch.save_file(visual.state_dict(), temporary)
@@ -98,60 +134,66 @@ def cache_features(weights: Path, images: Path, model: ModelConfig, device: str,
 
 
 def train_rec(
-    refs: Path, model_config: ModelConfig, visual: Path | None, vectors: Path | None, config: TrainConfig, *,
-    vocabulary: Path, images: Path, features: Path | None, seed: int, workers: int, resume: Path | None, out: Path,
-    device: str,
-) -> None:  # fmt: skip
-    """Step 1: the box of every training ref as a sequence of two points. No mask is read."""
-    words = _vocabulary(vocabulary)
-    torch.manual_seed(seed)
-    model = PointModel(_plain(model_config), len(words), points=2)
+    refs: Path,
+    sources: Sources,
+    model_config: ModelConfig,
+    config: TrainConfig,
+    run: Run,
+    *,
+    visual: Path | None,
+    vectors: Path | None,
+) -> None:
+    """Step 1: the box of every training ref as a sequence of two points. No mask is read.
+
+    The model is SeqTR's, without CCTF and PMCA, as the paper starts from SeqTR's detection weights.
+    visual: weights to start the visual part from. vectors: word vectors in GloVe's text format. Random without.
+    """
+    words = sources.words()
+    torch.manual_seed(run.seed)
+    model = PointModel(replace(model_config, cctf=False, pmca=False), len(words), points=2)
     if visual:
         _load_visual(model.visual, visual)
     if vectors:
-        table, lacking = word_vectors(words, vectors, model_config.word, seed)
+        table, lacking = word_vectors(words, vectors, model_config.word, run.seed)
         model.language.embedding.weight.data.copy_(torch.from_numpy(table))
         say(f"train-rec: {lacking} of {len(words)} words have no vector in {vectors} and got a random one")
-    inputs = _inputs(images, features, model)
     rows = read_table(refs, ["ref_id", "image_id", "split", "bbox", "expressions"])
     rows = rows[rows["split"] == "train"].reset_index(drop=True)
     corners = [boxes.to_corners(np.asarray(box, dtype=float)) for box in rows["bbox"]]
-    files = {"refs": refs, "vocabulary": vocabulary, "images": images / "index.parquet"}
-    files |= {name: path for name, path in (("visual", visual), ("vectors", vectors)) if path}
-    _fit(model, rows, corners, inputs, words, config, {}, files, seed, workers, resume, out, device, "train-rec")
-
-
-def _plain(config: ModelConfig) -> ModelConfig:
-    """Step 1's model: SeqTR's, without CCTF and PMCA, as the paper starts from SeqTR's detection weights."""
-    from dataclasses import replace
-
-    return replace(config, cctf=False, pmca=False)
+    files = {"refs": refs} | {name: path for name, path in (("visual", visual), ("vectors", vectors)) if path}
+    _fit(model, rows, corners, sources, {"training": config}, files, run, "train-rec")
 
 
 def train_res(
-    split: Path, init: Path, points: int, positions: Literal["drop", "extend"],
-    modules: Callable[[ModelConfig], ModelConfig], selected: Path | None, config: TrainConfig, *,
-    vocabulary: Path, images: Path, features: Path | None, seed: int, workers: int, resume: Path | None, out: Path,
-    device: str,
-) -> None:  # fmt: skip
+    split: Path,
+    sources: Sources,
+    init: Path,
+    modules: Callable[[ModelConfig], ModelConfig],
+    config: TrainConfig,
+    run: Run,
+    *,
+    points: int,
+    positions: Literal["drop", "extend"],
+    selected: Path | None,
+) -> None:
     """Steps 2 and 3: contours of the labelled refs, in step 3 with the selected pseudo points beside them.
 
-    positions: see `load_weights`. modules: from step 1's model config to this step's. Raises DataError if selected points are not N a ref.
+    init: step 1's model. modules: from its config to this step's. points: N. positions: see `load_weights`.
+    Raises DataError if selected points are not N a ref.
     """
-    words = _vocabulary(vocabulary)
-    start = checkpoint.load_model(init, words.digest())
-    torch.manual_seed(seed)
-    model = PointModel(modules(start.config), len(words), points)
+    words = sources.words()
+    start = checkpoint.read_config(init)
+    torch.manual_seed(run.seed)
+    model = PointModel(modules(start), len(words), points)
     fresh = checkpoint.load_weights(model, init, words.digest(), positions)
     say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
-    inputs = _inputs(images, features, model)
     everything = read_table(split, ["ref_id", "image_id", "height", "width", "mask", "labelled", "expressions"])
     rows = everything[everything["labelled"]].reset_index(drop=True)
     targets = [
         contour.trace(contour.decode(counts, height, width), points)
         for counts, height, width in zip(rows["mask"], rows["height"], rows["width"], strict=True)
     ]
-    files = {"split": split, "init": init, "vocabulary": vocabulary, "images": images / "index.parquet"}
+    files = {"split": split, "init": init}
     if selected:
         files["selected"] = selected
         chosen = read_table(selected, ["ref_id", "points"])
@@ -162,57 +204,64 @@ def train_res(
             raise DataError(f"{selected}: holds contours of {wrong[0]} points, not {points}; select again")
         say(f"train-res: {len(rows) - len(chosen)} labelled refs and {len(chosen)} pseudo-labelled ones")
     label = "train-res (step 3)" if selected else "train-res (step 2)"
-    _fit(model, rows, targets, inputs, words, config, {"positions": positions}, files, seed, workers, resume, out, device, label)
+    _fit(model, rows, targets, sources, {"training": config, "positions": positions}, files, run, label)
 
 
 def _fit(
-    model: PointModel, rows: pd.DataFrame, targets: list[np.ndarray], inputs: Inputs, words: Vocabulary,
-    config: TrainConfig, start: dict[str, str], files: dict[str, Path], seed: int, workers: int, resume: Path | None, out: Path, device: str,
+    model: PointModel,
+    rows: pd.DataFrame,
+    targets: list[np.ndarray],
+    sources: Sources,
+    configs: dict[str, Any],
+    files: dict[str, Path],
+    run: Run,
     label: str,
-) -> None:  # fmt: skip
-    """Train, then write model.safetensors, metrics.csv and provenance.json; the model last, for the others are its notes."""
-    place = pick_device(device)
-    origin = checkpoint.provenance({"model": model.config, "training": config, **start}, files, seed, str(place))
+) -> None:
+    """Train, then write metrics.csv and provenance.json, and model.safetensors last: it says that all is there.
+
+    configs: "training" and whatever else decides the result. files: inputs that do, beside the sources.
+    """
+    words, inputs, device = sources.words(), sources.inputs(model), pick_device(run.device)
+    files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
+    origin = checkpoint.provenance({"model": model.config, **configs}, files, run.seed, str(device))
     samples = make_samples(rows, targets, inputs, words, model.config.bins, model.config.rounding)
-    state = checkpoint.Resume(resume, {key: origin[key] for key in ("config", "inputs", "versions", "seed", "device")})
+    decisive = ("config", "inputs", "versions", "seed", "device")
+    state = checkpoint.Resume(run.resume, {key: origin[key] for key in decisive})
     history = train(
-        model, samples, inputs, config, seed=seed, device=place, resume=state, label=label, workers=workers
-    )
-    write_text(history.to_csv(index=False, float_format="%.6g"), out / "metrics.csv")
-    write_json(origin, out / "provenance.json")
+        model, samples, inputs, configs["training"],
+        seed=run.seed, device=device, resume=state, label=label, workers=run.workers,
+    )  # fmt: skip
+    write_text(history.to_csv(index=False, float_format="%.6g"), run.out / "metrics.csv")
+    write_json(origin, run.out / "provenance.json")
     checkpoint.save_model(
-        model.cpu(), out / "model.safetensors", words=len(words), vocabulary=words.digest(), provenance=origin
+        model.cpu(), run.out / "model.safetensors", words=len(words), vocabulary=words.digest(), provenance=origin
     )
     state.clear()
 
 
-def predict(
-    split: Path, weights: Path, vocabulary: Path, images: Path, features: Path | None, batch: int, device: str, out: Path
-) -> None:
+def predict(split: Path, sources: Sources, weights: Path, batch: int, device: str, out: Path) -> None:
     """points.parquet of the unlabelled refs in a split table."""
-    words = _vocabulary(vocabulary)
+    words = sources.words()
     model = checkpoint.load_model(weights, words.digest())
-    inputs = _inputs(images, features, model)
     columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
     refs = pseudo.candidates(read_table(split, columns))
     found = evaluation.predict(
-        model, refs, inputs, words, batch=batch, device=pick_device(device), label="predict"
+        model, refs, sources.inputs(model), words, batch=batch, device=pick_device(device), label="predict"
     )
     write_table(pseudo.points_table(refs, list(found)), out)
 
 
-def evaluate(
-    refs: Path, weights: Path, split: str, vocabulary: Path, images: Path, features: Path | None, batch: int,
-    device: str, out: Path,
-) -> None:  # fmt: skip
+def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int, device: str, out: Path) -> None:
     """predictions.parquet and metrics.json of one split; a model of two points is scored by its boxes."""
-    words = _vocabulary(vocabulary)
+    words = sources.words()
     model = checkpoint.load_model(weights, words.digest())
-    inputs = _inputs(images, features, model)
     chosen = evaluation.select_split(read_table(refs), split)
     found = list(
-        evaluation.predict(model, chosen, inputs, words, batch=batch, device=pick_device(device), label=f"evaluate {split}")
-    )
+        evaluation.predict(
+            model, chosen, sources.inputs(model), words,
+            batch=batch, device=pick_device(device), label=f"evaluate {split}",
+        )
+    )  # fmt: skip
     if model.points == 2:
         table = evaluation.evaluate_boxes(chosen, found)
         scores = metrics.summarise_boxes(table)

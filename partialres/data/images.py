@@ -51,9 +51,7 @@ def resize(image: Image, height: int, width: int) -> Image:
     return np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
 
 
-def cache_images(
-    refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, workers: int = 1
-) -> pd.DataFrame:
+def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, workers: int = 1) -> pd.DataFrame:
     """Write each distinct image of the refs, its long side `size` pixels, to images.npy and index.parquet.
 
     refs: has image_id, file_name, height, width. folder: file names are relative to it. workers: decoding
@@ -70,9 +68,7 @@ def cache_images(
         raise DataError("there are no refs, so no images to cache")
     if images["image_id"].duplicated().any():
         twice = images.loc[images["image_id"].duplicated(), "image_id"].iloc[0]
-        raise DataError(
-            f"image {twice} has two file names or sizes in the refs table; prepare the data set again"
-        )
+        raise DataError(f"image {twice} has two file names or sizes in the refs table; prepare the data set again")
     index = _layout(images, size)
     out_dir = Path(out_dir)
     folder = Path(folder)
@@ -81,26 +77,20 @@ def cache_images(
     out_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(out_dir).free
     if free < total:  # running out of disk in a memory-mapped file kills the process without a word
-        raise DataError(
-            f"{out_dir}: the images take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room"
-        )
+        raise DataError(f"{out_dir}: the images take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room")
     with atomic(out_dir / "images.npy") as temporary:
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total,))
         _fill(pixels, index, folder, workers)
         pixels.flush()
         del pixels
-        (out_dir / "index.parquet").unlink(
-            missing_ok=True
-        )  # an earlier cache's index must not meet these images
+        (out_dir / "index.parquet").unlink(missing_ok=True)  # an earlier cache's index must not meet these images
     write_table(index, out_dir / "index.parquet")
     return index
 
 
 def _layout(images: pd.DataFrame, size: int) -> pd.DataFrame:
     """Where each image will lie in the file: known from the annotated sizes, before anything is decoded."""
-    sizes = [
-        resized(h, w, size) for h, w in zip(images["height"].tolist(), images["width"].tolist(), strict=True)
-    ]
+    sizes = [resized(h, w, size) for h, w in zip(images["height"].tolist(), images["width"].tolist(), strict=True)]
     height, width = np.array(sizes, dtype=np.int64).T
     ends = np.cumsum(3 * height * width)
     return pd.DataFrame(
@@ -154,15 +144,11 @@ class ImageCache:
         self.folder = Path(folder)
         index_path, pixels_path = self.folder / "index.parquet", self.folder / "images.npy"
         if not index_path.is_file() or not pixels_path.is_file():
-            raise DataError(
-                f"{self.folder}: no whole image cache (images.npy, index.parquet); run cache-images"
-            )
+            raise DataError(f"{self.folder}: no whole image cache (images.npy, index.parquet); run cache-images")
         index = read_table(index_path)
         self.offset: NDArray[np.int64] = index["offset"].to_numpy()
         self.shape: NDArray[np.int64] = index[["height", "width"]].to_numpy(dtype=np.int64)
-        self.original_shape: NDArray[np.int64] = index[["original_height", "original_width"]].to_numpy(
-            dtype=np.int64
-        )
+        self.original_shape: NDArray[np.int64] = index[["original_height", "original_width"]].to_numpy(dtype=np.int64)
         self.rows = {image_id: row for row, image_id in enumerate(index["image_id"].tolist())}
         self.size = int(self.shape.max())
         self.pixels: NDArray[np.uint8] = np.load(pixels_path, mmap_mode="r").view(np.ndarray)

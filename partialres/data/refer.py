@@ -76,8 +76,7 @@ class Problems:
 
     def __str__(self) -> str:
         return "\n".join(
-            f"  {kind}: {len(cases)}, e.g. {'; '.join(list(cases)[:3])}\n"
-            f"    left out: {left_out}; cure: {cure}"
+            f"  {kind}: {len(cases)}, e.g. {'; '.join(list(cases)[:3])}\n    left out: {left_out}; cure: {cure}"
             for kind, cases in self.found.items()
             for left_out, cure in [PROBLEMS[kind]]
         )
@@ -125,9 +124,7 @@ def read_refs(
     folder = Path(folder)
     source = folder / ("expressions.json" if split_by is None else f"refs({split_by}).p")
     if not source.is_file():
-        there = sorted(
-            path.name for pattern in ("refs(*).p", "expressions.json") for path in folder.glob(pattern)
-        )
+        there = sorted(path.name for pattern in ("refs(*).p", "expressions.json") for path in folder.glob(pattern))
         raise DataError(
             f"{source}: no such file; there is {', '.join(there) or 'no refs(*).p and no expressions.json'}"
         )
@@ -181,9 +178,7 @@ def _rows(
         seen.add(ref.ref_id)
 
 
-def _row(
-    ref: RawRef, entry: dict[str, Any], annotation: dict[str, Any], problems: Problems
-) -> dict[str, Any] | None:
+def _row(ref: RawRef, entry: dict[str, Any], annotation: dict[str, Any], problems: Problems) -> dict[str, Any] | None:
     """A ref's row from its image's entry and its annotation; None if its box or expressions are no use."""
     name, height, width = f"ref {ref.ref_id}", entry["height"], entry["width"]
     bbox = _box(annotation.get("bbox"), height, width)
@@ -255,9 +250,7 @@ def _box(box: Any, height: int, width: int) -> list[float] | None:
 def _listing(images: Path) -> Callable[[str], bool]:
     """Tells whether a file is there, from one listing of its folder: a network disk is slow to stat."""
     if not images.is_dir():
-        raise DataError(
-            f"{images}: no such folder of images; unpack them there or prepare without checking images"
-        )
+        raise DataError(f"{images}: no such folder of images; unpack them there or prepare without checking images")
 
     @cache
     def names(parent: Path) -> frozenset[str]:
@@ -273,15 +266,13 @@ def _listing(images: Path) -> Callable[[str], bool]:
 class _PlainUnpickler(pickle.Unpickler):
     """Reads only plain containers, text and numbers: a pickle of anything else could run any code."""
 
-    plain = {
-        (module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset)
-    } | {("collections", "OrderedDict"): OrderedDict}
+    plain = {(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset)} | {
+        ("collections", "OrderedDict"): OrderedDict
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.plain:
-            raise DataError(
-                f"holds {module}.{name}, which is not plain data; not loaded, for that could run code"
-            )
+            raise DataError(f"holds {module}.{name}, which is not plain data; not loaded, for that could run code")
         return self.plain[module, name]
 
 
@@ -306,9 +297,7 @@ def _pickled_refs(path: Path) -> Iterator[RawRef]:
         with _named(path, row):
             texts = [sentence.get("raw") or sentence.get("sent", "") for sentence in ref["sentences"]]
             ref_id, ann_id, image_id, category_id = (int(ref[key]) for key in RawRef._fields[:4])
-            raw = RawRef(
-                ref_id, ann_id, image_id, category_id, str(ref["split"]), [str(text) for text in texts]
-            )
+            raw = RawRef(ref_id, ann_id, image_id, category_id, str(ref["split"]), [str(text) for text in texts])
         yield raw
 
 
@@ -340,9 +329,7 @@ def _read_instances(
             size = {"height": int(image["height"]), "width": int(image["width"])}
             entries[int(image["id"])] = {"file_name": str(image["file_name"]), **size}
         if min(size.values()) <= 0:
-            raise DataError(
-                f"{path}: image {row} ({image['file_name']}) has no area; correct its height and width"
-            )
+            raise DataError(f"{path}: image {row} ({image['file_name']}) has no area; correct its height and width")
     annotations: dict[int, dict[str, Any]] = {}
     for row, annotation in enumerate(_list(content["annotations"], path)):
         with _named(path, row, "annotation"):

@@ -46,7 +46,7 @@ IDS_A_SEED = 1_000_000  # image ids of different seeds do not meet
 class RefshapesConfig:
     """What to generate.
 
-    flavour: the data set whose expressions are imitated: "refcoco" (attributes, places, relations), "refcoco+" (no words
+    flavour: the data set whose expressions are imitated: "refcoco" (attributes, places, relations), "refcoco+" (no word
       of place) or "refcocog" (long sentences, splits train, val and test).
     images: number of images, 90 % of them for training. More images leave the earlier ones as they are.
     seed: 0 or more. The three flavours of one seed describe the same images.
@@ -128,9 +128,7 @@ def described(config: RefshapesConfig, index: int, drawn: Scene) -> list[tuple[S
     for i in order:
         if len(refs) == wanted:
             break
-        texts = refshapes_language.expressions(
-            eligible[i], drawn, config.flavour, most - int(rng.random() < 0.4), rng
-        )
+        texts = refshapes_language.expressions(eligible[i], drawn, config.flavour, most - int(rng.random() < 0.4), rng)
         if len(texts) >= least:
             refs.append((eligible[i], texts))
     return refs
@@ -222,9 +220,7 @@ def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [
-            {"id": i, "name": k, "supercategory": supercategory[k]} for i, k in enumerate(KINDS, 1)
-        ],
+        "categories": [{"id": i, "name": k, "supercategory": supercategory[k]} for i, k in enumerate(KINDS, 1)],
     }
     write_text(json.dumps(instances), folder / "instances.json")
     with atomic(folder / refs_file) as temporary:

@@ -212,9 +212,7 @@ def _propose(shape: Shape, scene: Scene, flavour: str, rng: np.random.Generator)
             phrase = Phrase()
         placed = [replace(phrase, place=place) for place in PLACES]
         phrase = _any_true(placed, shape, scene, rng) or phrase
-    relations = {"relation": tuple(SIDES), "two relations": tuple(SIDES), "compare": COMPARISONS}.get(
-        form, ()
-    )
+    relations = {"relation": tuple(SIDES), "two relations": tuple(SIDES), "compare": COMPARISONS}.get(form, ())
     if flavour == "refcocog" or phrase.colour is not None:
         relations = tuple(relation for relation in relations if relation != "same color as")
     for _ in range(2 if form == "two relations" else 1 if relations else 0):
@@ -256,9 +254,7 @@ def _noun_words(phrase: Phrase, rng: np.random.Generator) -> str:
     if phrase.kind is None:
         words.append(("one", "one", "shape", "thing")[rng.integers(4)])
     else:
-        words.append(
-            SYNONYMS[phrase.kind] if phrase.kind in SYNONYMS and rng.random() < 0.12 else phrase.kind
-        )
+        words.append(SYNONYMS[phrase.kind] if phrase.kind in SYNONYMS and rng.random() < 0.12 else phrase.kind)
     return " ".join(words)
 
 

@@ -47,11 +47,11 @@ ASPECTS = (
 COUNTS = (2, 3, 4, 5, 6)
 COUNT_SHARES = (0.10, 0.26, 0.30, 0.21, 0.13)
 EXTENTS = {
-    2: (0.30, 0.50),
-    3: (0.26, 0.50),
-    4: (0.23, 0.46),
-    5: (0.21, 0.40),
-    6: (0.20, 0.34),
+    2: (0.36, 0.60),
+    3: (0.32, 0.54),
+    4: (0.28, 0.48),
+    5: (0.25, 0.42),
+    6: (0.22, 0.36),
 }  # over the side
 RIM = 0.45  # how much darker the rim of a shape is
 BAR_SHARE = 0.14  # share of the scenes with a bar over one shape
@@ -135,13 +135,9 @@ def unit_outline(kind: str) -> Outline:
     elif kind == "cross":
         arm = 0.34
         quarter = np.array([(arm, -1), (arm, -arm), (1, -arm)])
-        points = np.concatenate(
-            [quarter @ np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
-        )
+        points = np.concatenate([quarter @ np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))])
     elif kind == "arrow":  # up
-        points = np.array(
-            [(0, -1), (0.75, -0.15), (0.3, -0.15), (0.3, 1), (-0.3, 1), (-0.3, -0.15), (-0.75, -0.15)]
-        )
+        points = np.array([(0, -1), (0.75, -0.15), (0.3, -0.15), (0.3, 1), (-0.3, 1), (-0.3, -0.15), (-0.75, -0.15)])
     else:
         raise ValueError(f"no such kind of shape: {kind}")
     low, high = points.min(0), points.max(0)

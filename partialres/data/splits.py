@@ -25,9 +25,7 @@ def split(refs: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
         )
     candidates = np.sort(rows.loc[rows["mask"].notna(), "ref_id"].to_numpy())
     if len(candidates) == 0:
-        raise DataError(
-            f"no ref of {len(rows)} in split 'train' has a mask to keep; Partial-RES needs at least one"
-        )
+        raise DataError(f"no ref of {len(rows)} in split 'train' has a mask to keep; Partial-RES needs at least one")
     order = np.random.default_rng(seed).permutation(candidates)
     number = max(1, int(len(order) * ratio / 100 + 0.5))
     labelled = rows["ref_id"].isin(order[:number])

@@ -46,14 +46,8 @@ class Vocabulary:
     report: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if (
-            self.words[:2] != SPECIAL
-            or len(set(self.words)) != len(self.words)
-            or len(self.counts) != len(self.words)
-        ):
-            raise DataError(
-                f"a vocabulary starts with {SPECIAL}, holds no word twice and has a count for each word"
-            )
+        if self.words[:2] != SPECIAL or len(set(self.words)) != len(self.words) or len(self.counts) != len(self.words):
+            raise DataError(f"a vocabulary starts with {SPECIAL}, holds no word twice and has a count for each word")
         if self.max_words < 1:
             raise DataError(f"max_words must be at least 1, not {self.max_words}")
 
@@ -87,9 +81,7 @@ class Vocabulary:
         try:
             return cls(**{**values, "words": tuple(values["words"]), "counts": tuple(values["counts"])})
         except (KeyError, TypeError) as error:
-            raise DataError(
-                f"not a vocabulary of this program ({error}); prepare the data set again"
-            ) from error
+            raise DataError(f"not a vocabulary of this program ({error}); prepare the data set again") from error
 
 
 def build_vocabulary(
@@ -112,9 +104,7 @@ def build_vocabulary(
     counts = Counter(word for words in cleaned["train"] for word in words)
     for special in SPECIAL:
         counts.pop(special, None)
-    kept = sorted(
-        (word for word in counts if counts[word] >= min_count), key=lambda word: (-counts[word], word)
-    )
+    kept = sorted((word for word in counts if counts[word] >= min_count), key=lambda word: (-counts[word], word))
     known = set(kept)
     unknown_share, truncated_share = {}, {}
     for split, expressions in cleaned.items():

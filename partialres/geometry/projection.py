@@ -30,7 +30,8 @@ def projection_dice_loss(mask: np.ndarray, box: np.ndarray, rounding: str = "rou
     D = (1 - dice(mask_x, box_x)) + (1 - dice(mask_y, box_y)), from 0 (equal) to 2 (disjoint).
 
     mask: bool [height, width]. box: x, y, width, height in pixels, cut to the image. rounding: to the box's pixels,
-    "round" for those whose centres are inside (at least one), or "truncate" as the released code does to each of the four numbers.
+    "round" for those whose centres are inside (at least one), or "truncate" as the released code does to each of the
+    four numbers.
     Raises ValueError if the box has no area inside the image.
     """
     height, width = mask.shape

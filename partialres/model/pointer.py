@@ -219,9 +219,7 @@ def _restrict(logits: Tensor, limits: Tensor) -> Tensor:
     return logits.masked_fill((bins < limits[:, :1]) | (bins > limits[:, 1:]), -torch.inf)
 
 
-def sequence_loss(
-    logits: Tensor, tokens: Tensor, smoothing: float, end_weight: float, first_weight: float
-) -> Tensor:
+def sequence_loss(logits: Tensor, tokens: Tensor, smoothing: float, end_weight: float, first_weight: float) -> Tensor:
     """Cross-entropy of token sequences, smoothed and weighted as the released code has it.
 
     logits: [B, T, C]. tokens: int64 [B, T], the last of each row the end (class C - 1). The target's share is

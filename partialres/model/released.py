@@ -199,4 +199,3 @@ def _backbone_name(part: str, index: str, rest: str) -> str:
         return f"vis_enc.darknet.{convolution}.{rest}"
     unit, rest = rest.removeprefix("conv").split(".", 1)
     return f"vis_enc.darknet.{convolution + 1}.module_list.{place - 1}.{int(unit) - 1}.{rest}"
-

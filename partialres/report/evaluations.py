@@ -110,9 +110,7 @@ def collect(paths: Iterable[Path]) -> pd.DataFrame:
         seen[evaluation] = path
         figures = _numbers(path)
         counts = {key: int(figures.pop(key)) for key in COUNTS}
-        rows += [
-            asdict(evaluation) | counts | {"metric": key, "value": value} for key, value in figures.items()
-        ]
+        rows += [asdict(evaluation) | counts | {"metric": key, "value": value} for key, value in figures.items()]
     if not rows:
         raise DataError("no evaluations: a report needs at least one metrics.json")
     table = _runs(rows)
@@ -148,9 +146,7 @@ def collect_pseudo(paths: Iterable[Path]) -> pd.DataFrame:
 
 def _runs(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    return table.assign(
-        ratio=table["ratio"].astype("float64"), experiment=table["experiment"].fillna("").astype(str)
-    )
+    return table.assign(ratio=table["ratio"].astype("float64"), experiment=table["experiment"].fillna("").astype(str))
 
 
 def _numbers(path: Path, only: Sequence[str] = (), nullable: bool = False) -> dict[str, float]:

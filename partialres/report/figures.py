@@ -207,9 +207,7 @@ def pseudo_histogram(points: Iterable[Path], threshold: float, png: Path, pdf: P
         for dataset in in_order("dataset", (key[0] for key in found))
         for experiment in in_order("experiment", (key[1] for key in found if key[0] == dataset))
     ]
-    everything = np.concatenate(
-        [part for by_ratio in found.values() for parts in by_ratio.values() for part in parts]
-    )
+    everything = np.concatenate([part for by_ratio in found.values() for parts in by_ratio.values() for part in parts])
     drawn = everything[np.isfinite(everything)]
     tail = float(np.quantile(drawn, 0.995)) if len(drawn) else 0.0  # the thin rest is not worth the room
     limit = min(2.0, max(2 * threshold, tail))

@@ -55,8 +55,7 @@ def qualitative(
     for (_, path), table in zip(predictions, tables, strict=True):
         if not table.index.equals(tables[0].index):
             raise DataError(
-                f"{path}: scored on other expressions than {predictions[0][1]}; evaluate all models on one "
-                "split"
+                f"{path}: scored on other expressions than {predictions[0][1]}; evaluate all models on one split"
             )
     best = int(np.argmax([table["overlap"].mean() for table in tables]))
     chosen = _spread(tables[best], count)
@@ -65,9 +64,7 @@ def qualitative(
     for key in chosen:
         ref_id, expression = key
         if ref_id not in known.index or pd.isna(known.at[ref_id, "mask"]):
-            raise DataError(
-                f"{refs}: no true mask of ref {ref_id}, which {predictions[best][1]} was scored on"
-            )
+            raise DataError(f"{refs}: no true mask of ref {ref_id}, which {predictions[best][1]} was scored on")
         examples.append(_Example(known.loc[ref_id], expression, tuple(table.loc[key] for table in tables)))
     caption = (
         f"Rows are {len(chosen)} of {len(tables[best]):,} expressions, at evenly spaced quantiles of the "
@@ -193,17 +190,11 @@ def _read_image(path: Path, height: int, width: int) -> np.ndarray:
         with Image.open(path) as image:
             picture = image.convert("RGB")
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read as an image ({error}); is this the folder of raw images?"
-        ) from error
+        raise DataError(f"{path}: cannot be read as an image ({error}); is this the folder of raw images?") from error
     if picture.size != (width, height):
-        raise DataError(
-            f"{path}: is {picture.width} x {picture.height}, but refs.parquet says {width} x {height}"
-        )
+        raise DataError(f"{path}: is {picture.width} x {picture.height}, but refs.parquet says {width} x {height}")
     factor = max(1.0, _PIXELS / max(height, width))
-    return np.asarray(
-        picture.resize((round(width * factor), round(height * factor)), Image.Resampling.LANCZOS)
-    )
+    return np.asarray(picture.resize((round(width * factor), round(height * factor)), Image.Resampling.LANCZOS))
 
 
 def _enlarged(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:

@@ -173,20 +173,13 @@ def to_html(table: Table) -> str:
 
 def _grid(grid: Grid) -> str:
     grouped_rows = any(row.group for row in grid.rows)
-    starts = [
-        not place or grid.columns[place - 1].group != column.group
-        for place, column in enumerate(grid.columns)
-    ]
+    starts = [not place or grid.columns[place - 1].group != column.group for place, column in enumerate(grid.columns)]
     body = []
     for group, members in groupby(grid.rows, key=lambda row: row.group):
         lines = []
         rows = list(members)
         for place, row in enumerate(rows):
-            stub = (
-                f'<th class="group" rowspan="{len(rows)}">{escape(group)}</th>'
-                if grouped_rows and not place
-                else ""
-            )
+            stub = f'<th class="group" rowspan="{len(rows)}">{escape(group)}</th>' if grouped_rows and not place else ""
             cells = "".join(
                 f"<td{_class('first' if start else '')}>{escape(cell)}</td>"
                 for cell, start in zip(row.cells, starts, strict=True)

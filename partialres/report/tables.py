@@ -104,9 +104,7 @@ def _compare(wanted: pd.DataFrame) -> pd.DataFrame:
                 "expressions": row.expressions,
                 "share_of_oracle": 100 * row.mean / ceiling if ceiling > 0 else math.nan,
                 "gain": _gain(row, values),
-                "published": paper.get(
-                    (*here, OURS if is_oracle else row.experiment, row.step, row.metric), math.nan
-                ),
+                "published": paper.get((*here, OURS if is_oracle else row.experiment, row.step, row.metric), math.nan),
             }
         )
     return pd.DataFrame(rows)
@@ -190,9 +188,7 @@ def _table1_notes(data: pd.DataFrame) -> tuple[str, ...]:
             "CCTF nor PMCA nor step 3."
         )
     else:
-        notes.append(
-            "gain: points over the baseline of the same mask ratio and seeds. The oracle was not run."
-        )
+        notes.append("gain: points over the baseline of the same mask ratio and seeds. The oracle was not run.")
     if data["published"].notna().any():
         notes.append(
             "paper: Qu et al., CVPR 2023 (100 % baseline: SeqTR). Its released scoring divides by the "
@@ -298,14 +294,11 @@ def table_rec(evaluations: pd.DataFrame) -> Table:
         rows.append(Row(dataset_name(dataset), split, (*texts, f"{int(group['expressions'].iloc[0]):,}")))
     names = ["box accuracy", "mean box IoU", *(["SeqTR"] if beside else []), "expressions"]
     notes = [
-        "box accuracy: the share of expressions whose predicted box has IoU of at least 0.5 with the true "
-        "one, %.",
+        "box accuracy: the share of expressions whose predicted box has IoU of at least 0.5 with the true one, %.",
         _seeds(data),
     ]
     if beside:
-        notes.append(
-            "SeqTR: published box accuracy of the detection models that the paper's step 1 starts from."
-        )
+        notes.append("SeqTR: published box accuracy of the detection models that the paper's step 1 starts from.")
     grid = Grid("Step 1", ("data set", "split"), tuple(Column("", name) for name in names), tuple(rows))
     return Table("Referring-expression comprehension (step 1)", tuple(notes), (grid,), data)
 

@@ -10,7 +10,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import safetensors
 import safetensors.torch
@@ -21,6 +21,9 @@ import partialres
 from partialres.config import ModelConfig, fill
 from partialres.files import DataError, atomic, say
 from partialres.model.pointer import PointModel
+
+HEADER, FORMAT = "partialres", "partialres 1"
+DIGEST_SIZE = 32  # bytes of a SHA-256
 
 
 def digest(value: Any) -> str:
@@ -41,7 +44,7 @@ def save_model(model: PointModel, path: Path, *, words: int, vocabulary: str, pr
     words: size of the vocabulary. vocabulary: its digest, so that weights never meet other word indices.
     """
     header = {
-        "format": "partialres 1",
+        "format": FORMAT,
         "model": json.dumps(dataclasses.asdict(model.config)),
         "points": str(model.points),
         "words": str(words),
@@ -50,19 +53,25 @@ def save_model(model: PointModel, path: Path, *, words: int, vocabulary: str, pr
     }
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with atomic(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata=header)
+        # In one entry: safetensors writes several in an order that changes from run to run.
+        safetensors.torch.save_file(tensors, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
 
 
 def read_header(path: Path) -> dict[str, str]:
     """A model file's header; raises DataError if it is not one of ours."""
     try:
         with safetensors.safe_open(path, "pt") as stream:
-            header = stream.metadata() or {}
+            header: dict[str, str] = json.loads((stream.metadata() or {}).get(HEADER, "{}"))
     except (safetensors.SafetensorError, OSError) as error:
         raise DataError(f"{path}: cannot be read as a model ({error}); make it again or check the path") from error
-    if header.get("format") != "partialres 1":
-        raise DataError(f"{path}: not a partialres model (no 'partialres 1' in its header)")
+    if header.get("format") != FORMAT:
+        raise DataError(f"{path}: not a partialres model (no '{FORMAT}' in its header)")
     return header
+
+
+def read_config(path: Path) -> ModelConfig:
+    """The model config in a file's header."""
+    return fill(ModelConfig, json.loads(read_header(path)["model"]), str(path))
 
 
 def load_model(path: Path, vocabulary: str | None = None) -> PointModel:
@@ -70,8 +79,7 @@ def load_model(path: Path, vocabulary: str | None = None) -> PointModel:
     header = read_header(path)
     if vocabulary is not None and header["vocabulary"] != vocabulary:
         raise DataError(f"{path}: trained with another vocabulary ({header['vocabulary']}, not {vocabulary})")
-    config = fill(ModelConfig, json.loads(header["model"]), str(path))
-    model = PointModel(config, int(header["words"]), int(header["points"]))
+    model = PointModel(read_config(path), int(header["words"]), int(header["points"]))
     model.load_state_dict(safetensors.torch.load_file(path))
     return model.eval()
 
@@ -81,20 +89,23 @@ def load_weights(
 ) -> list[str]:
     """Start a model from an earlier step's weights.
 
-    Parts that the earlier model does not have (PMCA) keep their initial values; everything else must fit.
+    PMCA, if the earlier model has none, keeps its initial values; if only that has it, it is left out. Everything else
+    must fit.
     positions: what to do with a position table of another length. "drop" it, as the released code does; or "extend" it:
-    the first point keeps its two rows, and every later x (y) takes the row of the box's second x (y) plus its own initial
-    value, so that the model still knows which axis a place is about. Returns the names left at their initial values.
+    the first point keeps its two rows, and every later x (y) takes the row of the box's second x (y) plus its own
+    initial value, so that the model still knows which axis a place is about.
+
+    Returns the names left at their initial values.
     """
     header = read_header(path)
     if header["vocabulary"] != vocabulary:
         raise DataError(f"{path}: trained with another vocabulary ({header['vocabulary']}, not {vocabulary})")
     own, given = model.state_dict(), safetensors.torch.load_file(path)
-    optional = ("positions.", "decoder.", "start")
     kept = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     missing = sorted(own.keys() - kept.keys())
-    wrong = [n for n in missing if not n.startswith(optional) or (n in given and not n.startswith("positions."))]
-    wrong += sorted(name for name in given.keys() - own.keys() if not name.startswith(optional))
+    in_one = own.keys() ^ given.keys()
+    wrong = sorted(name for name in in_one if ".prior." not in name)  # with PMCA beside without: that is all right
+    wrong += [name for name in missing if name not in in_one and name != "positions.weight"]
     if wrong:
         raise DataError(
             f"{path}: does not fit the model: {', '.join(wrong[:5])}"
@@ -118,28 +129,34 @@ def _extended(short: Tensor, initial: Tensor) -> Tensor:
 
 
 class Resume:
-    """State of an unfinished training, outside the declared outputs: a workflow engine removes those before it reruns."""
+    """State of an unfinished training, outside the declared outputs: a workflow removes those before it reruns."""
 
     def __init__(self, root: Path | None, key: Mapping[str, Any]) -> None:
         """root: folder for states, or None to keep none. key: everything that decides the training's result."""
         self.path = root / f"{digest(dict(key))}.pt" if root else None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state atomically."""
+        """Write the state atomically, its digest behind it: torch would read damaged numbers without a word."""
         if self.path:
             with atomic(self.path) as temporary:
                 torch.save(state, temporary)
+                with open(temporary, "r+b") as stream:
+                    stream.write(_sha256(stream, temporary.stat().st_size))
 
     def load(self) -> dict[str, Any] | None:
         """The saved state, or None if there is none or it is damaged (then training starts anew, and says so)."""
         if not self.path or not self.path.exists():
             return None
+        with open(self.path, "rb") as stream:
+            whole = _sha256(stream, self.path.stat().st_size - DIGEST_SIZE) == stream.read()
         try:
-            state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
-            return state
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            say(f"{self.path}: resume state unreadable ({error}); starting anew")
-            return None
+            if whole:
+                state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
+                return state
+        except (RuntimeError, pickle.UnpicklingError):  # code where only numbers may be
+            pass
+        say(f"{self.path}: the resume state is damaged; starting anew")
+        return None
 
     def clear(self) -> None:
         """Remove the state of a training that has ended well."""
@@ -147,14 +164,23 @@ class Resume:
             self.path.unlink(missing_ok=True)
 
 
+def _sha256(stream: BinaryIO, length: int) -> bytes:
+    """Digest of the next `length` bytes of a file."""
+    found = hashlib.sha256()
+    while length > 0 and (chunk := stream.read(min(length, 2**20))):
+        found.update(chunk)
+        length -= len(chunk)
+    return found.digest()
+
+
 def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int, device: str) -> dict[str, Any]:
-    """What made a result: code version, config, input digests, library versions, seed, device. No times: same run, same file."""
+    """What made a result: code, config, input digests, versions, seed, device. No times: same run, same file."""
     import numpy
 
     return {
         "partialres": partialres.__version__,
         "commit": _commit(),
-        "config": {name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value for name, value in configs.items()},
+        "config": json.loads(json.dumps(dict(configs), default=dataclasses.asdict)),
         "config_digest": digest(dict(configs)),
         "inputs": {name: file_digest(path) for name, path in inputs.items()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Exponential moving average of a model's trained parameters, the decay warmed up as min(decay, (s + 1) / (s + 10))."""
+    """Exponential moving average of the trained parameters, its decay warmed up as min(decay, (s + 1) / (s + 10))."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0

@@ -13,14 +13,10 @@ import torch
 
 from partialres.config import TrainConfig
 from partialres.data.batches import Inputs, Samples, epoch_batches, steps_per_epoch
-from partialres.files import progress, say
+from partialres.files import TrainingError, progress, say
 from partialres.model.pointer import PointModel, sequence_loss
 from partialres.training.checkpoint import Resume
 from partialres.training.ema import Ema
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says at which step and why."""
 
 
 def rate_factor(config: TrainConfig, epoch: float) -> float:
@@ -42,7 +38,7 @@ def make_optimiser(model: PointModel, config: TrainConfig) -> torch.optim.Optimi
     return kind(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=config.learning_rate, betas=config.betas, eps=config.epsilon,
-        weight_decay=config.weight_decay, amsgrad=config.amsgrad,
+        weight_decay=config.weight_decay, amsgrad=config.amsgrad, fused=True,
     )  # fmt: skip
 
 
@@ -97,7 +93,7 @@ def train(
             norm = float(torch.nn.utils.clip_grad_norm_(trained, config.clip))
             if not math.isfinite(norm):
                 raise TrainingError(
-                    f"{label}: loss {float(loss)} with gradient norm {norm} at epoch {epoch}, step {step}; "
+                    f"{label}: loss {float(loss.detach())} with gradient norm {norm} at epoch {epoch}, step {step}; "
                     "lower the learning rate"
                 )
             optimiser.step()
@@ -112,7 +108,12 @@ def train(
         )  # fmt: skip
         if (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < config.epochs:
             resume.save(
-                {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state(), "history": history}
+                {
+                    "model": model.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "ema": ema.state(),
+                    "history": history,
+                }
             )
         if after_epoch is not None:
             after_epoch(epoch)

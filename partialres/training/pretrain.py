@@ -1,10 +1,12 @@
 """Dense detection pre-training of the visual part, on training images only: the tiny model's stand-in for YOLOv3's.
 
-Every image position on an object learns that object's labels and the distances to its box's four sides (as FCOS). Boxes, categories and further labels of every annotated object are used, never a mask, never a held-out image.
+Every image position on an object learns that object's labels and the distances to its box's sides (as FCOS). Boxes,
+categories and further labels of every annotated object are used, never a mask, never a held-out image.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,12 @@ from torch.nn import functional as F
 
 from partialres.config import PretrainConfig
 from partialres.data.batches import Inputs
-from partialres.files import DataError, progress, read_json, say
+from partialres.files import DataError, TrainingError, progress, read_json, say
 from partialres.geometry.boxes import to_corners
 from partialres.model.pointer import Visual
 
 INSET = 0.15  # share of a box's width and height, at each side, whose positions are not taken for the object's
+ABSENT = -1  # the label of an object that has none in a label set
 SIDES_WEIGHT = 20.0  # sides are in frames, about 0.2: this brings their loss to the labels' size
 
 
@@ -36,7 +39,7 @@ class Scenes:
     rows: np.ndarray  # int64 [n]: image cache rows
     present: np.ndarray  # bool [n, H, W]
     labels: np.ndarray  # int64 [n, H, W, A]
-    sides: np.ndarray  # float32 [n, H, W, 4]: from the position's centre to the box's left, top, right, bottom, in frames
+    sides: np.ndarray  # float32 [n, H, W, 4]: from the position to the box's left, top, right, bottom, in frames
     classes: list[int]  # A: number of classes of each label set
 
 
@@ -53,7 +56,7 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
         raise DataError(f"{instances}: no annotated object in any of the {len(image_ids)} training images")
     described = [{"category": item["category_id"], **item.get("attributes", {})} for item in objects]
     names = sorted({name for labels in described for name in labels})
-    values = [sorted({labels[name] for labels in described if name in labels}) for name in names]
+    values = [sorted({labels[name] for labels in described if name in labels}, key=str) for name in names]
     cells = inputs.size // inputs.stride
     rows = inputs.rows(image_ids)
     place = {image: index for index, image in enumerate(image_ids)}
@@ -70,9 +73,12 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
         inner_low, inner_high = low + INSET * (high - low), high - INSET * (high - low)
         columns = _positions(inner_low[0], inner_high[0], middles)
         lines = _positions(inner_low[1], inner_high[1], middles)
-        at = np.ix_([index], lines, columns)
+        at = np.ix_(np.array([index]), lines, columns)
         present[at] = True
-        labels[at] = [values[a].index(labelled[name]) for a, name in enumerate(names)]
+        labels[at] = [
+            options.index(labelled[name]) if name in labelled else ABSENT
+            for name, options in zip(names, values, strict=True)
+        ]
         x, y = np.meshgrid(middles[columns], middles[lines])
         sides[at] = np.stack([x - low[0], y - low[1], high[0] - x, high[1] - y], -1) / inputs.size
     return Scenes(rows, present, labels, sides, [len(options) for options in values])
@@ -98,15 +104,15 @@ class DetectionHead(nn.Module):
         return out[..., 0], out[..., 1:5], list(out[..., 5:].split(self.classes, -1))
 
 
-def detection_loss(
-    head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, labels: Tensor, sides: Tensor
-) -> Tensor:
-    """Objectness (binary) everywhere; sides (smooth L1) and labels (cross-entropy) on the objects."""
+def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, labels: Tensor, sides: Tensor) -> Tensor:
+    """Objectness (binary) everywhere; sides (smooth L1) and labels (cross-entropy) on the objects that have them."""
     objectness, predicted, logits = head
     loss = F.binary_cross_entropy_with_logits(objectness, present.float())
     loss = loss + SIDES_WEIGHT * F.smooth_l1_loss(predicted[present], sides[present], beta=0.02)
     for index, scores in enumerate(logits):
-        loss = loss + F.cross_entropy(scores[present], labels[present][:, index])
+        given = present & (labels[..., index] != ABSENT)
+        summed = F.cross_entropy(scores[given], labels[given][:, index], reduction="sum")
+        loss = loss + summed / given.sum().clamp(min=1)
     return loss
 
 
@@ -115,6 +121,7 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
 
     Returns a row an epoch: epoch, step, loss, learning_rate, seconds, and the share of right labels among the last
     epoch's objects in each label set (label0, label1, ...; in the order of their names).
+    Raises TrainingError if the loss is not finite.
     """
     torch.manual_seed(seed)
     visual.requires_grad_(True)
@@ -122,14 +129,14 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
     visual.train()
     head = DetectionHead(visual.neck.project.conv.out_channels, scenes.classes)
     parameters = [*visual.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     steps = -(-len(scenes.rows) // config.batch)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, epochs=config.epochs, steps_per_epoch=steps)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=config.epochs * steps)
     rng = np.random.default_rng(seed)
     history: list[dict[str, Any]] = []
     for epoch in progress(range(config.epochs), "pretrain-backbone"):
         start, total = time.perf_counter(), 0.0
-        right, seen = np.zeros(len(scenes.classes)), 0
+        right, seen = np.zeros(len(scenes.classes)), np.zeros(len(scenes.classes))
         for members in np.array_split(rng.permutation(len(scenes.rows)), steps):
             pixels = inputs.pixels(scenes.rows[members])
             present, labels, sides = scenes.present[members], scenes.labels[members], scenes.sides[members]
@@ -147,8 +154,10 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
             cycle.step()
             total += float(loss.detach())
             right += [float((scores[there].argmax(-1) == truth[there][:, i]).sum()) for i, scores in enumerate(out[2])]
-            seen += int(there.sum())
-        shares = {f"label{index}": float(value) / seen for index, value in enumerate(right)}
+            seen += (truth[there] != ABSENT).sum(0).numpy()
+        if not math.isfinite(total):
+            raise TrainingError(f"pretrain-backbone: loss {total} in epoch {epoch}; lower the learning rate")
+        shares = {f"label{index}": float(share) for index, share in enumerate(right / np.maximum(seen, 1))}
         history.append(
             {
                 "epoch": epoch, "step": (epoch + 1) * steps, "loss": total / steps,

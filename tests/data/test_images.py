@@ -82,9 +82,7 @@ def test_the_exif_orientation_is_ignored(tmp_path):
     tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)  # orientation 6: a quarter turn
     block = b"Exif\0\0" + tiff
     jpeg = data.tobytes()
-    (tmp_path / "turned.jpg").write_bytes(
-        jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
-    )
+    (tmp_path / "turned.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:])
     assert cv2.imread(str(tmp_path / "turned.jpg")).shape == (20, 10, 3), "OpenCV by itself would turn it"
     assert read_image(tmp_path / "turned.jpg", 10, 20).shape == (10, 20, 3)
 

@@ -24,9 +24,7 @@ shared = pytest.mark.skipif("PARTIALRES_SHARED" not in os.environ, reason="PARTI
 
 
 def ref(ref_id=1, ann_id=11, *, split="train", texts=("the cat",), image_id=5):
-    sentences = [
-        {"raw": text, "sent": text, "sent_id": n, "tokens": text.split()} for n, text in enumerate(texts)
-    ]
+    sentences = [{"raw": text, "sent": text, "sent_id": n, "tokens": text.split()} for n, text in enumerate(texts)]
     return {
         "ref_id": ref_id,
         "ann_id": ann_id,
@@ -52,9 +50,7 @@ def annotation(ann_id=11, segmentation=(SQUARE,), bbox=(1.0, 1.0, 5.0, 4.0), ima
 
 def write(folder: Path, refs, annotations=None, images=({"id": 5, "file_name": "a.jpg"},), split_by="unc"):
     folder.mkdir(exist_ok=True)
-    (folder / f"refs({split_by}).p").write_bytes(
-        refs if isinstance(refs, bytes) else pickle.dumps(refs, protocol=2)
-    )
+    (folder / f"refs({split_by}).p").write_bytes(refs if isinstance(refs, bytes) else pickle.dumps(refs, protocol=2))
     content = {
         "images": [{"height": HEIGHT, "width": WIDTH, **image} for image in images],
         "annotations": [annotation()] if annotations is None else annotations,
@@ -118,11 +114,7 @@ def test_the_row_order_is_the_files(tmp_path):
 def test_a_python_2_pickle_is_read_whatever_its_encoding(tmp_path):
     # Python 2's protocol 0 and 2 as its cPickle writes them: str is bytes, here once UTF-8 and once Latin-1.
     fields = b"S'ref_id'\nI1\nsS'ann_id'\nL11L\nsS'image_id'\nI5\nsS'category_id'\nI3\nsS'split'\nS'train'\ns"
-    old = (
-        b"(lp0\n(d"
-        + fields
-        + b"S'sentences'\n(l(dS'raw'\nS'caf\\xc3\\xa9'\nsa(dS'raw'\nS'caf\\xe9 na\\xefve'\nsa"
-    )
+    old = b"(lp0\n(d" + fields + b"S'sentences'\n(l(dS'raw'\nS'caf\\xc3\\xa9'\nsa(dS'raw'\nS'caf\\xe9 na\\xefve'\nsa"
     old += b"(dS'raw'\nVcaf\\u00e9\nsasa."
     table, _ = read(write(tmp_path, old))
     assert table["expressions"][0] == ["café", "café naïve", "café"]
@@ -243,9 +235,7 @@ def test_boxes_are_cut_to_the_image_and_the_others_left_to_the_digit(tmp_path):
     assert problems.report()["boxes_cut"] == 1
 
 
-@pytest.mark.parametrize(
-    "bbox", [[1, 2, 0, 3], [1, 2, float("nan"), 3], [1, 2, 3], "1234", [1, 2, -3, 4], None]
-)
+@pytest.mark.parametrize("bbox", [[1, 2, 0, 3], [1, 2, float("nan"), 3], [1, 2, 3], "1234", [1, 2, -3, 4], None])
 def test_a_box_that_is_none_loses_its_ref(tmp_path, bbox):
     broken = {**annotation(12), "bbox": bbox}
     table, problems = read(write(tmp_path, [ref(), ref(2, 12)], [annotation(), broken]))
@@ -253,9 +243,7 @@ def test_a_box_that_is_none_loses_its_ref(tmp_path, bbox):
 
 
 def test_annotations_without_a_ref_are_only_counted(tmp_path):
-    table, problems = read(
-        write(tmp_path, [ref()], [annotation(), annotation(12, "broken")]), on_problem="refuse"
-    )
+    table, problems = read(write(tmp_path, [ref()], [annotation(), annotation(12, "broken")]), on_problem="refuse")
     assert len(table) == 1 and problems.report()["annotations_without_ref"] == 1
 
 
@@ -306,9 +294,7 @@ def test_runs_plain_or_compressed_give_the_mask_back(mask):
     runs = run_lengths(rle["counts"])
     assert (mask == np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height).T).all()
     for given_counts in (runs.tolist(), rle["counts"].decode()):
-        counts, parts, faults = encode_segmentation(
-            {"size": [height, width], "counts": given_counts}, height, width
-        )
+        counts, parts, faults = encode_segmentation({"size": [height, width], "counts": given_counts}, height, width)
         if mask.any():
             assert counts == rle["counts"].decode() and parts == [] and not faults
         else:

@@ -76,9 +76,7 @@ def generated(config: RefshapesConfig, out: Path) -> Generated:
 
 @pytest.fixture(scope="module", params=list(FLAVOURS))
 def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generated:
-    return generated(
-        RefshapesConfig(request.param, images=IMAGES, seed=3), tmp_path_factory.mktemp("refshapes")
-    )
+    return generated(RefshapesConfig(request.param, images=IMAGES, seed=3), tmp_path_factory.mktemp("refshapes"))
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +98,7 @@ RELATION = re.compile(
     r"\s+(?:and |that is )?(above|over|below|under|(?:to the )?left of|(?:to the )?right of|bigger than|smaller than"
     r"|with the same color as|behind)\s+"
 )
-SUFFIX = re.compile(
-    r"\s(?:on|at|in)(?: the)? ((?:top|bottom) (?:left|right)|left|right|top|bottom|middle)(?: side)?$"
-)
+SUFFIX = re.compile(r"\s(?:on|at|in)(?: the)? ((?:top|bottom) (?:left|right)|left|right|top|bottom|middle)(?: side)?$")
 
 
 def meant(text: str, scene: Scene) -> list[Shape]:
@@ -160,9 +156,7 @@ def described(phrase: str, scene: Scene) -> list[Shape]:
     if left:
         assert place is None, phrase
         place = " ".join(left).replace("upper", "top").replace("lower", "bottom").replace("center", "middle")
-    return (
-        shapes if place is None else [s for s in at_place(place, alike, scene) if any(s is o for o in shapes)]
-    )
+    return shapes if place is None else [s for s in at_place(place, alike, scene) if any(s is o for o in shapes)]
 
 
 def of_size(size: str, shapes: list[Shape], family: list[Shape]) -> list[Shape]:
@@ -362,9 +356,7 @@ def picture(path: Path) -> NDArray[np.uint8]:
 
 def test_the_reader_finds_nothing_wrong(data: Generated) -> None:
     name, file = FLAVOURS[data.config.flavour]
-    table, problems = read_refs(
-        data.out / name, data.out / "images" / "train2014", file[5:8], on_problem="refuse"
-    )
+    table, problems = read_refs(data.out / name, data.out / "images" / "train2014", file[5:8], on_problem="refuse")
     assert not problems
     assert len(table) == len(data.refs)
     assert table["mask"].notna().all()
@@ -422,9 +414,7 @@ def test_refcocog_is_longer_and_more_relational_than_refcoco() -> None:
 
 
 def test_the_vocabulary_is_small() -> None:
-    words = {
-        word for text in texts_of(RefshapesConfig(images=300)) for word in re.findall("[a-z]+", text.lower())
-    }
+    words = {word for text in texts_of(RefshapesConfig(images=300)) for word in re.findall("[a-z]+", text.lower())}
     assert 45 <= len(words) <= 80
 
 

@@ -41,9 +41,7 @@ def test_labelled_sets_of_one_seed_are_nested(first, second, seed):
     assert labelled(refs, low, seed) <= labelled(refs, high, seed)
 
 
-@pytest.mark.parametrize(
-    ("ratio", "number"), [(0.5, 1), (1, 1), (5, 2), (10, 4), (11, 4), (12, 5), (100, 40)]
-)
+@pytest.mark.parametrize(("ratio", "number"), [(0.5, 1), (1, 1), (5, 2), (10, 4), (11, 4), (12, 5), (100, 40)])
 def test_the_ratio_is_per_cent_of_the_training_refs_and_at_least_one(ratio, number):
     assert len(labelled(table(), ratio, 0)) == number
 

@@ -156,9 +156,7 @@ def test_a_file_of_another_form_is_refused_with_its_line(tmp_path, lines, says):
 
 @shared
 def test_cleaning_gives_the_released_codes_words():
-    golden = json.loads(
-        (Path(os.environ["PARTIALRES_SHARED"]) / "golden/refcoco_sample_upstream.json").read_text()
-    )
+    golden = json.loads((Path(os.environ["PARTIALRES_SHARED"]) / "golden/refcoco_sample_upstream.json").read_text())
     cleaned = {(case["dataset"], case["ref_id"]): case["clean"] for case in golden}
     sample = Path(os.environ["PARTIALRES_SHARED"]) / "refcoco-sample"
     for name, split_by in (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd")):

@@ -35,9 +35,13 @@ def test_the_prior_is_greatest_at_its_centre_and_falls_with_distance(form, scale
     prior = make_prior(form, (0.3, 0.7), scale)(torch.randn(1, 3, WIDTH), make_memory(10, 10))
     assert prior.shape == (1, HEADS, 3, 100)
     centre = prior.unflatten(-1, (10, 10))
-    assert (prior.argmax(-1) == 6 * 10 + 2).logical_or(prior.argmax(-1) == 7 * 10 + 2).logical_or(
-        prior.argmax(-1) == 6 * 10 + 3
-    ).logical_or(prior.argmax(-1) == 7 * 10 + 3).all()  # the corner that four cells share
+    assert (
+        (prior.argmax(-1) == 6 * 10 + 2)
+        .logical_or(prior.argmax(-1) == 7 * 10 + 2)
+        .logical_or(prior.argmax(-1) == 6 * 10 + 3)
+        .logical_or(prior.argmax(-1) == 7 * 10 + 3)
+        .all()
+    )  # the corner that four cells share
     assert (prior <= 0).all()
     along = centre[0, 0, 0, 7, 3:]
     assert (along.diff() < 0).all()

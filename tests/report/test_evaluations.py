@@ -91,9 +91,7 @@ def test_what_cannot_be_reported_is_refused(scored: Callable[..., Path]) -> None
 
 def test_summary_is_the_mean_and_sample_deviation_over_seeds(scored: Callable[..., Path]) -> None:
     figures = [40.0, 43.0, 47.0]
-    paths = [
-        scored(f"refshapes/seed{seed}/ratio1/ours/res", mIoU=value) for seed, value in enumerate(figures)
-    ]
+    paths = [scored(f"refshapes/seed{seed}/ratio1/ours/res", mIoU=value) for seed, value in enumerate(figures)]
     row = summarise(collect(paths)).set_index("metric").loc["mIoU"]
     assert row["mean"] == pytest.approx(np.mean(figures))
     assert row["sd"] == pytest.approx(np.std(figures, ddof=1))
@@ -117,9 +115,7 @@ def test_the_oracle_is_the_experiment_of_that_name_or_ours_with_every_mask(
 
 
 def test_selection_summaries_keep_their_figures_and_null_becomes_nan(selected: Callable[..., Path]) -> None:
-    table = collect_pseudo(
-        [selected("refshapes/seed0/ratio1/ours", kept=0, kept_share=0.0, true_iou_kept=None)]
-    )
+    table = collect_pseudo([selected("refshapes/seed0/ratio1/ours", kept=0, kept_share=0.0, true_iou_kept=None)])
     assert table.loc[0, "candidates"] == 1000
     assert np.isnan(table.loc[0, "true_iou_kept"])
     with pytest.raises(DataError, match="at least one"):

@@ -57,9 +57,7 @@ def test_the_ratio_curve_draws_means_shares_and_the_oracle(runs: list[Path], dra
 
 def test_the_ratio_curve_needs_what_it_draws(runs: list[Path]) -> None:
     with pytest.raises(DataError, match="'baseline'"):
-        figures.ratio_curve(
-            collect([path for path in runs if "baseline" not in path.parts]), NOWHERE, NOWHERE
-        )
+        figures.ratio_curve(collect([path for path in runs if "baseline" not in path.parts]), NOWHERE, NOWHERE)
     with pytest.raises(DataError, match="'box_guided'"):
         figures.ratio_curve(collect(runs), NOWHERE, NOWHERE, extra=["box_guided"])
 
@@ -80,16 +78,11 @@ def test_data_sets_have_rows_and_unused_panels_stay_hidden(
 
 @pytest.fixture
 def logs(tmp_path: Path) -> list[Path]:
-    paths = [
-        tmp_path / f"refshapes/seed0/{run}/metrics.csv"
-        for run in ("rec", "ratio1/ours/res", "ratio10/ours/res")
-    ]
+    paths = [tmp_path / f"refshapes/seed0/{run}/metrics.csv" for run in ("rec", "ratio1/ours/res", "ratio10/ours/res")]
     for place, path in enumerate(paths):
         path.parent.mkdir(parents=True)
         steps = np.arange(1, 4) * 10
-        pd.DataFrame({"epoch": [0, 1, 2], "step": steps, "loss": 3.0 / steps + place}).to_csv(
-            path, index=False
-        )
+        pd.DataFrame({"epoch": [0, 1, 2], "step": steps, "loss": 3.0 / steps + place}).to_csv(path, index=False)
     return paths
 
 
@@ -97,9 +90,7 @@ def test_training_curves_follow_the_logs(logs: list[Path], drawn: list[Figure]) 
     figures.training_curves(logs, NOWHERE, NOWHERE)
     boxes, masks = drawn[0].axes
     assert data(boxes.lines[0]) == pytest.approx({10: 0.3, 20: 0.15, 30: 0.1})
-    assert {to_hex(str(line.get_color())) for line in masks.lines} == set(
-        style.ratio_colours([1, 10]).values()
-    )
+    assert {to_hex(str(line.get_color())) for line in masks.lines} == set(style.ratio_colours([1, 10]).values())
 
 
 def test_a_log_without_loss_is_named(logs: list[Path]) -> None:
@@ -133,9 +124,7 @@ def test_the_histogram_tells_what_is_kept_over_all_seeds(points: list[Path], dra
 
 def test_the_histogram_takes_pseudo_points_only(points: list[Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pseudo"):
-        figures.pseudo_histogram(
-            [tmp_path / "refshapes/seed0/ratio1/ours/res/points.parquet"], 0.1, NOWHERE, NOWHERE
-        )
+        figures.pseudo_histogram([tmp_path / "refshapes/seed0/ratio1/ours/res/points.parquet"], 0.1, NOWHERE, NOWHERE)
     with pytest.raises(DataError, match="at least one"):
         figures.pseudo_histogram([], 0.1, NOWHERE, NOWHERE)
 

@@ -32,9 +32,7 @@ def inputs(tmp_path: Path) -> Inputs:
     (tmp_path / "images").mkdir()
     for ref_id in range(REFS):
         name = f"{ref_id}.png"
-        Image.fromarray(np.full((HEIGHT, WIDTH, 3), 20 * ref_id, dtype=np.uint8)).save(
-            tmp_path / "images" / name
-        )
+        Image.fromarray(np.full((HEIGHT, WIDTH, 3), 20 * ref_id, dtype=np.uint8)).save(tmp_path / "images" / name)
         row = {"ref_id": ref_id, "file_name": name, "height": HEIGHT, "width": WIDTH}
         refs.append(row | {"bbox": [10.0, 5.0, 20.0, 20.0], "mask": contour.encode(square)})
         for expression in (f"square {ref_id}", f"it costs $5_{ref_id} & $6"):
@@ -102,9 +100,7 @@ def test_what_cannot_be_drawn_is_refused_by_name(inputs: Inputs, tmp_path: Path)
         gallery.qualitative(refs, images, [], NOWHERE, NOWHERE)
     pd.read_parquet(models[1][1]).iloc[1:].to_parquet(tmp_path / "fewer.parquet")
     with pytest.raises(DataError, match=r"fewer\.parquet: scored on other expressions"):
-        gallery.qualitative(
-            refs, images, [models[0], ("fewer", tmp_path / "fewer.parquet")], NOWHERE, NOWHERE
-        )
+        gallery.qualitative(refs, images, [models[0], ("fewer", tmp_path / "fewer.parquet")], NOWHERE, NOWHERE)
     pd.read_parquet(refs).assign(mask=None).to_parquet(tmp_path / "unlabelled.parquet")
     with pytest.raises(DataError, match="no true mask of ref 4"):
         gallery.qualitative(tmp_path / "unlabelled.parquet", images, models, NOWHERE, NOWHERE, count=1)

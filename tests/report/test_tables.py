@@ -54,9 +54,7 @@ def test_table1_lists_every_step_and_the_two_rows_at_every_mask(runs: list[Path]
 
 def test_step_2_is_final_where_there_is_no_step_3(runs: list[Path]) -> None:
     table = tables.table1(collect([path for path in runs if "retrain" not in path.parts]))
-    assert (
-        at(table, split="val", ratio=1, experiment="ours", metric="mIoU")["label"] == "Ours, step 2 (final)"
-    )
+    assert at(table, split="val", ratio=1, experiment="ours", metric="mIoU")["label"] == "Ours, step 2 (final)"
 
 
 def test_oiou_has_its_own_grids(runs: list[Path]) -> None:
@@ -78,9 +76,7 @@ def test_gain_compares_the_same_seeds(scored: Write) -> None:
 
 def test_a_missing_baseline_is_named(runs: list[Path], scored: Write) -> None:
     without = [path for path in runs if not path.match("seed1/ratio10/baseline/res/val/metrics.json")]
-    with pytest.raises(
-        DataError, match=r"refshapes val.*refshapes/seed1/ratio10/baseline/res/val/metrics\.json"
-    ):
+    with pytest.raises(DataError, match=r"refshapes val.*refshapes/seed1/ratio10/baseline/res/val/metrics\.json"):
         tables.table1(collect(without))
     with pytest.raises(DataError, match="nothing to show"):
         tables.table1(collect([scored("refshapes/seed0/rec")]))
@@ -122,9 +118,9 @@ def test_published_figures_stand_beside_ours_where_there_are_any(runs: list[Path
 def test_published_gains_average_to_what_the_paper_states() -> None:
     table = tables.published()
     assert not table.duplicated(["dataset", "split", "ratio", "experiment", "step", "metric"]).any()
-    main = table[table["source"].str.startswith("Table 1")].set_index(
-        ["ratio", "experiment", "dataset", "split"]
-    )["value"]
+    main = table[table["source"].str.startswith("Table 1")].set_index(["ratio", "experiment", "dataset", "split"])[
+        "value"
+    ]
     gains = {ratio: (main[ratio, "ours"] - main[ratio, "baseline"]).mean() for ratio in (1.0, 5.0, 10.0)}
     assert gains == pytest.approx({1.0: 3.0, 5.0: 2.4, 10.0: 3.5}, abs=0.05)
 
@@ -176,8 +172,7 @@ def test_the_csv_holds_the_data_and_the_markdown_the_grid(runs: list[Path], tmp_
     lines = [line for line in markdown.read_text().splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     assert any(
-        re.match(r"\| 10 % *\| \*\*Ours, step 3 \(final\)\*\* *\| *\*\*61\.00 ± 1\.41\*\*", line)
-        for line in lines
+        re.match(r"\| 10 % *\| \*\*Ours, step 3 \(final\)\*\* *\| *\*\*61\.00 ± 1\.41\*\*", line) for line in lines
     )
 
 

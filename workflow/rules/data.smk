@@ -12,6 +12,8 @@ rule refshapes:
     wildcard_constraints:
         dataset=names_where(lambda entry: "generate" in entry),
     threads: threads("images")
+    message:
+        "generate {wildcards.dataset}"
     log:
         logs("{dataset}/refshapes"),
     benchmark:
@@ -37,6 +39,8 @@ rule prepare:
         problems=dataset("on_problem", "refuse"),
         max_words=setting("text.max_words"),
         min_count=setting("text.min_count"),
+    message:
+        "prepare {wildcards.dataset}: refs and vocabulary"
     log:
         logs("{dataset}/prepare"),
     benchmark:
@@ -60,6 +64,8 @@ rule cache_images:
         folder=image_folder,
         size=setting("image_size"),
     threads: threads("images")
+    message:
+        "cache the images of {wildcards.dataset}"
     log:
         logs("{dataset}/cache-images"),
     benchmark:
@@ -77,6 +83,8 @@ rule split:
         code=modules("data/splits"),
     output:
         results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+    message:
+        "split {wildcards.dataset}: {wildcards.ratio} % keep their masks (seed {wildcards.seed})"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/split"),
     conda:

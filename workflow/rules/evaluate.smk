@@ -14,6 +14,8 @@ rule evaluate_rec:
         batch=setting("evaluate.batch"),
         features=option("--features", "features", folder=True),
     threads: threads("evaluate")
+    message:
+        "evaluate step 1 on {wildcards.dataset} {wildcards.split} (seed {wildcards.seed})"
     log:
         logs("{dataset}/seed{seed}/rec/{split}"),
     benchmark:
@@ -37,6 +39,8 @@ use rule evaluate_rec as evaluate_res with:
     output:
         predictions=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/predictions.parquet"),
         metrics=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/metrics.json"),
+    message:
+        "evaluate {wildcards.step} of {wildcards.experiment}, {wildcards.ratio} %, on {wildcards.dataset} {wildcards.split} (seed {wildcards.seed})"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}-{split}"),
     benchmark:

@@ -17,6 +17,8 @@ rule predict_pseudo_points:
         features=option("--features", "features", folder=True),
     threads: threads("predict")
     priority: 3
+    message:
+        "pseudo points on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % (seed {wildcards.seed})"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/predict"),
     benchmark:
@@ -41,6 +43,8 @@ rule select_pseudo_points:
         num_points=setting("points"),
         resample=flag("pseudo.resample", "resample"),
     priority: 3
+    message:
+        "select pseudo points, D < {params.threshold}: {wildcards.dataset}, {wildcards.experiment}, {wildcards.ratio} %"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/select"),
     conda:
@@ -58,6 +62,8 @@ rule score_pseudo_points:
         code=modules("pseudo", "metrics"),
     output:
         results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selection.json"),
+    message:
+        "score pseudo points: {wildcards.dataset}, {wildcards.experiment}, {wildcards.ratio} %"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/score"),
     conda:

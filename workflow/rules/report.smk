@@ -8,6 +8,8 @@ rule table1:
         code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
         **table("table1"),
+    message:
+        "Table 1"
     log:
         logs("tables/table1"),
     conda:
@@ -22,6 +24,8 @@ rule table_details:
         code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
         **table("details"),
+    message:
+        "table of every score"
     log:
         logs("tables/details"),
     conda:
@@ -36,6 +40,8 @@ rule table_rec:
         code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
         **table("rec"),
+    message:
+        "table of step 1"
     log:
         logs("tables/rec"),
     conda:
@@ -50,6 +56,8 @@ rule table_pseudo:
         code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
         **table("pseudo"),
+    message:
+        "table of pseudo points"
     log:
         logs("tables/pseudo"),
     conda:
@@ -64,6 +72,8 @@ rule figure_ratio_curve:
         code=REPORT_CODE + modules("report/figures", "report/style"),
     output:
         **figure("ratio_curve"),
+    message:
+        "figure: ratio curve"
     log:
         logs("figures/ratio_curve"),
     conda:
@@ -80,6 +90,8 @@ rule figure_training:
         code=REPORT_CODE + modules("report/figures", "report/style"),
     output:
         **figure("training"),
+    message:
+        "figure: training curves"
     log:
         logs("figures/training"),
     conda:
@@ -96,6 +108,8 @@ rule figure_pseudo:
         **figure("pseudo"),
     params:
         threshold=config["settings"]["pseudo"]["threshold"],
+    message:
+        "figure: distribution of D"
     log:
         logs("figures/pseudo"),
     conda:
@@ -114,6 +128,8 @@ rule figure_qualitative:
     params:
         images=image_folder,
         labels=" ".join(f"--label '{ratio:g} %'" for ratio, _, _ in gallery_models()),
+    message:
+        "figure: examples of {wildcards.dataset}"
     log:
         logs("figures/qualitative_{dataset}"),
     conda:

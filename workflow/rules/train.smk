@@ -21,6 +21,8 @@ rule pretrain_backbone:
         model=setting("model"),
         pretraining=setting("pretraining"),
     threads: threads("pretraining")
+    message:
+        "pre-train the backbone on {wildcards.dataset}'s training boxes"
     log:
         logs("{dataset}/pretrain-backbone"),
     benchmark:
@@ -44,6 +46,8 @@ rule cache_features:
     params:
         model=setting("model"),
     threads: threads("features")
+    message:
+        "cache the frozen backbone's features of {wildcards.dataset}"
     log:
         logs("{dataset}/cache-features"),
     benchmark:
@@ -74,6 +78,8 @@ rule train_rec:
         vectors=option("--vectors", "vectors"),
         resume=RESUME,
     threads: threads("rec")
+    message:
+        "step 1 on {wildcards.dataset}: every box (seed {wildcards.seed})"
     log:
         logs("{dataset}/seed{seed}/train-rec"),
     benchmark:
@@ -107,6 +113,8 @@ rule train_res:
         resume=RESUME,
     threads: threads("res")
     priority: 1
+    message:
+        "step 2 on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % of the masks (seed {wildcards.seed})"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/train-res"),
     benchmark:
@@ -143,6 +151,8 @@ use rule train_res as retrain_res with:
         selected=option("--selected", "selected"),
         resume=RESUME,
     priority: 3
+    message:
+        "step 3 on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % of the masks and pseudo points (seed {wildcards.seed})"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain-res"),
     benchmark:

@@ -1,0 +1,101 @@
+"""From a model's points to rows of predictions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from partialres.evaluation import Prediction, evaluate_boxes, evaluate_masks, predict, select_split
+from partialres.files import DataError
+from partialres.geometry import contour
+
+SQUARE = np.array([[10, 10], [20, 10], [20, 20], [10, 20]], dtype=float)
+OTHER = SQUARE + np.array([20, 0])
+
+
+def ref(*parts, box=(10, 10, 10, 10), ref_id=1):
+    """A ref in a 40 x 50 image whose mask is filled polygons."""
+    mask = np.zeros((40, 50), dtype=bool)
+    for part in parts:
+        mask |= contour.fill(part, 40, 50)
+    flat = [part.ravel().tolist() for part in parts]
+    return {"ref_id": ref_id, "height": 40, "width": 50, "bbox": list(box), "mask": contour.encode(mask), "parts": flat}
+
+
+def said(points, position=0):
+    return Prediction(position, f"expression {position}", np.asarray(points, dtype=float), np.ones(2 * len(points)))
+
+
+def scored(refs, *found):
+    return evaluate_masks(pd.DataFrame(refs), list(found))
+
+
+def test_two_equal_parts_one_found_scores_one_half_and_as_released_one():
+    row = scored([ref(SQUARE, OTHER, box=(10, 10, 30, 10))], said(SQUARE)).iloc[0]
+    assert row["iou"] == 0.5 and row["iou_upstream"] == 1.0
+    assert (row["intersection"], row["union"]) == (100, 200)
+
+
+def test_of_one_part_the_released_score_is_the_plain_one():
+    row = scored([ref(SQUARE)], said(SQUARE + np.array([5, 0]))).iloc[0]
+    assert row["iou"] == row["iou_upstream"] == pytest.approx(1 / 3)
+    assert row["box_iou"] == pytest.approx(1 / 3)
+
+
+def test_points_that_span_nothing_score_nothing():
+    row = scored([ref(SQUARE, OTHER)], said(np.zeros((4, 2)))).iloc[0]
+    assert (row["iou"], row["iou_upstream"], row["intersection"], row["union"]) == (0, 0, 0, 200)
+
+
+def test_a_mask_given_as_runs_has_one_part():
+    one = ref(SQUARE, OTHER) | {"parts": []}
+    assert scored([one], said(SQUARE)).iloc[0]["iou_upstream"] == 0.5
+
+
+def test_every_prediction_is_scored_against_its_own_ref_in_the_order_given():
+    refs = [ref(SQUARE, ref_id=5), ref(OTHER, box=(30, 10, 10, 10), ref_id=3)]
+    table = scored(refs, said(OTHER, 1), said(SQUARE, 0), said(SQUARE, 1))
+    assert table["ref_id"].tolist() == [3, 5, 3] and table["iou"].tolist() == [1, 1, 0]
+    assert table["box_iou"].tolist() == [1, 1, 0]
+    assert contour.decode(table["mask"][0], 40, 50).sum() == 100
+    assert table["expression"].tolist() == ["expression 1", "expression 0", "expression 1"]
+
+
+def test_boxes_are_scored_whichever_corner_comes_first():
+    refs = pd.DataFrame([ref(SQUARE)])
+    table = evaluate_boxes(refs, [said([[10, 10], [20, 20]]), said([[20, 20], [10, 10]]), said([[0, 0], [10, 10]])])
+    assert table["box_iou"].tolist() == [1, 1, 0]
+    assert list(table.columns) == ["ref_id", "expression", "points", "box_iou"]
+
+
+def test_a_ref_without_a_mask_cannot_be_scored_and_is_named():
+    with pytest.raises(DataError, match="ref_id 8"):
+        scored([ref(SQUARE), ref(SQUARE, ref_id=8) | {"mask": None, "parts": None}], said(SQUARE))
+
+
+def test_a_split_that_is_not_there_is_answered_with_those_that_are(data):
+    assert set(select_split(data.refs, "val")["split"]) == {"val"}
+    with pytest.raises(DataError, match=r"'test'.*testA, testB, train, val"):
+        select_split(data.refs, "test")
+
+
+def test_every_expression_is_answered_in_pixels_of_its_image_however_large_the_batch(data, tiny_model):
+    val = select_split(data.refs, "val")
+    model = tiny_model(points=4)
+
+    def answers(batch):
+        found = predict(
+            model, val, data.inputs, data.vocabulary, batch=batch, device=torch.device("cpu"), label="val"
+        )  # fmt: skip
+        return sorted(found, key=lambda one: (one.position, one.expression))
+
+    one, all_at_once = answers(1), answers(1000)
+    asked = sorted((position, text) for position, texts in enumerate(val["expressions"]) for text in texts)
+    assert [(each.position, each.expression) for each in one] == asked
+    assert [(each.position, each.expression) for each in all_at_once] == asked
+    for first, second in zip(one, all_at_once, strict=True):
+        assert first.points.tolist() == second.points.tolist()
+        assert first.probabilities == pytest.approx(second.probabilities, rel=1e-4)
+        longest = max(val["height"][first.position], val["width"][first.position])
+        assert first.points.shape == (4, 2) and (first.points >= 0).all() and (first.points <= longest).all()
+        assert ((first.probabilities > 0) & (first.probabilities <= 1)).all()
