@@ -107,16 +107,16 @@ def unit_outline(kind: str) -> Outline:
             ],
             1,
         )
-    elif kind == "moon":  # a disc less a disc of 0.85 of its radius, 0.55 to the right
-        meet = math.acos((1 + 0.55**2 - 0.85**2) / (2 * 0.55))
+    elif kind == "moon":  # a disc less a disc of 0.8 of its radius, 0.72 to the right
+        meet = math.acos((1 + 0.72**2 - 0.8**2) / (2 * 0.72))
         tip = np.array([math.cos(meet), math.sin(meet)])
-        inner = math.atan2(tip[1], tip[0] - 0.55)
+        inner = math.atan2(tip[1], tip[0] - 0.72)
         outer_turn = np.linspace(meet, 2 * np.pi - meet, 32)
         inner_turn = np.linspace(-inner, inner - 2 * np.pi, 24)[1:-1]
         points = np.concatenate(
             [
                 np.stack([np.cos(outer_turn), np.sin(outer_turn)], 1),
-                np.stack([0.55 + 0.85 * np.cos(inner_turn), 0.85 * np.sin(inner_turn)], 1),
+                np.stack([0.72 + 0.8 * np.cos(inner_turn), 0.8 * np.sin(inner_turn)], 1),
             ]
         )
     elif kind == "drop":
@@ -130,14 +130,14 @@ def unit_outline(kind: str) -> Outline:
         points = np.array([(0, -1), (1.08, 0.8), (-1.08, 0.8)], float)
     elif kind == "star":
         spikes = np.arange(10) * np.pi / 5
-        radius = np.where(np.arange(10) % 2 == 0, 1.0, 0.46)
+        radius = np.where(np.arange(10) % 2 == 0, 1.0, 0.52)
         points = np.stack([radius * np.sin(spikes), -radius * np.cos(spikes)], 1)
     elif kind == "cross":
-        arm = 0.34
+        arm = 0.4
         quarter = np.array([(arm, -1), (arm, -arm), (1, -arm)])
         points = np.concatenate([quarter @ np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))])
     elif kind == "arrow":  # up
-        points = np.array([(0, -1), (0.75, -0.15), (0.3, -0.15), (0.3, 1), (-0.3, 1), (-0.3, -0.15), (-0.75, -0.15)])
+        points = np.array([(0, -1), (0.8, -0.1), (0.36, -0.1), (0.36, 1), (-0.36, 1), (-0.36, -0.1), (-0.8, -0.1)])
     else:
         raise ValueError(f"no such kind of shape: {kind}")
     low, high = points.min(0), points.max(0)
