@@ -10,9 +10,12 @@ from typing import Any
 
 import click
 import yaml
+from click.core import ParameterSource
 
+from partialres import __version__
 from partialres import cli_report as report
 from partialres.cli_report import IN_DIR, IN_FILE, OUT
+from partialres.cli_weights import export_weights, import_weights
 from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, fill
 from partialres.files import DataError, TrainingError
 
@@ -100,8 +103,11 @@ def _run(options: dict[str, Any]) -> Any:
     return Run(**{name: options[name] for name in ("seed", "workers", "resume", "device", "out")})
 
 
+CONTOUR = click.Choice(["uniform", "released"])
+
+
 @click.group(cls=Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="partialres")
+@click.version_option(__version__)
 def main() -> None:
     """Referring-expression segmentation from every box and a few masks (Partial-RES, CVPR 2023).
 
@@ -117,6 +123,7 @@ def main() -> None:
       train-res           step 2: labelled masks; step 3: with --selected
       predict, select     pseudo points of the unlabelled refs
       evaluate            predictions and scores of a split
+      import-weights      a released checkpoint -> a model; export-weights: back
       tables, figures     what came out
     """
 
@@ -154,26 +161,34 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
     help="Broken records: stop, or leave them out and count them.",
 )
 @click.option("--check-images/--no-check-images", default=True, help="Every image file must be there.")
+@click.option("--vocabulary", type=IN_FILE, help="Take the words of this vocabulary.json, and its limits, as they are.")
 @click.option("--own/--refer", default=False, help="Read expressions.json (own data) instead of refs(...).p.")
 @click.option("--out", type=OUT, required=True, help="Folder for refs.parquet and vocabulary.json.")
 def prepare(
     folder: Path, image_folder: Path, split_by: str, max_words: int, min_count: int, on_problem: Any,
-    check_images: bool, own: bool, out: Path,
+    check_images: bool, vocabulary: Path | None, own: bool, out: Path,
 ) -> None:  # fmt: skip
     """Read raw FOLDER (instances.json and refs(SPLIT_BY).p) to one row a ref, and count its words."""
     from partialres.data.refer import read_refs
-    from partialres.data.vocabulary import build_vocabulary
-    from partialres.files import write_json, write_table
+    from partialres.data.vocabulary import Vocabulary, apply_vocabulary, build_vocabulary
+    from partialres.files import read_json, write_json, write_table
+
+    for name in ("max_words", "min_count"):
+        if vocabulary and click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} is the vocabulary's own; leave it out")
 
     refs, problems = read_refs(
         folder, image_folder, None if own else split_by, on_problem=on_problem, check_images=check_images
     )
     if problems:
         click.echo(f"left out of {folder}:\n{problems}", err=True)
-    vocabulary = build_vocabulary(refs, max_words=max_words, min_count=min_count, report=problems.report())
+    if vocabulary:
+        words = apply_vocabulary(refs, Vocabulary.from_json(read_json(vocabulary)), report=problems.report())
+    else:
+        words = build_vocabulary(refs, max_words=max_words, min_count=min_count, report=problems.report())
     write_table(refs, out / "refs.parquet")
-    write_json(vocabulary.to_json(), out / "vocabulary.json")
-    click.echo(f"{len(refs)} refs, {len(vocabulary)} words -> {out}", err=True)
+    write_json(words.to_json(), out / "vocabulary.json")
+    click.echo(f"{len(refs)} refs, {len(words)} words -> {out}", err=True)
 
 
 @main.command("cache-images")
@@ -262,8 +277,22 @@ def train_rec(
 @click.argument("rows", type=IN_FILE)
 @click.option("--init", type=IN_FILE, required=True, help="Step 1's model.safetensors.")
 @click.option("--points", type=click.IntRange(min=3), required=True, help="Contour points N.")
-@click.option("--cctf/--no-cctf", default=True, help="Coordinate tokens carry the features they point at.")
-@click.option("--pmca/--no-pmca", default=True, help="Cross-attention has a Gaussian prior around the point.")
+@click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How masks are traced to points.")
+@click.option(
+    "--model",
+    type=Section(ModelConfig),
+    help="Model section; what decides step 1's weights must be step 1's [default: step 1's].",
+)
+@click.option(
+    "--cctf/--no-cctf",
+    default=None,
+    help="Coordinate tokens carry the features they point at [default: as in --model, or yes].",
+)
+@click.option(
+    "--pmca/--no-pmca",
+    default=None,
+    help="Cross-attention has a Gaussian prior around the point [default: as in --model, or yes].",
+)
 @click.option(
     "--positions",
     type=click.Choice(["drop", "extend"]),
@@ -275,17 +304,21 @@ def train_rec(
 @training
 @running
 def train_res(
-    rows: Path, init: Path, points: int, cctf: bool, pmca: bool, positions: Any, selected: Path | None,
-    config: TrainConfig, **rest: Any,
+    rows: Path, init: Path, points: int, sampling: Any, model: ModelConfig | None, cctf: bool | None,
+    pmca: bool | None, positions: Any, selected: Path | None, config: TrainConfig, **rest: Any,
 ) -> None:  # fmt: skip
     """Step 2: learn contours from the labelled refs in ROWS (split.parquet); step 3: with --selected."""
     from partialres import stages
 
-    def modules(model: ModelConfig) -> ModelConfig:
-        return replace(model, cctf=cctf, pmca=pmca)
+    def modules(step_1: ModelConfig) -> ModelConfig:
+        wanted = model.after(step_1) if model else replace(step_1, cctf=True, pmca=True)
+        return replace(wanted, cctf=wanted.cctf if cctf is None else cctf, pmca=wanted.pmca if pmca is None else pmca)
 
     sources, run = _sources(rest), _run(rest)
-    stages.train_res(rows, sources, init, modules, config, run, points=points, positions=positions, selected=selected)
+    stages.train_res(
+        rows, sources, init, modules, config, run,
+        points=points, positions=positions, selected=selected, sampling=sampling,
+    )  # fmt: skip
 
 
 @main.command()
@@ -314,15 +347,18 @@ def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads
 )
 @click.option("--num-points", type=click.IntRange(min=3), required=True, help="Contour points N.")
 @click.option("--resample/--no-resample", default=True, help="Space the N points evenly (RPP).")
+@click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How kept masks are traced to points.")
 @click.option("--out", type=OUT, required=True)
-def select(points: Path, rows: Path, threshold: float, num_points: int, resample: bool, out: Path) -> None:
+def select(
+    points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, out: Path
+) -> None:
     """Keep the pseudo POINTS that agree with the boxes in ROWS, and space them evenly."""
     from partialres import pseudo
     from partialres.files import read_table, write_table
 
     table = read_table(points)
     sizes = read_table(rows, ["ref_id", "height", "width"])
-    kept = pseudo.select(table, sizes, PseudoConfig(threshold, resample), num_points)
+    kept = pseudo.select(table, sizes, PseudoConfig(threshold, resample), num_points, sampling)
     write_table(kept, out)
     click.echo(f"kept {len(kept)} of {len(table)} pseudo masks (D < {threshold})", err=True)
 
@@ -363,3 +399,5 @@ def evaluate(
 
 main.add_command(report.tables)
 main.add_command(report.figures)
+main.add_command(import_weights)
+main.add_command(export_weights)

@@ -50,6 +50,7 @@ class ModelConfig:
     pmca_scale: Literal["divide", "multiply"] = "divide"  # released: raw, squared, times distances in cells
     start: Literal["zero", "learned"] = "zero"  # released segmentation: a learned first input
     rounding: Literal["round", "truncate"] = "round"  # released: coordinates are truncated to bins
+    span: Literal["frame", "image"] = "frame"  # released: an axis's bins span the image's own padded side
     end: Literal["last", "anywhere"] = "last"  # released segmentation: decoding may end before N points
 
     def __post_init__(self) -> None:
@@ -60,6 +61,37 @@ class ModelConfig:
         _require(0 <= self.dropout < 1, "dropout must be in [0, 1)")
         _require(self.bins >= 2, "bins must be at least 2")
         _require(self.padded_words >= 0, "padded_words must be at least 0")
+
+    def step_1(self) -> ModelConfig:
+        """The model of step 1, SeqTR's: without what step 2 brings in."""
+        plain: dict[str, Any] = {each.name: each.default for each in dataclasses.fields(self) if each.name in OF_STEP_2}
+        return dataclasses.replace(self, **plain | {"cctf": False, "pmca": False})
+
+    def after(self, step_1: ModelConfig) -> ModelConfig:
+        """This model, to go on from step 1's weights; raises ConfigError that names every field that forbids it."""
+        shared = [field.name for field in dataclasses.fields(self) if field.name not in OF_STEP_2 + OF_TRAINING]
+        different = [
+            f"{name} is {getattr(step_1, name)!r}, not {getattr(self, name)!r}"
+            for name in shared
+            if getattr(step_1, name) != getattr(self, name)
+        ]
+        _require(not different, f"step 1's model is another: {'; '.join(different)}")
+        return self
+
+
+def check_contour(sampling: str, end: str) -> None:
+    """Raises ConfigError if a model whose sequences end so cannot say the contours that masks are sampled to."""
+    _require(
+        sampling == "uniform" or end == "anywhere",
+        "contour: released often gives fewer than N points, then an end token, which a model with end: last never "
+        "says; set model.end: anywhere",
+    )
+
+
+# What step 2 may have otherwise than step 1: the weights fit all the same.
+OF_STEP_2 = ("cctf", "pmca", "pmca_sigma", "pmca_scale", "cctf_axes", "cctf_cells", "cctf_means", "language_token",
+             "start", "end")  # fmt: skip
+OF_TRAINING = ("frozen", "freeze_words", "dropout")  # what a model's outputs do not depend on
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -12,6 +13,7 @@ from pycocotools import mask as coco
 
 from partialres import metrics
 from partialres.data.batches import Inputs, expression_batches
+from partialres.data.images import resized
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError, progress
 from partialres.geometry import boxes, contour, tokens
@@ -46,7 +48,8 @@ def predict(
     for positions, texts, group in progress(expression_batches(refs, inputs, vocabulary, batch), label, total):
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             chosen, probabilities = model.decode(model.encode(group.to(device)))
-        points = tokens.sequence_to_points(chosen.cpu().numpy(), inputs.size, model.config.bins)
+        extents = np.stack([inputs.extent(int(rows[position]), model.config.span) for position in positions])
+        points = tokens.sequence_to_points(chosen.cpu().numpy(), extents, model.config.bins)
         for position, text, one, sure in zip(positions, texts, points, probabilities.cpu().numpy(), strict=True):
             scale = inputs.scale(int(rows[position]))
             yield Prediction(int(position), text, one / scale, sure.astype(np.float64))
@@ -75,11 +78,36 @@ def evaluate_boxes(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.Data
     )
 
 
-def evaluate_masks(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class ReleasedScore:
+    """A ref's mask as the released evaluation compares it: resized, padded, and as a crowd if it has several parts.
+
+    Of a crowd the released IoU is the intersection over the predicted area alone.
+    """
+
+    truth: contour.Rle
+    crowd: bool
+    scale: np.ndarray  # [2]: resized over original width and height
+
+    @classmethod
+    def of(cls, mask: np.ndarray, parts: int, size: int, multiple: int) -> ReleasedScore:
+        """mask: bool [height, width]. size: of the resized long side. multiple: sides are padded to such, pixels."""
+        height, width = resized(mask.shape[0], mask.shape[1], size)
+        frame = np.zeros([-(-side // multiple) * multiple for side in (height, width)], dtype=np.uint8, order="F")
+        frame[:height, :width] = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        return cls(coco.encode(frame), parts > 1, np.array([width, height]) / mask.shape[::-1])
+
+    def __call__(self, points: np.ndarray) -> float:
+        """The released IoU of the polygon through points [N, 2], in pixels of the original image."""
+        found = contour.polygon_rle(points * self.scale, *self.truth["size"])
+        return float(coco.iou([found], [self.truth], [int(self.crowd)])[0, 0])
+
+
+def evaluate_masks(refs: pd.DataFrame, predictions: list[Prediction], size: int, multiple: int) -> pd.DataFrame:
     """One row an expression: ref_id, expression, points, mask, iou, iou_upstream, box_iou, intersection, union.
 
-    refs needs ref_id, bbox, height, width, mask and parts. Masks are compared at the image's own size; the released
-    code's figure, iou_upstream, divides by the predicted area alone where the ground truth has several parts.
+    refs needs ref_id, bbox, height, width, mask and parts. Masks are compared at the image's own size; iou_upstream is
+    the released evaluation's figure (see ReleasedScore), for images of that long side padded to that multiple.
     Raises DataError if a ref has no mask.
     """
     lacking = refs["ref_id"][refs["mask"].isna()]
@@ -89,6 +117,7 @@ def evaluate_masks(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.Data
             "out or mend their annotations"
         )
     rows = []
+    released: dict[int, ReleasedScore] = {}
     sizes = refs[["height", "width"]].to_numpy().tolist()
     truths, parts, ids = refs["mask"].tolist(), refs["parts"].tolist(), refs["ref_id"].tolist()
     for prediction, box_iou in zip(predictions, evaluate_boxes(refs, predictions)["box_iou"], strict=True):
@@ -96,16 +125,17 @@ def evaluate_masks(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.Data
         height, width = sizes[place]
         mask = contour.polygon_rle(prediction.points, height, width)
         both, either = metrics.areas(mask, {"size": [height, width], "counts": truths[place].encode()})
-        plain = both / either if either else 0.0
-        crowd = len(parts[place]) > 1
+        if place not in released:
+            truth = contour.decode(truths[place], height, width)
+            released[place] = ReleasedScore.of(truth, len(parts[place]), size, multiple)
         rows.append(
             {
                 "ref_id": ids[place],
                 "expression": prediction.expression,
                 "points": prediction.points.tolist(),
                 "mask": mask["counts"].decode(),
-                "iou": plain,
-                "iou_upstream": both / max(1, int(coco.area(mask))) if crowd else plain,
+                "iou": both / either if either else 0.0,
+                "iou_upstream": released[place](prediction.points),
                 "box_iou": box_iou,
                 "intersection": both,
                 "union": either,

@@ -9,22 +9,30 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, fill
+from partialres.config import (
+    OF_STEP_2,
+    ConfigError,
+    ModelConfig,
+    PretrainConfig,
+    PseudoConfig,
+    TrainConfig,
+    check_contour,
+    fill,
+)
 
 BY_RATIO = "by_ratio"
 # What decides each step's files, beside the steps before it: experiments equal in these share the files.
 DECISIVE = {
-    "res": ("points", "positions", "model", "res"),
-    "points": ("points", "positions", "model", "res", "predict"),
-    "selected": ("points", "positions", "model", "res", "predict", "pseudo"),
-    "retrain": ("points", "positions", "model", "res", "predict", "pseudo", "retrain"),
+    "res": ("points", "contour", "positions", "model", "res"),
+    "points": ("points", "contour", "positions", "model", "res", "predict"),
+    "selected": ("points", "contour", "positions", "model", "res", "predict", "pseudo"),
+    "retrain": ("points", "contour", "positions", "model", "res", "predict", "pseudo", "retrain"),
 }
 GENERATED = {"refcoco": "refshapes", "refcoco+": "refshapes+", "refcocog": "refshapesg"}  # flavour -> folder
 SECTIONS = {"model": ModelConfig, "pretraining": PretrainConfig, "rec": TrainConfig, "res": TrainConfig,
             "retrain": TrainConfig, "pseudo": PseudoConfig}  # fmt: skip
 # What the data, the backbone and step 1 are made with; of the model's settings all but what step 2 brings in.
 SHARED = ("rec", "text", "visual", "image_size", "pretraining")
-OF_STEP_2 = ("cctf", "pmca")
 RANGES = {"all": lambda ratio: True, "partial": lambda ratio: ratio < 100, "full": lambda ratio: ratio == 100}
 
 
@@ -113,11 +121,12 @@ def check(config: Mapping[str, Any]) -> None:
         for experiment in config["experiments"]:
             for ratio in ratios_of(config, experiment):
                 chosen = settings(config, dataset, experiment, ratio)
-                for name, kind in SECTIONS.items():
-                    try:
+                try:
+                    for name, kind in SECTIONS.items():
                         fill(kind, chosen[name], name)
-                    except ConfigError as error:
-                        raise ConfigError(f"{dataset}, {experiment}, {ratio:g} %: {error}") from None
+                    check_contour(chosen["contour"], fill(ModelConfig, chosen["model"], "model").end)
+                except ConfigError as error:
+                    raise ConfigError(f"{dataset}, {experiment}, {ratio:g} %: {error}") from None
                 for key in _changed(chosen, settings(config, dataset)):
                     raise ConfigError(
                         f"{dataset}, {experiment}, {ratio:g} %: '{key}' is changed, which all experiments and ratios "

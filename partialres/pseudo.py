@@ -43,12 +43,14 @@ def points_table(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFr
     return pd.DataFrame(rows, columns=["ref_id", "expression", "points", "probabilities", "d"])
 
 
-def select(points: pd.DataFrame, sizes: pd.DataFrame, config: PseudoConfig, number: int) -> pd.DataFrame:
+def select(
+    points: pd.DataFrame, sizes: pd.DataFrame, config: PseudoConfig, number: int, sampling: contour.Sampling = "uniform"
+) -> pd.DataFrame:
     """selected.parquet: ref_id, points [number][2], d of the candidates with D below the threshold.
 
     points: a points table. sizes: ref_id, height, width. number: N. With resampling (RPP) the kept points are connected
-    to a mask and N points spaced evenly on its outline; a mask that vanishes when filled is left out,
-    never replaced.
+    to a mask and N points spaced on its outline, evenly or as released; a mask that vanishes when filled, or has no
+    contour to be sampled, is left out, never replaced.
     """
     size = sizes.set_index("ref_id")[["height", "width"]]
     kept = []
@@ -61,7 +63,9 @@ def select(points: pd.DataFrame, sizes: pd.DataFrame, config: PseudoConfig, numb
             mask = contour.fill(shape, *size.loc[ref_id].tolist())
             if not mask.any():
                 continue
-            shape = contour.trace(mask, number)
+            shape = contour.sample(mask, number, sampling)
+            if np.isnan(shape).all():
+                continue
         kept.append({"ref_id": ref_id, "points": shape.tolist(), "d": loss})
     return pd.DataFrame(kept, columns=["ref_id", "points", "d"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from partialres import evaluation, metrics, pseudo
-from partialres.config import ModelConfig, PretrainConfig, TrainConfig
+from partialres.config import ModelConfig, PretrainConfig, TrainConfig, check_contour
 from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, make_samples
 from partialres.data.vocabulary import Vocabulary, word_vectors
 from partialres.files import (
@@ -104,8 +104,11 @@ def pretrain_backbone(
 
 
 def _load_visual(visual: Visual, path: Path) -> None:
+    """The visual part's weights out of a file of them alone or of a whole model."""
     try:
-        visual.load_state_dict(safetensors.torch.load_file(path))
+        state = safetensors.torch.load_file(path)
+        own = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
+        visual.load_state_dict(own or state)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: does not fit the model's visual part: {error}") from error
 
@@ -145,12 +148,12 @@ def train_rec(
 ) -> None:
     """Step 1: the box of every training ref as a sequence of two points. No mask is read.
 
-    The model is SeqTR's, without CCTF and PMCA, as the paper starts from SeqTR's detection weights.
+    The model is SeqTR's, without CCTF, PMCA and all that comes with them, as the paper starts from SeqTR's weights.
     visual: weights to start the visual part from. vectors: word vectors in GloVe's text format. Random without.
     """
     words = sources.words()
     torch.manual_seed(run.seed)
-    model = PointModel(replace(model_config, cctf=False, pmca=False), len(words), points=2)
+    model = PointModel(model_config.step_1(), len(words), points=2)
     if visual:
         _load_visual(model.visual, visual)
     if vectors:
@@ -175,22 +178,25 @@ def train_res(
     points: int,
     positions: Literal["drop", "extend"],
     selected: Path | None,
+    sampling: contour.Sampling = "uniform",
 ) -> None:
     """Steps 2 and 3: contours of the labelled refs, in step 3 with the selected pseudo points beside them.
 
     init: step 1's model. modules: from its config to this step's. points: N. positions: see `load_weights`.
-    Raises DataError if selected points are not N a ref.
+    sampling: how masks are traced to points.
+    Raises DataError if selected points are not N a ref, ConfigError if the model cannot say what it is taught.
     """
     words = sources.words()
-    start = checkpoint.read_config(init)
+    model_config = modules(checkpoint.read_config(init))
+    check_contour(sampling, model_config.end)
     torch.manual_seed(run.seed)
-    model = PointModel(modules(start), len(words), points)
+    model = PointModel(model_config, len(words), points)
     fresh = checkpoint.load_weights(model, init, words.digest(), positions)
     say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
     everything = read_table(split, ["ref_id", "image_id", "height", "width", "mask", "labelled", "expressions"])
     rows = everything[everything["labelled"]].reset_index(drop=True)
     targets = [
-        contour.trace(contour.decode(counts, height, width), points)
+        contour.sample(contour.decode(counts, height, width), points, sampling)
         for counts, height, width in zip(rows["mask"], rows["height"], rows["width"], strict=True)
     ]
     files = {"split": split, "init": init}
@@ -204,7 +210,8 @@ def train_res(
             raise DataError(f"{selected}: holds contours of {wrong[0]} points, not {points}; select again")
         say(f"train-res: {len(rows) - len(chosen)} labelled refs and {len(chosen)} pseudo-labelled ones")
     label = "train-res (step 3)" if selected else "train-res (step 2)"
-    _fit(model, rows, targets, sources, {"training": config, "positions": positions}, files, run, label)
+    configs = {"training": config, "positions": positions, "contour": sampling}
+    _fit(model, rows, targets, sources, configs, files, run, label)
 
 
 def _fit(
@@ -223,9 +230,11 @@ def _fit(
     """
     words, inputs, device = sources.words(), sources.inputs(model), pick_device(run.device)
     files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
-    origin = checkpoint.provenance({"model": model.config, **configs}, files, run.seed, str(device))
-    samples = make_samples(rows, targets, inputs, words, model.config.bins, model.config.rounding)
-    decisive = ("config", "inputs", "versions", "seed", "device")
+    configs = {"model": model.config, "points": model.points, **configs}
+    origin = checkpoint.provenance(configs, files, run.seed, str(device))
+    settings = model.config
+    samples = make_samples(rows, targets, inputs, words, settings.bins, settings.rounding, settings.span)
+    decisive = ("commit", "config", "inputs", "versions", "seed", "device")
     state = checkpoint.Resume(run.resume, {key: origin[key] for key in decisive})
     history = train(
         model, samples, inputs, configs["training"],
@@ -255,10 +264,11 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
     """predictions.parquet and metrics.json of one split; a model of two points is scored by its boxes."""
     words = sources.words()
     model = checkpoint.load_model(weights, words.digest())
+    inputs = sources.inputs(model)
     chosen = evaluation.select_split(read_table(refs), split)
     found = list(
         evaluation.predict(
-            model, chosen, sources.inputs(model), words,
+            model, chosen, inputs, words,
             batch=batch, device=pick_device(device), label=f"evaluate {split}",
         )
     )  # fmt: skip
@@ -266,7 +276,7 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
         table = evaluation.evaluate_boxes(chosen, found)
         scores = metrics.summarise_boxes(table)
     else:
-        table = evaluation.evaluate_masks(chosen, found)
+        table = evaluation.evaluate_masks(chosen, found, inputs.size, inputs.stride)
         scores = metrics.summarise(table)
     write_table(table, out / "predictions.parquet")
     write_json(scores, out / "metrics.json")

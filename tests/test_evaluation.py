@@ -26,8 +26,8 @@ def said(points, position=0):
     return Prediction(position, f"expression {position}", np.asarray(points, dtype=float), np.ones(2 * len(points)))
 
 
-def scored(refs, *found):
-    return evaluate_masks(pd.DataFrame(refs), list(found))
+def scored(refs, *found, size=50):
+    return evaluate_masks(pd.DataFrame(refs), list(found), size, multiple=32)
 
 
 def test_two_equal_parts_one_found_scores_one_half_and_as_released_one():
@@ -50,6 +50,23 @@ def test_points_that_span_nothing_score_nothing():
 def test_a_mask_given_as_runs_has_one_part():
     one = ref(SQUARE, OTHER) | {"parts": []}
     assert scored([one], said(SQUARE)).iloc[0]["iou_upstream"] == 0.5
+
+
+def test_the_released_score_is_taken_in_the_resized_and_padded_frame():
+    row = scored([ref(SQUARE)], said(SQUARE + np.array([5, 0])), size=100).iloc[0]
+    assert row["iou"] == row["iou_upstream"] == pytest.approx(1 / 3)  # twice as large
+    odd = scored([ref(SQUARE)], said(SQUARE + np.array([1, 0])), size=25).iloc[0]
+    assert odd["iou"] == pytest.approx(9 / 11) and odd["iou_upstream"] != pytest.approx(9 / 11)  # half a pixel
+    edge = np.array([[40, 10], [60, 10], [60, 20], [40, 20]], dtype=float)  # of which the image has a half
+    row = scored([ref(edge, box=(40, 10, 10, 10))], said(edge)).iloc[0]
+    assert row["iou"] == 1 and row["iou_upstream"] == pytest.approx(0.5)  # padding counts as found
+
+
+def test_points_that_are_not_there_span_nothing():
+    gone = np.vstack([SQUARE, np.full((2, 2), np.nan)])
+    assert scored([ref(SQUARE)], said(gone)).iloc[0]["iou"] == 1
+    row = scored([ref(SQUARE)], said(np.full((4, 2), np.nan))).iloc[0]
+    assert (row["iou"], row["iou_upstream"]) == (0, 0)
 
 
 def test_every_prediction_is_scored_against_its_own_ref_in_the_order_given():

@@ -117,7 +117,7 @@ def test_the_embedded_config_and_every_config_beside_it_hold():
         ("pseudo", {"threshold": 3}, "refshapes, ours, 1 %: pseudo: threshold"),
         ("rec", {"epochs": 3}, "refshapes, ours, 1 %: 'rec' is changed, which all experiments and ratios share"),
         ("model", {"padded_words": 4}, "refshapes, ours, 1 %: 'model.padded_words' is changed, which all"),
-        ("model", {"width": 64}, "refshapes, ours, 1 %: 'model.width' is changed, which all"),
+        ("model", {"bins": 77}, "refshapes, ours, 1 %: 'model.bins' is changed, which all"),
     ],
 )
 def test_a_mistake_is_named_with_data_set_experiment_ratio_and_key(config, section, values, message):

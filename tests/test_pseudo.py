@@ -44,6 +44,16 @@ def test_a_mask_that_vanishes_is_dropped_and_not_replaced_by_another():
     assert pseudo.select(points((2, NOTHING, 2.0)), SIZES, PseudoConfig(threshold=2.01), 4).empty
 
 
+def test_as_released_kept_points_are_every_so_many_pixels_and_may_be_too_few():
+    (row,) = pseudo.select(points((1, SQUARE, 0.0)), SIZES, PseudoConfig(), 7, "released")["points"]
+    assert row[:2] == [[10, 10], [10, 21]] and np.array(row).shape == (7, 2)  # a contour of 76 pixels, every eleventh
+    (row,) = pseudo.select(points((1, SQUARE, 0.0)), SIZES, PseudoConfig(), 12, "released")["points"]
+    assert np.isnan(np.array(row)[-1]).all() and np.isfinite(np.array(row)[:-1]).all()  # every seventh: 11 points
+    line = [[10.0, 10.0], [30.0, 10.0], [30.0, 11.0], [10.0, 11.0]]
+    assert pseudo.select(points((1, line, 0.0)), SIZES, PseudoConfig(), 7, "released").empty
+    assert len(pseudo.select(points((1, line, 0.0)), SIZES, PseudoConfig(), 7)) == 1
+
+
 def test_none_kept_is_an_empty_table_with_its_columns():
     kept = pseudo.select(points((1, SQUARE, 0.5)), SIZES, PseudoConfig(threshold=0.1), 4)
     assert kept.empty and list(kept.columns) == ["ref_id", "points", "d"]

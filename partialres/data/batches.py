@@ -47,6 +47,15 @@ class Inputs:
         """Frame pixels an original pixel, [2]: x and y."""
         return np.array(self.cache.scale(row))
 
+    def padded(self, row: int) -> tuple[int, int]:
+        """Height and width of the part of the frame that holds any of the image, in whole strides: pixels."""
+        height, width = (-(-int(side) // self.stride) * self.stride for side in self.cache.shape[row])
+        return height, width
+
+    def extent(self, row: int, span: str) -> np.ndarray:
+        """Pixels that the bins of x and of y span, [2]: the frame's, or with span "image" the image's padded sides."""
+        return np.array(self.padded(row)[::-1] if span == "image" else (self.size, self.size), dtype=np.float64)
+
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """uint8 [n, size, size, 3], black outside the images."""
         frames = np.zeros((len(rows), self.size, self.size, 3), dtype=np.uint8)
@@ -60,8 +69,8 @@ class Inputs:
         cells = self.size // self.stride
         valid = np.zeros((len(rows), cells, cells), dtype=bool)
         for mask, row in zip(valid, rows, strict=True):
-            height, width = self.cache.image(int(row)).shape[:2]
-            mask[: -(-height // self.stride), : -(-width // self.stride)] = True
+            height, width = self.padded(int(row))
+            mask[: height // self.stride, : width // self.stride] = True
         return valid
 
     def batch(self, rows: np.ndarray, words: np.ndarray, targets: np.ndarray | None = None) -> Batch:
@@ -94,11 +103,13 @@ class Samples:
 
 
 def make_samples(
-    refs: pd.DataFrame, points: Sequence[np.ndarray], inputs: Inputs, vocabulary: Vocabulary, bins: int, rounding: str
-) -> Samples:
+    refs: pd.DataFrame, points: Sequence[np.ndarray], inputs: Inputs, vocabulary: Vocabulary, bins: int, rounding: str,
+    span: str = "frame",
+) -> Samples:  # fmt: skip
     """Samples of refs (columns image_id, expressions) whose contours or box corners are points [n][N, 2].
 
-    points: in pixels of the original images; brought to the frame and quantised here (eq. 2).
+    points: in pixels of the original images; brought to the frame and quantised here (eq. 2). bins, rounding, span: of
+    the model's config.
     Raises DataError if there is no ref.
     """
     if not len(refs):
@@ -106,7 +117,7 @@ def make_samples(
     rows = inputs.rows(refs["image_id"].tolist())
     targets = np.stack(
         [
-            tokens.points_to_sequence(contour * inputs.scale(int(row)), inputs.size, bins, rounding)
+            tokens.points_to_sequence(contour * inputs.scale(int(row)), inputs.extent(int(row), span), bins, rounding)
             for contour, row in zip(points, rows, strict=True)
         ]
     )

@@ -7,11 +7,8 @@ as published, or `expressions.json`, our own plain form: [{"annotation_id": 7, "
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
-import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from partialres.data.masks import encode_segmentation
+from partialres.data.pickles import read_plain
 from partialres.data.vocabulary import clean
 from partialres.files import DataError
 from partialres.geometry import boxes
@@ -45,15 +43,6 @@ PROBLEMS = {
     "empty expression": ("the expression", "write words that are not only punctuation"),
     "ref without expressions": ("the ref", "add an expression or remove the ref"),
 }
-
-
-# In a string that Python 2 wrote, bytes that are not UTF-8 are Latin-1.
-def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return error.object[error.start : error.end].decode("latin-1"), error.end
-
-
-codecs.register_error("as-latin-1", _as_latin_1)
 
 
 @dataclass
@@ -263,37 +252,9 @@ def _listing(images: Path) -> Callable[[str], bool]:
     return is_there
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads only plain containers, text and numbers: a pickle of anything else could run any code."""
-
-    plain = {(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset)} | {
-        ("collections", "OrderedDict"): OrderedDict
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.plain:
-            raise DataError(f"holds {module}.{name}, which is not plain data; not loaded, for that could run code")
-        return self.plain[module, name]
-
-
 def _pickled_refs(path: Path) -> Iterator[RawRef]:
     """The refs of a published `refs(...).p`, written by Python 2 or 3."""
-    try:
-        with path.open("rb") as file:
-            refs = _PlainUnpickler(file, encoding="utf-8", errors="as-latin-1").load()
-    except DataError as error:
-        raise DataError(f"{path}: {error}. Use the file as published.") from None
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise DataError(f"{path}: not a readable pickle ({error}); download it again") from error
-    for row, ref in enumerate(_list(refs, path)):
+    for row, ref in enumerate(_list(read_plain(path), path)):
         with _named(path, row):
             texts = [sentence.get("raw") or sentence.get("sent", "") for sentence in ref["sentences"]]
             ref_id, ann_id, image_id, category_id = (int(ref[key]) for key in RawRef._fields[:4])

@@ -47,11 +47,11 @@ ASPECTS = (
 COUNTS = (2, 3, 4, 5, 6)
 COUNT_SHARES = (0.10, 0.26, 0.30, 0.21, 0.13)
 EXTENTS = {
-    2: (0.36, 0.60),
-    3: (0.32, 0.54),
-    4: (0.28, 0.48),
-    5: (0.25, 0.42),
-    6: (0.22, 0.36),
+    2: (0.38, 0.62),
+    3: (0.34, 0.56),
+    4: (0.30, 0.50),
+    5: (0.27, 0.43),
+    6: (0.23, 0.37),
 }  # over the side
 RIM = 0.45  # how much darker the rim of a shape is
 BAR_SHARE = 0.14  # share of the scenes with a bar over one shape

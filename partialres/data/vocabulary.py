@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -92,10 +92,7 @@ def build_vocabulary(
     refs: has split and expressions. report: goes into the vocabulary as it is. Raises DataError without a
     training split.
     """
-    cleaned = {
-        str(split): [clean(expression) for expressions in rows for expression in expressions]
-        for split, rows in refs.groupby("split", sort=False)["expressions"]
-    }
+    cleaned = _cleaned(refs)
     if not cleaned.get("train"):
         raise DataError(
             f"no expressions of split 'train', where words are taken from, only of {sorted(cleaned)}; "
@@ -105,17 +102,45 @@ def build_vocabulary(
     for special in SPECIAL:
         counts.pop(special, None)
     kept = sorted((word for word in counts if counts[word] >= min_count), key=lambda word: (-counts[word], word))
-    known = set(kept)
+    return _counted(kept, counts, cleaned, max_words, min_count, report)
+
+
+def apply_vocabulary(
+    refs: pd.DataFrame, vocabulary: Vocabulary, *, report: Mapping[str, Any] | None = None
+) -> Vocabulary:
+    """The same words at the same indices and with the same limits, counted in these refs' expressions.
+
+    For models that bring their own vocabulary. refs, report: as for `build_vocabulary`; a training split is not needed.
+    """
+    cleaned = _cleaned(refs)
+    counts = Counter(word for words in cleaned.get("train", []) for word in words)
+    return _counted(vocabulary.words[2:], counts, cleaned, vocabulary.max_words, vocabulary.min_count, report)
+
+
+def _cleaned(refs: pd.DataFrame) -> dict[str, list[list[str]]]:
+    """Split -> the words of each of its expressions."""
+    return {
+        str(split): [clean(expression) for expressions in rows for expression in expressions]
+        for split, rows in refs.groupby("split", sort=False)["expressions"]
+    }
+
+
+def _counted(
+    words: Sequence[str], counts: Mapping[str, int], cleaned: Mapping[str, list[list[str]]], max_words: int,
+    min_count: int, report: Mapping[str, Any] | None,
+) -> Vocabulary:  # fmt: skip
+    """A vocabulary of these words, with their counts in the training split and how far it reaches in each split."""
+    known = set(words)
     unknown_share, truncated_share = {}, {}
     for split, expressions in cleaned.items():
-        lengths = [len(words) for words in expressions]
-        unknown = sum(word not in known for words in expressions for word in words)
+        lengths = [len(one) for one in expressions]
+        unknown = sum(word not in known for one in expressions for word in one)
         unknown_share[split] = unknown / max(sum(lengths), 1)
         truncated_share[split] = sum(length > max_words for length in lengths) / max(len(lengths), 1)
     rare = sum(count for word, count in counts.items() if word not in known)
     return Vocabulary(
-        words=(*SPECIAL, *kept),
-        counts=(0, rare, *(counts[word] for word in kept)),
+        words=(*SPECIAL, *words),
+        counts=(0, rare, *(counts.get(word, 0) for word in words)),
         max_words=max_words,
         min_count=min_count,
         unknown_share=unknown_share,

@@ -6,12 +6,15 @@ cv2 gives pixel centres, which would shrink every mask by half a pixel on each s
 
 from __future__ import annotations
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from pycocotools import mask as coco
 from shapely import Polygon
 
 Rle = dict  # {"size": [height, width], "counts": bytes}
+Sampling = Literal["uniform", "released"]  # which pixels of a contour become its N points
 
 
 def decode(counts: str | bytes, height: int, width: int) -> np.ndarray:
@@ -26,13 +29,19 @@ def encode(mask: np.ndarray) -> str:
 
 
 def polygon_rle(points: np.ndarray, height: int, width: int) -> Rle:
-    """The polygon through points [N, 2] (pixels; N >= 3), filled: a COCO RLE of an image of that size."""
-    flat = np.asarray(points, dtype=np.float64).reshape(-1)
-    return coco.frPyObjects([flat.tolist()], height, width)[0]
+    """The polygon through points [N, 2] (pixels), filled: a COCO RLE of an image of that size.
+
+    Rows of NaN are points that are not there. Fewer than three points fill nothing.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    points = points[~np.isnan(points).any(axis=1)]
+    if len(points) < 3:
+        return coco.encode(np.zeros((height, width), dtype=np.uint8, order="F"))
+    return coco.frPyObjects([points.reshape(-1).tolist()], height, width)[0]
 
 
 def fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The polygon through points [N, 2] (pixels; N >= 3), filled: bool [height, width]."""
+    """The polygon through points [N, 2] (pixels; see polygon_rle), filled: bool [height, width]."""
     return coco.decode(polygon_rle(points, height, width)).astype(bool)
 
 
@@ -86,6 +95,11 @@ def resample(points: np.ndarray, number: int) -> np.ndarray:
         raise ValueError("the contour has no length")
     at = np.arange(number) * (along[-1] / number)
     return np.stack([np.interp(at, along, closed[:, axis]) for axis in (0, 1)], axis=1)
+
+
+def sample(mask: np.ndarray, number: int, sampling: Sampling) -> np.ndarray:
+    """N points on the contour of a mask, bool [height, width], in one of two ways: `trace` or `trace_released`."""
+    return trace(mask, number) if sampling == "uniform" else trace_released(mask, number)
 
 
 def trace(mask: np.ndarray, number: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from partialres.config import ModelConfig
+from partialres.config import OF_TRAINING, ModelConfig
 from partialres.files import DataError
 from partialres.model.pointer import PointModel
 
@@ -47,7 +47,6 @@ _RULES: list[tuple[str, str]] = [
     (r"predictor\.2", "head.predictor.1.fc"),
     (r"predictor\.4", "head.predictor.2.fc"),
 ]
-_OF_TRAINING = {"frozen", "freeze_words", "dropout"}  # settings that a model's outputs do not depend on
 _PROJECTION = re.compile(r"(.*attention)\.(query|key|value)\.(weight|bias)")
 _LAST_OF_PRIOR = re.compile(r".*\.prior\.locate\.4\.(weight|bias)")
 
@@ -68,6 +67,7 @@ def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> Mode
         pmca=False,
         padded_words=padded_words,
         rounding="truncate",
+        span="image",
         end="anywhere" if contour else "last",
     )
     if not any(".point." in key for key in state):
@@ -131,7 +131,7 @@ def to_released(model: PointModel) -> dict[str, Tensor]:
     different = [
         f"{field.name} is {getattr(model.config, field.name)!r}, not {getattr(expected, field.name)!r}"
         for field in fields(ModelConfig)
-        if field.name not in _OF_TRAINING and getattr(model.config, field.name) != getattr(expected, field.name)
+        if field.name not in OF_TRAINING and getattr(model.config, field.name) != getattr(expected, field.name)
     ]
     if different:
         raise DataError(f"the released code has no such model: {'; '.join(different)}")

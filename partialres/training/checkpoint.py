@@ -74,11 +74,19 @@ def read_config(path: Path) -> ModelConfig:
     return fill(ModelConfig, json.loads(read_header(path)["model"]), str(path))
 
 
+def _check_vocabulary(path: Path, header: Mapping[str, str], vocabulary: str) -> None:
+    if header["vocabulary"] != vocabulary:
+        raise DataError(
+            f"{path}: trained with another vocabulary ({header['vocabulary'][:16]}, not {vocabulary[:16]}); prepare "
+            "the data set with the model's vocabulary.json (prepare --vocabulary)"
+        )
+
+
 def load_model(path: Path, vocabulary: str | None = None) -> PointModel:
     """The model in a file, in evaluation mode. vocabulary: the digest it must have been trained with."""
     header = read_header(path)
-    if vocabulary is not None and header["vocabulary"] != vocabulary:
-        raise DataError(f"{path}: trained with another vocabulary ({header['vocabulary']}, not {vocabulary})")
+    if vocabulary is not None:
+        _check_vocabulary(path, header, vocabulary)
     model = PointModel(read_config(path), int(header["words"]), int(header["points"]))
     model.load_state_dict(safetensors.torch.load_file(path))
     return model.eval()
@@ -98,8 +106,7 @@ def load_weights(
     Returns the names left at their initial values.
     """
     header = read_header(path)
-    if header["vocabulary"] != vocabulary:
-        raise DataError(f"{path}: trained with another vocabulary ({header['vocabulary']}, not {vocabulary})")
+    _check_vocabulary(path, header, vocabulary)
     own, given = model.state_dict(), safetensors.torch.load_file(path)
     kept = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     missing = sorted(own.keys() - kept.keys())

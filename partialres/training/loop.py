@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from partialres.config import TrainConfig
+from partialres.config import ConfigError, TrainConfig
 from partialres.data.batches import Inputs, Samples, epoch_batches, steps_per_epoch
 from partialres.files import TrainingError, progress, say
 from partialres.model.pointer import PointModel, sequence_loss
@@ -123,9 +123,16 @@ def train(
 
 
 def pick_device(name: str) -> torch.device:
-    """For "auto" CUDA where there is one, else the CPU; otherwise the device torch knows by that name."""
+    """For "auto" CUDA where there is one, else the CPU; otherwise the device torch knows by that name.
+
+    Raises ConfigError if there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError) as error:
+        raise ConfigError(f"device '{name}' cannot be used ({error}); cpu always can") from None
     return torch.device(name)
 
 

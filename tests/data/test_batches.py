@@ -158,3 +158,18 @@ def test_refs_in_a_table_of_any_index_are_taken_by_their_place(data):
     assert isinstance(shuffled, pd.DataFrame) and shuffled.index[0] != 0
     texts = [t for _, some, _ in expression_batches(shuffled, data.inputs, data.vocabulary, 50) for t in some]
     assert sorted(texts) == sorted(text for many in data.refs["expressions"] for text in many)
+
+
+def test_bins_span_the_frame_or_as_released_the_images_padded_sides(data):
+    refs = data.refs.drop_duplicates("image_id")
+    refs = refs[refs["height"] <= 48].head(1)
+    (row,) = data.inputs.rows(refs["image_id"].tolist()).tolist()
+    height, width = data.inputs.padded(row)
+    assert width == 64 and height == -(-refs["height"].item() // 16) * 16 < 64
+    assert data.inputs.valid(np.array([row]))[0].sum() == height * width / 16**2
+    corner = [np.array([[width / 2, height / 2]])]
+
+    def target(**span):
+        return make_samples(refs, corner, data.inputs, data.vocabulary, 32, "round", **span).targets.tolist()
+
+    assert target() == [[16, height / 4, 32]] and target(span="image") == [[16, 16, 32]]

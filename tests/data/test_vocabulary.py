@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partialres.data.vocabulary import Vocabulary, build_vocabulary, clean, word_vectors
+from partialres.data.vocabulary import Vocabulary, apply_vocabulary, build_vocabulary, clean, word_vectors
 from partialres.files import DataError
 
 shared = pytest.mark.skipif("PARTIALRES_SHARED" not in os.environ, reason="PARTIALRES_SHARED names no folder")
@@ -175,3 +175,15 @@ def test_every_published_expression_cleans_to_words_of_letters_without_punctuati
         cleaned = [clean(expression) for expression in expressions]
         assert sum(not words for words in cleaned) / len(cleaned) < 1e-3
         assert not any(set(".,'!?\"()*#:;-/ ") & set(word) for words in cleaned for word in words)
+
+
+def test_a_given_vocabulary_keeps_its_words_and_limits_and_counts_these_refs():
+    table = refs(train=[["cat cat left", "dog"]], val=[["a very long left cat now"]])
+    given = Vocabulary(("<pad>", "<unk>", "left", "CLS", "cat"), (0,) * 5, max_words=4, min_count=3)
+    applied = apply_vocabulary(table, given, report={"kept": 2})
+    assert (applied.words, applied.max_words, applied.min_count) == (given.words, 4, 3)
+    assert applied.digest() == given.digest()
+    assert applied.counts == (0, 1, 1, 0, 2) and applied.report == {"kept": 2}
+    assert applied.unknown_share == {"train": 1 / 4, "val": 4 / 6}
+    assert applied.truncated_share == {"train": 0, "val": 1}
+    assert apply_vocabulary(table[table["split"] == "val"], given).counts == (0,) * 5

@@ -55,6 +55,19 @@ def test_the_released_sampling_gives_nothing_for_a_line():
     assert contour.fill(contour.trace(mask, 12), 20, 20).any()
 
 
+def test_the_sampling_chooses_between_the_two():
+    for sampling, trace in (("uniform", contour.trace), ("released", contour.trace_released)):
+        assert contour.sample(disc(), 12, sampling).tolist() == trace(disc(), 12).tolist()
+
+
+def test_points_that_are_not_there_do_not_change_the_polygon():
+    square = np.array([[3.0, 3], [9, 3], [9, 9], [3, 9]])
+    gone = np.full((3, 2), np.nan)
+    assert (contour.fill(np.vstack([square, gone]), 20, 20) == contour.fill(square, 20, 20)).all()
+    assert not contour.fill(np.vstack([square[:2], gone]), 20, 20).any()
+    assert not contour.fill(gone, 20, 20).any()
+
+
 @pytest.mark.parametrize("trace", [contour.trace, contour.trace_released])
 def test_an_empty_mask_has_no_contour(trace):
     with pytest.raises(ValueError, match="empty"):

@@ -71,3 +71,12 @@ def test_points_come_back_from_their_sequence_within_half_a_bin(number, bins, se
     sequence = tokens.points_to_sequence(points, 640, bins)
     assert sequence.shape == (2 * number + 1,) and sequence[-1] == bins and sequence.dtype == np.int64
     assert np.abs(tokens.sequence_to_points(sequence[:-1], 640, bins) - points).max() <= 320 / bins * (1 + 1e-9)
+
+
+def test_bins_may_span_another_length_on_each_axis():
+    points = np.array([[320, 240], [640, 480.0]])
+    sequence = tokens.points_to_sequence(points, np.array([640, 480]), 1000, "truncate")
+    assert sequence.tolist() == [500, 500, 999, 999, 1000]
+    assert tokens.sequence_to_points(np.array([500, 500]), np.array([640, 480]), 1000).tolist() == [[320, 240]]
+    both = tokens.sequence_to_points(np.array([[500, 500]] * 2), np.array([[640, 480], [320, 640]]), 1000)
+    assert both.tolist() == [[[320, 240]], [[160, 320]]]

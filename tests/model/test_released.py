@@ -10,7 +10,7 @@ from partialres.files import DataError
 from partialres.model.pointer import PointModel
 from partialres.model.released import TASK, from_released, released_config, released_model, to_released
 
-SEQTR = ModelConfig(cctf=False, pmca=False, padded_words=15, rounding="truncate", end="anywhere")
+SEQTR = ModelConfig(cctf=False, pmca=False, padded_words=15, rounding="truncate", span="image", end="anywhere")
 PARTIAL = dataclasses.replace(
     SEQTR, cctf=True, pmca=True, language_token=True, cctf_axes="transposed", cctf_cells="spread", cctf_means="frame",
     pmca_scale="multiply", start="learned",
@@ -73,7 +73,9 @@ def test_a_task_vector_that_is_not_used_is_no_problem():
     assert from_released({**state, TASK: torch.empty(1, 256)}, model)["start"].abs().max() == 0
 
 
-@pytest.mark.parametrize("change", [{"cctf_axes": "paper"}, {"padded_words": 0}, {"width": 128, "heads": 4}])
+@pytest.mark.parametrize(
+    "change", [{"cctf_axes": "paper"}, {"padded_words": 0}, {"span": "frame"}, {"width": 128, "heads": 4}]
+)
 def test_a_model_the_released_code_would_run_differently_is_not_exported(change):
     with torch.device("meta"):
         model = PointModel(dataclasses.replace(PARTIAL, **change), 60, 12)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partialres.config import TrainConfig
+from partialres.config import ConfigError, TrainConfig
 from partialres.data.batches import epoch_batches
 from partialres.files import TrainingError
 from partialres.training.checkpoint import Resume
@@ -184,3 +184,9 @@ def test_the_optimiser_has_its_settings_and_the_parameters_that_train(tiny_model
 def test_auto_is_cuda_where_there_is_one_and_else_the_cpu():
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert pick_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(name):
+    with pytest.raises(ConfigError, match=f"device '{name}' cannot be used"):
+        pick_device(name)

@@ -1,13 +1,14 @@
 """Detection pre-training: what it sees of a COCO file, and what it cannot see."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
-from partialres import stages
+from partialres.cli import main
 from partialres.config import PretrainConfig
 from partialres.data.batches import Inputs
 from partialres.files import DataError, TrainingError
@@ -128,11 +129,14 @@ def test_neither_masks_nor_held_out_images_nor_their_annotations_change_the_weig
         pixels[start : start + size] = 0
     np.save(cache / "images.npy", pixels)
     (cache / "index.parquet").write_bytes((data.folder / "images/index.parquet").read_bytes())
-    refs = data.folder / "refs.parquet"
-    stages.pretrain_backbone(
-        data.raw / "instances.json", refs, data.folder / "images", TINY, CONFIG, 0, "cpu", tmp_path / "a"
-    )
-    stages.pretrain_backbone(tmp_path / "changed.json", refs, cache, TINY, CONFIG, 0, "cpu", tmp_path / "b")
+    for out, instances, images in (
+        ("a", data.raw / "instances.json", data.folder / "images"),
+        ("b", tmp_path / "changed.json", cache),
+    ):
+        files = [instances, "--refs", data.folder / "refs.parquet", "--images", images, "--out", tmp_path / out]
+        sections = ["--model", json.dumps(asdict(TINY)), "--pretraining", json.dumps(asdict(CONFIG))]
+        answer = CliRunner().invoke(main, ["pretrain-backbone", *map(str, files), *sections])
+        assert answer.exit_code == 0, answer.output
     first, second = ((tmp_path / out / "visual.safetensors").read_bytes() for out in "ab")
     assert first == second
     assert {path.name for path in (tmp_path / "a").iterdir()} == {

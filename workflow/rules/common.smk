@@ -142,6 +142,34 @@ def raw_files(wildcards):
     return [f"{folder}/instances.json", f"{folder}/refs({entry['split_by']}).p"]
 
 
+def rec_model(wildcards):
+    """Step 1's model: the data set's imported one, or what step 1 trains."""
+    path = config["datasets"][wildcards.dataset].get("rec")
+    if path:
+        return ex.expand(path, f"datasets.{wildcards.dataset}.rec")
+    return results(f"{wildcards.dataset}/seed{wildcards.seed}/rec/model.safetensors")
+
+
+def given_vocabulary(wildcards):
+    """The vocabulary that a model brings to the data set, or nothing: words are then counted."""
+    path = config["datasets"][wildcards.dataset].get("vocabulary")
+    return [ex.expand(path, f"datasets.{wildcards.dataset}.vocabulary")] if path else []
+
+
+def word_options(wildcards, input):
+    """A param: the options that say which words there are."""
+    if input.given:
+        return f"--vocabulary {shlex.quote(str(input.given))}"
+    max_words, min_count = (setting(f"text.{name}")(wildcards) for name in ("max_words", "min_count"))
+    return f"--max-words {max_words} --min-count {min_count}"
+
+
+def visual_source(wildcards):
+    """The weights whose features are cached: the imported model's, or those of the backbone's pre-training."""
+    imported = "rec" in config["datasets"][wildcards.dataset]
+    return rec_model(wildcards) if imported else results(f"{wildcards.dataset}/backbone/visual.safetensors")
+
+
 def features(wildcards):
     """The cached features of a wholly frozen backbone, or nothing."""
     frozen = setting("model.frozen")(wildcards) == "all"
@@ -176,12 +204,28 @@ def option(name, key, folder=False):
 RUN_PATH = "{dataset}/seed{seed}/ratio{ratio}/{experiment}"
 
 
+def owns(run, step):
+    """Whether a run makes a step's files itself: there is no earlier experiment that is equal so far."""
+    return ex.owner(config, run["dataset"], run["experiment"], float(run["ratio"]), step) == run["experiment"]
+
+
 def evaluations(step, experiment=None):
-    """metrics.json of every run that reaches a step, on every split of its data set."""
+    """metrics.json of every run that has its own files of a step, on every split of its data set."""
     return [
         results(f"{RUN_PATH.format(**run)}/{step}/{split}/metrics.json")
         for run in runs(step, experiment)
+        if owns(run, step)
         for split in config["datasets"][run["dataset"]]["splits"]
+    ]
+
+
+def rec_histories():
+    """metrics.csv of every step 1 that is trained here."""
+    return [
+        results(f"{name}/seed{seed}/rec/metrics.csv")
+        for name, entry in config["datasets"].items()
+        for seed in config["seeds"]
+        if "rec" not in entry
     ]
 
 
@@ -196,8 +240,8 @@ def rec_evaluations():
 
 
 def of_runs(step, file):
-    """A file of every run that reaches a step."""
-    return [results(f"{RUN_PATH.format(**run)}/{file}") for run in runs(step)]
+    """A file of every run that has its own files of a step."""
+    return [results(f"{RUN_PATH.format(**run)}/{file}") for run in runs(step) if owns(run, step)]
 
 
 def tables():
@@ -214,12 +258,7 @@ def figures():
 
 def owned_points():
     """points.parquet of every run that has its own."""
-    found = [
-        results(f"{RUN_PATH.format(**run)}/pseudo/points.parquet")
-        for run in runs("retrain")
-        if ex.owner(config, run["dataset"], run["experiment"], float(run["ratio"]), "points") == run["experiment"]
-    ]
-    return found
+    return [results(f"{RUN_PATH.format(**run)}/pseudo/points.parquet") for run in runs("retrain") if owns(run, "points")]
 
 
 def gallery_models():

@@ -28,7 +28,8 @@ rule refshapes:
 rule prepare:
     input:
         raw=raw_files,
-        code=modules("data/refer", "data/masks", "data/vocabulary"),
+        given=given_vocabulary,
+        code=modules("data/refer", "data/pickles", "data/masks", "data/vocabulary"),
     output:
         refs=results("{dataset}/refs.parquet"),
         vocabulary=results("{dataset}/vocabulary.json"),
@@ -37,8 +38,7 @@ rule prepare:
         images=image_folder,
         by=dataset("split_by"),
         problems=dataset("on_problem", "refuse"),
-        max_words=setting("text.max_words"),
-        min_count=setting("text.min_count"),
+        words=word_options,
     message:
         "prepare {wildcards.dataset}: refs and vocabulary"
     log:
@@ -49,8 +49,7 @@ rule prepare:
         ENVIRONMENT
     shell:
         "python -m partialres prepare {params.folder:q} --image-folder {params.images:q} --split-by {params.by} "
-        "--on-problem {params.problems} --max-words {params.max_words} --min-count {params.min_count} "
-        "--out $(dirname {output.refs}) 2> {log}"
+        "--on-problem {params.problems} {params.words} --out $(dirname {output.refs}) 2> {log}"
 
 
 rule cache_images:

@@ -2,7 +2,7 @@
 rule evaluate_rec:
     input:
         refs=results("{dataset}/refs.parquet"),
-        model=results("{dataset}/seed{seed}/rec/model.safetensors"),
+        model=rec_model,
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
@@ -23,7 +23,7 @@ rule evaluate_rec:
     conda:
         ENVIRONMENT
     shell:
-        "python -m partialres evaluate {input.refs} --model {input.model} --split {wildcards.split} --vocabulary {input.vocabulary} "
+        "python -m partialres evaluate {input.refs} --model {input.model:q} --split {wildcards.split} --vocabulary {input.vocabulary} "
         "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
         "--out $(dirname {output.metrics}) 2> {log}"
 

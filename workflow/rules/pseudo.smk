@@ -42,6 +42,7 @@ rule select_pseudo_points:
         threshold=setting("pseudo.threshold"),
         num_points=setting("points"),
         resample=flag("pseudo.resample", "resample"),
+        contour=setting("contour"),
     priority: 3
     message:
         "select pseudo points, D < {params.threshold}: {wildcards.dataset}, {wildcards.experiment}, {wildcards.ratio} %"
@@ -51,7 +52,7 @@ rule select_pseudo_points:
         ENVIRONMENT
     shell:
         "python -m partialres select {input.points} {input.boxes} --threshold {params.threshold} --num-points {params.num_points} "
-        "{params.resample} --out {output} 2> {log}"
+        "{params.resample} --contour {params.contour} --out {output} 2> {log}"
 
 
 rule score_pseudo_points:

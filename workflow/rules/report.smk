@@ -84,7 +84,7 @@ rule figure_ratio_curve:
 
 rule figure_training:
     input:
-        histories=[results(f"{d}/seed{s}/rec/metrics.csv") for d in config["datasets"] for s in config["seeds"]]
+        histories=rec_histories()
         + of_runs("res", "res/metrics.csv")
         + of_runs("retrain", "retrain/metrics.csv"),
         code=REPORT_CODE + modules("report/figures", "report/style"),

@@ -37,7 +37,7 @@ rule pretrain_backbone:
 
 rule cache_features:
     input:
-        weights=results("{dataset}/backbone/visual.safetensors"),
+        weights=visual_source,
         images=results("{dataset}/images/index.parquet"),
         code=modules("model/darknet", "model/fusion"),
     output:
@@ -55,7 +55,7 @@ rule cache_features:
     conda:
         ENVIRONMENT
     shell:
-        "python -m partialres cache-features {input.weights} --images $(dirname {input.images}) --model {params.model:q} "
+        "python -m partialres cache-features {input.weights:q} --images $(dirname {input.images}) --model {params.model:q} "
         "--threads {threads} --out $(dirname {output.features}) 2> {log}"
 
 
@@ -70,6 +70,8 @@ rule train_rec:
         code=TRAIN_CODE,
     output:
         **training_files(results("{dataset}/seed{seed}/rec")),
+    wildcard_constraints:
+        dataset=names_where(lambda entry: "rec" not in entry),
     params:
         model=setting("model"),
         training=setting("rec"),
@@ -95,7 +97,7 @@ rule train_rec:
 rule train_res:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
-        init=results("{dataset}/seed{seed}/rec/model.safetensors"),
+        init=rec_model,
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
@@ -104,8 +106,8 @@ rule train_res:
         **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/res")),
     params:
         points=setting("points"),
-        cctf=flag("model.cctf", "cctf"),
-        pmca=flag("model.pmca", "pmca"),
+        contour=setting("contour"),
+        model=setting("model"),
         positions=setting("positions"),
         training=setting("res"),
         features=option("--features", "features", folder=True),
@@ -122,18 +124,28 @@ rule train_res:
     conda:
         ENVIRONMENT
     shell:
-        "python -m partialres train-res {input.rows} --init {input.init} {params.selected} --points {params.points} {params.cctf} {params.pmca} "
-        "--positions {params.positions} "
+        "python -m partialres train-res {input.rows} --init {input.init:q} {params.selected} --points {params.points} "
+        "--contour {params.contour} --model {params.model:q} --positions {params.positions} "
         "--vocabulary {input.vocabulary} --images $(dirname {input.images}) {params.features} "
         "--training {params.training:q} --seed {wildcards.seed} --threads {threads} --resume {params.resume} "
         "--out $(dirname {output.model}) 2> {log}"
+
+
+# The longest trainings start first, so that nothing waits for one of them alone at the end.
+use rule train_res as train_res_full with:
+    wildcard_constraints:
+        ratio="100",
+    priority: 5
+
+
+ruleorder: train_res_full > train_res
 
 
 # The same command as step 2, with the selected pseudo points, from step 1's weights again.
 use rule train_res as retrain_res with:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
-        init=results("{dataset}/seed{seed}/rec/model.safetensors"),
+        init=rec_model,
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
@@ -143,8 +155,8 @@ use rule train_res as retrain_res with:
         **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain")),
     params:
         points=setting("points"),
-        cctf=flag("model.cctf", "cctf"),
-        pmca=flag("model.pmca", "pmca"),
+        contour=setting("contour"),
+        model=setting("model"),
         positions=setting("positions"),
         training=setting("retrain"),
         features=option("--features", "features", folder=True),

@@ -1,0 +1,157 @@
+"""The command line: what it offers, and how it answers mistakes."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import partialres
+from partialres import experiments
+from partialres.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+def commands(group=main, path=()):
+    """Every command and group of commands, by its words."""
+    yield path, group
+    for name, command in sorted(getattr(group, "commands", {}).items()):
+        yield from commands(command, (*path, name))
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(("path", "command"), [pytest.param(*each, id=" ".join(each[0])) for each in commands()])
+def test_every_command_tells_what_it_does_and_what_each_option_is_for(path, command):
+    for option in ("--help", "-h"):
+        answer = run(*path, option)
+        assert answer.exit_code == 0 and answer.output.startswith("Usage:")
+    assert command.help
+    plain = {"--out", "--seed", "--threads", "--help"}
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help or plain & set(parameter.opts), f"{' '.join(path)}: {parameter.name} has no help"
+
+
+def test_every_command_that_the_workflow_calls_is_there_and_all_are_listed():
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    called = set(re.findall(r"-m partialres ([a-z-]+)", rules))
+    assert len(called) > 10 and called <= set(main.commands)
+    listed = run("--help").output
+    assert [name for name in main.commands if name not in listed] == []
+
+
+def test_the_version_is_the_packages_also_where_it_is_not_installed():
+    answer = subprocess.run(
+        [sys.executable, "-m", "partialres", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert partialres.__version__ in answer.stdout
+
+
+def refused(answer, *words):
+    """Whether a command ended with a message that has these words, and without a traceback."""
+    assert answer.exit_code not in (0, None)
+    assert isinstance(answer.exception, SystemExit), repr(answer.exception)
+    assert "Traceback" not in answer.output
+    missing = [word for word in words if str(word) not in answer.output]
+    assert not missing, answer.output
+    return True
+
+
+def train_res(data, tmp_path, **options):
+    given = {
+        "--init": data.folder / "refs.parquet", "--points": 4, "--vocabulary": data.folder / "vocabulary.json",
+        "--images": data.folder / "images", "--training": "{}", "--out": tmp_path / "out",
+    } | {f"--{name}": value for name, value in options.items()}  # fmt: skip
+    return run("train-res", data.folder / "split.parquet", *[each for pair in given.items() for each in pair])
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ('{"epoch": 3}', ["--training", "TrainConfig: unknown key 'epoch'", "epochs"]),
+        ('{"epochs": "many"}', ["TrainConfig.epochs", "'many'", "int"]),
+        ('{"epochs": 0}', ["epochs", "at least 1"]),
+        ("{epochs: [", ["--training"]),
+        ("absent.yaml", ["absent.yaml"]),
+        ("{}\n{}", ["--training"]),
+    ],
+)
+def test_a_section_that_cannot_be_used_is_refused_by_its_key(data, tmp_path, section, words):
+    assert refused(train_res(data, tmp_path, training=section), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_section_is_json_or_a_file_of_json_or_yaml(data, tmp_path):
+    (tmp_path / "train.yaml").write_text("epochs: 3\nlearning_rate: 5e-4\nunknown: 1\n")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "empty.yaml").write_text("")
+    assert refused(train_res(data, tmp_path, training=tmp_path / "train.yaml"), "unknown key 'unknown'")
+    assert refused(train_res(data, tmp_path, training=tmp_path / "list.yaml"), "list.yaml", "not key: value pairs")
+    for good in (tmp_path / "empty.yaml", '  {"epochs": 3}'):  # then the next mistake is found
+        assert refused(train_res(data, tmp_path, training=good), "refs.parquet: cannot be read as a model")
+
+
+def test_an_option_out_of_range_or_a_file_that_is_not_there_is_named(data, tmp_path):
+    assert refused(train_res(data, tmp_path, points=2), "--points")
+    assert refused(train_res(data, tmp_path, init=tmp_path / "absent"), "--init", "absent")
+    refs = data.folder / "refs.parquet"
+    assert refused(run("split", refs, "--ratio", 0, "--out", tmp_path / "x"), "--ratio")
+    assert refused(run("split", refs, "--ratio", 101, "--out", tmp_path / "x"), "--ratio")
+    assert refused(
+        run("select", refs, refs, "--num-points", 4, "--threshold", 3, "--out", tmp_path / "x"), "--threshold"
+    )
+
+
+def test_errors_of_data_are_messages_that_name_the_file(data, tmp_path):
+    (tmp_path / "broken.parquet").write_text("no table")
+    broken = tmp_path / "broken.parquet"
+    out = ["--out", tmp_path / "out"]
+    assert refused(run("split", broken, "--ratio", 5, *out), "broken.parquet")
+    assert refused(run("select", broken, broken, "--num-points", 4, *out), "broken.parquet")
+    assert refused(run("prepare", tmp_path, "--image-folder", tmp_path, *out), "refs(unc).p: no such file")
+    pictures = ["--image-folder", data.pictures]
+    assert refused(run("cache-images", broken, *pictures, *out), "broken.parquet")
+    assert refused(run("cache-images", data.folder / "refs.parquet", "--image-folder", tmp_path, *out), ".jpg")
+    (tmp_path / "metrics.json").write_text("{")
+    assert refused(run("tables", "main", tmp_path / "metrics.json", *out), "metrics.json")
+
+
+def test_what_nobody_foresaw_keeps_its_traceback(monkeypatch, data, tmp_path):
+    def bug(*arguments):
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr("partialres.data.splits.split", bug)
+    answer = run("split", data.folder / "refs.parquet", "--ratio", 5, "--out", tmp_path / "x")
+    assert isinstance(answer.exception, RuntimeError) and answer.exit_code == 1
+
+
+def test_the_first_stages_write_what_the_next_ones_read(tmp_path):
+    pictures, folder = tmp_path / "raw/images/train2014", tmp_path / "refshapes"
+    assert run("refshapes", "--image-count", 30, "--side", 64, "--out", tmp_path / "raw").exit_code == 0
+    answer = run("prepare", tmp_path / "raw/refshapes", "--image-folder", pictures, "--out", folder)
+    assert answer.exit_code == 0 and " refs, " in answer.output
+    refs = folder / "refs.parquet"
+    images = ["--image-folder", pictures, "--size", 32, "--out", folder / "images"]
+    assert run("cache-images", refs, *images).exit_code == 0
+    answer = run("split", refs, "--ratio", 10, "--out", folder / "split.parquet")
+    assert answer.exit_code == 0 and "training refs keep their masks" in answer.output
+    assert json.loads((folder / "vocabulary.json").read_text())["words"][:2] == ["<pad>", "<unk>"]
+
+
+def test_every_section_of_the_embedded_config_is_taken_by_its_option():
+    from partialres.cli import Section
+
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    chosen = experiments.settings(config, "refshapes", "ours", 1)
+    for name, kind in experiments.SECTIONS.items():
+        if name in chosen:
+            assert isinstance(Section(kind).convert(json.dumps(chosen[name]), None, None), kind)

@@ -1,0 +1,68 @@
+"""Step 1 from a file: the DAG then trains none, and words are those that the model knows. Dry runs only."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).parent / "tiny.yaml"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """(data set's keys) -> what a dry run says it would do."""
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "vocabulary.json").write_text(json.dumps({}))
+
+    def run(**keys):
+        override = tmp_path / "override.yaml"
+        override.write_text(yaml.safe_dump({"datasets": {"refshapes": keys}}))
+        files = [ROOT / "config/config.yaml", TINY, override]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        answer = subprocess.run(
+            [sys.executable, "-m", "snakemake", "-n", "-p", "-s", ROOT / "workflow/Snakefile", "--directory", tmp_path,
+             "--configfile", *files],
+            env=environment | {"IMPORTED": str(tmp_path)}, capture_output=True, text=True,
+        )  # fmt: skip
+        return answer.stdout + answer.stderr
+
+    return run
+
+
+def jobs(plan):
+    """Rule -> number of jobs, from the table that a dry run ends with."""
+    rows = [line.split() for line in plan.splitlines()]
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
+
+def commands(plan, name):
+    return [line for line in plan.splitlines() if f"partialres {name} " in line]
+
+
+def test_without_a_file_step_1_is_trained(plan):
+    done = jobs(plan())
+    assert done["train_rec"] == 1 and done["train_res"] == 4 and done["retrain_res"] == 1
+
+
+def test_with_a_file_step_1_is_not_trained_and_every_later_step_starts_from_the_file(plan, tmp_path):
+    text = plan(rec="$IMPORTED/model.safetensors", vocabulary="$IMPORTED/vocabulary.json")
+    done = jobs(text)
+    assert not {"train_rec", "pretrain_backbone"} & done.keys(), text
+    assert done["train_res"] == 4 and done["retrain_res"] == 1 and done["evaluate_rec"] == 2
+    model = tmp_path / "model.safetensors"
+    trainings = commands(text, "train-res")
+    assert len(trainings) == 5 and all(f"--init {model} " in line for line in trainings)
+    evaluations = [line for line in commands(text, "evaluate") if "/rec/" in line]
+    assert len(evaluations) == 2 and all(f"--model {model} " in line for line in evaluations)
+    assert [f"cache-features {model} " in line for line in commands(text, "cache-features")] == [True]
+    (prepare,) = commands(text, "prepare")
+    assert f"--vocabulary {tmp_path / 'vocabulary.json'}" in prepare and "--max-words" not in prepare
+
+
+def test_a_folder_that_is_not_set_is_named(plan):
+    assert "datasets.refshapes.rec" in plan(rec="$NO_SUCH_FOLDER/model.safetensors")
