@@ -123,7 +123,7 @@ def test_scores_have_the_promised_keys_and_count_every_expression(done):
         "mIoU_upstream",
     ]  # fmt: skip
     files = sorted(path.relative_to(done.folder).as_posix() for path in done.folder.rglob("metrics.json"))
-    assert len(files) == 12  # step 1, four trainings of step 2 and one of step 3, on two splits each
+    assert len(files) == 10  # step 1, three trainings of step 2 and one of step 3, on two splits each
     for path in files:
         scores = done.read(path)
         assert list(scores) == (["expressions", "refs", "box_accuracy", "mean_box_iou"] if "/rec/" in path else masks)
