@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, fill
+from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, check_contour, fill
 
 SECTIONS = [ModelConfig, TrainConfig, PretrainConfig, PseudoConfig]
 
@@ -80,3 +80,26 @@ def test_whole_numbers_stand_for_floats_lists_for_tuples_and_exponents_without_a
 def test_a_value_out_of_range_is_refused_with_its_name(kind, values, named):
     with pytest.raises(ConfigError, match=rf"step: .*{named}"):
         fill(kind, values, "step")
+
+
+def test_step_1_has_nothing_of_step_2_and_keeps_what_its_weights_are_for():
+    released = ModelConfig(language_token=True, cctf_axes="transposed", pmca_scale="multiply", start="learned",
+                           end="anywhere", rounding="truncate", span="image", padded_words=15, bins=500)  # fmt: skip
+    assert released.step_1() == ModelConfig(
+        cctf=False, pmca=False, rounding="truncate", span="image", padded_words=15, bins=500
+    )
+
+
+def test_step_2_goes_on_from_a_model_that_agrees_in_all_it_was_trained_with():
+    step_1 = ModelConfig(cctf=False, pmca=False, rounding="truncate", frozen="none")
+    step_2 = ModelConfig(rounding="truncate", language_token=True, start="learned", dropout=0.0)
+    assert step_2.after(step_1) == step_2
+    with pytest.raises(ConfigError, match="width is 256, not 128; rounding is 'truncate', not 'round'"):
+        ModelConfig(width=128).after(step_1)
+
+
+@pytest.mark.parametrize(("sampling", "end"), [("uniform", "last"), ("uniform", "anywhere"), ("released", "anywhere")])
+def test_contours_that_may_be_short_need_a_model_that_may_end_early(sampling, end):
+    check_contour(sampling, end)
+    with pytest.raises(ConfigError, match=r"model\.end: anywhere"):
+        check_contour("released", "last")

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from partialres.data import refshapes
 from partialres.data.refer import read_refs
 from partialres.data.refshapes import FLAVOURS, RefshapesConfig
-from partialres.data.refshapes_scenes import COLOURS, CURVED, KINDS, STRAIGHT, Mask, Scene, Shape
+from partialres.data.refshapes_scenes import COLOURS, CURVED, EXTENTS, KINDS, STRAIGHT, Mask, Scene, Shape
 
 IMAGES = 60
 WORDS_OF_PLACE = {
@@ -251,7 +251,8 @@ def test_shapes_are_large_mostly_visible_and_do_not_share_pixels(scenes: list[Sc
     for scene in scenes:
         assert sum(shape.mask.astype(int) for shape in scene.shapes).max() == 1  # type: ignore[union-attr]
         for shape in scene.shapes:
-            assert 0.19 < shape.extent / scene.side < 0.51
+            low, high = EXTENTS[len(scene.shapes)]
+            assert 0.2 < low - 1e-9 <= shape.extent / scene.side <= high + 1e-9
             assert shape.mask.sum() >= 0.6 * cv2.contourArea(shape.outline.astype(np.float32))
 
 

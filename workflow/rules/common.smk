@@ -156,10 +156,15 @@ def given_vocabulary(wildcards):
     return [ex.expand(path, f"datasets.{wildcards.dataset}.vocabulary")] if path else []
 
 
-def word_options(wildcards, input):
-    """A param: the options that say which words there are."""
-    if input.given:
-        return f"--vocabulary {shlex.quote(str(input.given))}"
+def word_options(wildcards):
+    """A param: the options that say which words there are.
+
+    It does not ask for `input`: Snakemake takes a param that does for a consequence of the files, and a change of the
+    settings in it would rerun nothing.
+    """
+    given = given_vocabulary(wildcards)
+    if given:
+        return f"--vocabulary {shlex.quote(given[0])}"
     max_words, min_count = (setting(f"text.{name}")(wildcards) for name in ("max_words", "min_count"))
     return f"--max-words {max_words} --min-count {min_count}"
 
