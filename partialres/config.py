@@ -88,6 +88,15 @@ def check_contour(sampling: str, end: str) -> None:
     )
 
 
+def check_visual(visual: str, frozen: str) -> None:
+    """Raises ConfigError if what the visual part starts from leaves a part of it random that never trains."""
+    _require(
+        frozen != "all" or visual == "pretrain" or visual.endswith(".safetensors"),
+        f"visual: {visual} has no weights of the neck between backbone and encoder, which model.frozen: all would "
+        "leave random; set model.frozen: but_last_two or none",
+    )
+
+
 # What step 2 may have otherwise than step 1: the weights fit all the same.
 OF_STEP_2 = ("cctf", "pmca", "pmca_sigma", "pmca_scale", "cctf_axes", "cctf_cells", "cctf_means", "language_token",
              "start", "end")  # fmt: skip

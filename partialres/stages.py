@@ -29,6 +29,7 @@ from partialres.files import (
     write_text,
 )
 from partialres.geometry import boxes, contour
+from partialres.model import darknet_weights
 from partialres.model.pointer import PointModel, Visual
 from partialres.training import checkpoint
 from partialres.training.loop import pick_device, train
@@ -103,8 +104,11 @@ def pretrain_backbone(
     write_json(origin, out / "provenance.json")
 
 
-def _load_visual(visual: Visual, path: Path) -> None:
-    """The visual part's weights out of a file of them alone or of a whole model."""
+def _load_visual(visual: Visual, path: Path, frozen: str) -> None:
+    """The visual part's weights: DarkNet's, ours alone or those of a whole model. frozen: `ModelConfig.frozen`."""
+    if darknet_weights.is_darknet(path):
+        _load_darknet(visual, path, frozen)
+        return
     try:
         state = safetensors.torch.load_file(path)
         own = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
@@ -113,13 +117,29 @@ def _load_visual(visual: Visual, path: Path) -> None:
         raise DataError(f"{path}: does not fit the model's visual part: {error}") from error
 
 
+def _load_darknet(visual: Visual, path: Path, frozen: str) -> None:
+    """The backbone's weights out of a DarkNet file, and a word on what it has not."""
+    loaded = darknet_weights.read_weights(path, visual.backbone)
+    units = visual.backbone.convolutions()
+    unread = f"; {loaded.unread} values unread: {loaded.about}" if loaded.unread else ""
+    say(f"{path}: {loaded.convolutions} of the backbone's {len(units)} convolutions are from it{unread}")
+    first = loaded.convolutions + 1
+    say(f"random: the neck{f' and convolutions {first} to {len(units)}, the detection block' if loaded.left else ''}")
+    stuck = sum(not unit.conv.weight.requires_grad for unit in units[loaded.convolutions :])
+    if stuck:
+        say(
+            f"warning: {stuck} of the random convolutions are frozen (model.frozen: {frozen}) and will stay random; "
+            "take a YOLOv3's weights, or model.frozen: none"
+        )
+
+
 @torch.no_grad()
 def cache_features(weights: Path, images: Path, model: ModelConfig, device: str, out: Path) -> None:
     """The visual part's output for every cached image, float16 [images, fusion, H, W], rows in the cache's order."""
     if model.frozen != "all":
         raise DataError("only a wholly frozen visual part has features to cache (model.frozen: all)")
     visual = Visual(model)
-    _load_visual(visual, weights)
+    _load_visual(visual, weights, model.frozen)
     digest = visual_digest(visual)
     place = pick_device(device)
     visual.to(place).eval()
@@ -149,13 +169,14 @@ def train_rec(
     """Step 1: the box of every training ref as a sequence of two points. No mask is read.
 
     The model is SeqTR's, without CCTF, PMCA and all that comes with them, as the paper starts from SeqTR's weights.
-    visual: weights to start the visual part from. vectors: word vectors in GloVe's text format. Random without.
+    visual: weights to start the visual part from, DarkNet's or ours. vectors: word vectors in GloVe's text format.
+    Random without.
     """
     words = sources.words()
     torch.manual_seed(run.seed)
     model = PointModel(model_config.step_1(), len(words), points=2)
     if visual:
-        _load_visual(model.visual, visual)
+        _load_visual(model.visual, visual, model_config.frozen)
     if vectors:
         table, lacking = word_vectors(words, vectors, model_config.word, run.seed)
         model.language.embedding.weight.data.copy_(torch.from_numpy(table))

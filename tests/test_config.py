@@ -5,7 +5,16 @@ import math
 
 import pytest
 
-from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, check_contour, fill
+from partialres.config import (
+    ConfigError,
+    ModelConfig,
+    PretrainConfig,
+    PseudoConfig,
+    TrainConfig,
+    check_contour,
+    check_visual,
+    fill,
+)
 
 SECTIONS = [ModelConfig, TrainConfig, PretrainConfig, PseudoConfig]
 
@@ -103,3 +112,12 @@ def test_contours_that_may_be_short_need_a_model_that_may_end_early(sampling, en
     check_contour(sampling, end)
     with pytest.raises(ConfigError, match=r"model\.end: anywhere"):
         check_contour("released", "last")
+
+
+@pytest.mark.parametrize("visual", ["data/weights/yolov3.weights", "darknet53.conv.74", "random"])
+def test_a_wholly_frozen_visual_part_starts_from_weights_of_all_of_it(visual):
+    for whole in ("pretrain", "results/visual.safetensors"):
+        check_visual(whole, "all")
+    check_visual(visual, "but_last_two")
+    with pytest.raises(ConfigError, match=rf"visual: {visual}.*model\.frozen: all"):
+        check_visual(visual, "all")

@@ -39,7 +39,7 @@ rule cache_features:
     input:
         weights=visual_source,
         images=results("{dataset}/images/index.parquet"),
-        code=modules("model/darknet", "model/fusion"),
+        code=modules("model/darknet", "model/darknet_weights", "model/fusion"),
     output:
         features=results("{dataset}/features/features.npy"),
         info=results("{dataset}/features/features.json"),
@@ -67,7 +67,7 @@ rule train_rec:
         features=features,
         visual=visual_weights,
         vectors=word_vectors,
-        code=TRAIN_CODE,
+        code=TRAIN_CODE + modules("model/darknet_weights"),
     output:
         **training_files(results("{dataset}/seed{seed}/rec")),
     wildcard_constraints:
