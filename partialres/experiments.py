@@ -17,6 +17,7 @@ from partialres.config import (
     PseudoConfig,
     TrainConfig,
     check_contour,
+    check_jitter,
     check_visual,
     fill,
 )
@@ -127,6 +128,8 @@ def check(config: Mapping[str, Any]) -> None:
                         fill(kind, chosen[name], name)
                     model = fill(ModelConfig, chosen["model"], "model")
                     check_contour(chosen["contour"], model.end)
+                    for step in ("rec", "res", "retrain"):
+                        check_jitter(step, fill(TrainConfig, chosen[step], step).jitter, model.frozen)
                     if "rec" not in config["datasets"][dataset]:
                         check_visual(chosen["visual"], model.frozen)
                 except ConfigError as error:

@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 
 from partialres import evaluation, metrics, pseudo
-from partialres.config import ModelConfig, PretrainConfig, TrainConfig, check_contour
-from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, make_samples
+from partialres.config import ModelConfig, PretrainConfig, TrainConfig, check_contour, check_jitter
+from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, Jitter, make_samples
 from partialres.data.vocabulary import Vocabulary, word_vectors
 from partialres.files import (
     DataError,
@@ -185,7 +185,8 @@ def train_rec(
     rows = rows[rows["split"] == "train"].reset_index(drop=True)
     corners = [boxes.to_corners(np.asarray(box, dtype=float)) for box in rows["bbox"]]
     files = {"refs": refs} | {name: path for name, path in (("visual", visual), ("vectors", vectors)) if path}
-    _fit(model, rows, corners, sources, {"training": config}, files, run, "train-rec")
+    jitter = Jitter(config.jitter, corners) if config.jitter else None
+    _fit(model, rows, corners, jitter, sources, {"training": config}, files, run, "train-rec")
 
 
 def train_res(
@@ -216,29 +217,34 @@ def train_res(
     say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
     everything = read_table(split, ["ref_id", "image_id", "height", "width", "mask", "labelled", "expressions"])
     rows = everything[everything["labelled"]].reset_index(drop=True)
-    targets = [
-        contour.sample(contour.decode(counts, height, width), points, sampling)
-        for counts, height, width in zip(rows["mask"], rows["height"], rows["width"], strict=True)
-    ]
+    targets, outlines = [], []
+    for counts, height, width in zip(rows["mask"], rows["height"], rows["width"], strict=True):
+        mask = contour.decode(counts, height, width)
+        targets.append(contour.sample(mask, points, sampling))
+        if config.jitter:
+            outlines.append(contour.largest_outline(mask).astype(np.float32))
     files = {"split": split, "init": init}
     if selected:
         files["selected"] = selected
         chosen = read_table(selected, ["ref_id", "points"])
         rows = pd.concat([rows, everything.set_index("ref_id").loc[chosen["ref_id"]].reset_index()], ignore_index=True)
-        targets += [np.array([list(point) for point in many], dtype=float) for many in chosen["points"]]
+        pseudo_points = [np.array([list(point) for point in many], dtype=float) for many in chosen["points"]]
+        targets, outlines = targets + pseudo_points, outlines + pseudo_points
         wrong = [len(many) for many in targets if len(many) != points]
         if wrong:
             raise DataError(f"{selected}: holds contours of {wrong[0]} points, not {points}; select again")
         say(f"train-res: {len(rows) - len(chosen)} labelled refs and {len(chosen)} pseudo-labelled ones")
     label = "train-res (step 3)" if selected else "train-res (step 2)"
     configs = {"training": config, "positions": positions, "contour": sampling}
-    _fit(model, rows, targets, sources, configs, files, run, label)
+    jitter = Jitter(config.jitter, outlines, sampling) if config.jitter else None
+    _fit(model, rows, targets, jitter, sources, configs, files, run, label)
 
 
 def _fit(
     model: PointModel,
     rows: pd.DataFrame,
     targets: list[np.ndarray],
+    jitter: Jitter | None,
     sources: Sources,
     configs: dict[str, Any],
     files: dict[str, Path],
@@ -247,14 +253,16 @@ def _fit(
 ) -> None:
     """Train, then write metrics.csv and provenance.json, and model.safetensors last: it says that all is there.
 
-    configs: "training" and whatever else decides the result. files: inputs that do, beside the sources.
+    targets: points in pixels of the images. configs: "training" and whatever else decides the result. files: inputs
+    that do, beside the sources.
     """
+    check_jitter("training", configs["training"].jitter, model.config.frozen)
     words, inputs, device = sources.words(), sources.inputs(model), pick_device(run.device)
     files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
     configs = {"model": model.config, "points": model.points, **configs}
     origin = checkpoint.provenance(configs, files, run.seed, str(device))
     settings = model.config
-    samples = make_samples(rows, targets, inputs, words, settings.bins, settings.rounding, settings.span)
+    samples = make_samples(rows, targets, inputs, words, settings.bins, settings.rounding, settings.span, jitter)
     decisive = ("commit", "config", "inputs", "versions", "seed", "device")
     state = checkpoint.Resume(run.resume, {key: origin[key] for key in decisive})
     history = train(

@@ -70,8 +70,7 @@ def test_an_unknown_data_set_or_experiment_is_named(config, names):
 
 
 def test_ratios_are_all_those_below_100_or_100_alone(config):
-    assert ex.ratios_of(config, "baseline") == [1, 5, 10, 100]
-    assert ex.ratios_of(config, "ours") == [1, 5, 10]
+    assert ex.ratios_of(config, "baseline") == ex.ratios_of(config, "ours") == [1, 5, 10]
     assert ex.ratios_of(config, "oracle") == [100]
 
 
@@ -125,6 +124,15 @@ def test_a_mistake_is_named_with_data_set_experiment_ratio_and_key(config, secti
     with pytest.raises(ConfigError) as caught:
         ex.check(config)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("step", ["rec", "res", "retrain"])
+def test_jitter_and_cached_features_exclude_each_other_and_both_keys_are_named(config, step):
+    config["settings"][step]["jitter"] = [0.3, 1.4]
+    with pytest.raises(ConfigError, match=rf"{step}\.jitter.*model\.frozen: all"):
+        ex.check(config)
+    config["settings"]["model"]["frozen"] = "but_last_two"
+    ex.check(config)
 
 
 def test_what_all_ratios_share_cannot_be_chosen_by_ratio(config):

@@ -361,3 +361,23 @@ def test_random_convolutions_that_are_frozen_are_warned_of_with_the_cure(tmp_pat
         assert "4 of the backbone's 8 convolutions" in told
         assert "random: the neck and convolutions 5 to 8, the detection block" in told
         assert ("warning: 2 of the random convolutions are frozen (model.frozen: but_last_two)" in told) is warned
+
+
+def test_jitter_changes_what_is_learned_and_training_again_gives_the_same(data, place, tmp_path):
+    model = json.dumps(asdict(replace(TINY, frozen="but_last_two")))
+    fixed = [*sources(data), "--seed", 0]
+    shaken = json.dumps(asdict(replace(SHORT, epochs=1, jitter=(0.3, 1.4))))
+    for name, training in (("plain", json.dumps(asdict(replace(SHORT, epochs=1)))), ("one", shaken), ("other", shaken)):
+        done("train-rec", data.folder / "refs.parquet", "--model", model, "--training", training, *fixed,
+             "--out", tmp_path / name)  # fmt: skip
+    assert equal(tmp_path / "one", tmp_path / "other") and not equal(tmp_path / "one", tmp_path / "plain")
+    done("train-res", data.folder / "split.parquet", "--init", tmp_path / "one/model.safetensors", "--points", POINTS,
+         "--selected", place / "selected.parquet", "--training", shaken, *fixed, "--out", tmp_path / "res")  # fmt: skip
+
+
+def test_jitter_with_a_frozen_visual_part_is_refused(data, tmp_path):
+    answer = run(
+        "train-rec", data.folder / "refs.parquet", "--model", MODEL, *sources(data), "--out", tmp_path,
+        "--training", json.dumps(asdict(replace(SHORT, jitter=(0.3, 1.4)))),
+    )  # fmt: skip
+    assert answer.exit_code == 1 and "training.jitter" in answer.output and "model.frozen: all" in answer.output

@@ -3,7 +3,7 @@ MODEL_CODE = modules(
     "config", "geometry/tokens", "geometry/boxes", "data/batches", "model/darknet", "model/fusion", "model/language",
     "model/transformer", "model/pointer",
 )  # fmt: skip
-TRAIN_CODE = MODEL_CODE + modules("training/loop", "training/ema", "training/checkpoint")
+TRAIN_CODE = MODEL_CODE + modules("data/jitter", "geometry/contour", "training/loop", "training/ema", "training/checkpoint")
 
 
 rule pretrain_backbone:
@@ -101,7 +101,7 @@ rule train_res:
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
-        code=TRAIN_CODE + modules("geometry/contour"),
+        code=TRAIN_CODE,
     output:
         **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/res")),
     params:
@@ -150,7 +150,7 @@ use rule train_res as retrain_res with:
         images=results("{dataset}/images/index.parquet"),
         features=features,
         selected=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selected.parquet", "selected"),
-        code=TRAIN_CODE + modules("geometry/contour"),
+        code=TRAIN_CODE,
     output:
         **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain")),
     params:
