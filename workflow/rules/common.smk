@@ -27,6 +27,13 @@ ENVIRONMENT = "../../envs/partialres.yaml"
 RESUME = f"{config['results']}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
 
 
+# What can be downloaded, and the folder for it; paths below that folder in the config are made by download.smk.
+DOWNLOADS = ex.expand(config["downloads"]["folder"], "downloads.folder")
+DOWNLOAD_TABLE = ex.expand(config["downloads"]["table"] or "", "downloads.table")
+DOWNLOAD_TABLE = DOWNLOAD_TABLE or f"{ROOT}/workflow/resources/downloads.tsv"
+DOWNLOADABLE = "|".join(re.escape(line.split("\t")[0]) for line in Path(DOWNLOAD_TABLE).read_text().splitlines()[1:])
+
+
 wildcard_constraints:
     dataset="|".join(map(re.escape, config["datasets"])),
     seed=r"\d+",
@@ -46,6 +53,32 @@ def logs(path):
 
 def benchmarks(path):
     return f"benchmarks/{path}.tsv"
+
+
+def downloads(path):
+    return f"{DOWNLOADS}/{path}"
+
+
+def fetched(file, out):
+    """An input: the checksum of a downloaded file that `out` is made of; nothing where `out` was put there by hand."""
+
+    def value(wildcards):
+        record, made = (downloads(path.format(**wildcards)) for path in (f"downloads/{file}.sha256", out))
+        return [] if Path(made).exists() and not Path(record).exists() else [record]
+
+    return value
+
+
+def unpacked(folder):
+    """An input: the list of an archive's files, for the folder they are unpacked to; nothing for any other folder.
+
+    Nothing either where the folder is there without a list, put there by hand.
+    """
+    parent = Path(folder).parent
+    if parent not in (Path(downloads("annotations")), Path(downloads("images"))):
+        return []
+    listing = f"{folder}.txt"
+    return [] if Path(folder).exists() and not Path(listing).exists() else [listing]
 
 
 def modules(*names):
@@ -139,8 +172,16 @@ def raw_files(wildcards):
     if "generate" in entry:
         return [results(f"{wildcards.dataset}/raw")]
     folder = raw_folder(wildcards)
+    archive = unpacked(folder)
+    if archive:
+        return archive
     expressions = "expressions.json" if entry["split_by"] is None else f"refs({entry['split_by']}).p"
     return [f"{folder}/instances.json", f"{folder}/{expressions}"]
+
+
+def images_there(wildcards):
+    """What says that the images are there, where the workflow unpacks them itself."""
+    return [] if "generate" in config["datasets"][wildcards.dataset] else unpacked(image_folder(wildcards))
 
 
 def raw_option(wildcards):

@@ -28,6 +28,7 @@ rule refshapes:
 rule prepare:
     input:
         raw=raw_files,
+        images=images_there,
         given=given_vocabulary,
         code=modules("data/refer", "data/pickles", "data/masks", "data/vocabulary"),
     output:
