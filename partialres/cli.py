@@ -258,7 +258,11 @@ def cache_features(visual: Path, images: Path, model: ModelConfig, out: Path, de
 @main.command("train-rec")
 @click.argument("refs", type=IN_FILE)
 @click.option("--model", type=Section(ModelConfig), required=True, help="Model section.")
-@click.option("--visual", type=IN_FILE, help="visual.safetensors to start from [default: random].")
+@click.option(
+    "--visual",
+    type=IN_FILE,
+    help="Backbone weights: visual.safetensors, or DarkNet's (any other suffix) [default: random].",
+)
 @click.option("--vectors", type=IN_FILE, help="Word vectors in GloVe's text format [default: random].")
 @model_inputs
 @training

@@ -88,6 +88,27 @@ def check_contour(sampling: str, end: str) -> None:
     )
 
 
+def check_visual(visual: str, frozen: str) -> None:
+    """Raises ConfigError if what the visual part starts from leaves a part of it random that never trains."""
+    _require(
+        frozen != "all" or visual == "pretrain" or visual.endswith(".safetensors"),
+        f"visual: {visual} has no weights of the neck between backbone and encoder, which model.frozen: all would "
+        "leave random; set model.frozen: but_last_two or none",
+    )
+
+
+def check_jitter(step: str, jitter: tuple[float, float] | None, frozen: str) -> None:
+    """Raises ConfigError if a training is to see each ref at another scale but has only cached features of its images.
+
+    step: the training's section, rec, res or retrain.
+    """
+    _require(
+        jitter is None or frozen != "all",
+        f"{step}.jitter needs the images themselves, of which model.frozen: all keeps cached features only; set "
+        f"{step}.jitter: null or model.frozen: but_last_two",
+    )
+
+
 # What step 2 may have otherwise than step 1: the weights fit all the same.
 OF_STEP_2 = ("cctf", "pmca", "pmca_sigma", "pmca_scale", "cctf_axes", "cctf_cells", "cctf_means", "language_token",
              "start", "end")  # fmt: skip
@@ -115,6 +136,7 @@ class TrainConfig:
     end_weight: float = 0.1  # loss weight of the end token
     first_weight: float = 1.0  # loss weight of the sequence's first token (released REC: 1.5)
     checkpoint_epochs: int = 1  # resume state is written after this many epochs
+    jitter: tuple[float, float] | None = None  # large-scale jitter: the range of the image's scale (released 0.3, 1.4)
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1 and self.batch >= 1, "epochs and batch must be at least 1")
@@ -124,6 +146,10 @@ class TrainConfig:
         _require(0 <= self.ema < 1, "ema must be in [0, 1)")
         _require(self.warmup_epochs >= 0, "warmup_epochs must be at least 0")
         _require(self.checkpoint_epochs >= 1, "checkpoint_epochs must be at least 1")
+        _require(
+            self.jitter is None or 0.05 <= self.jitter[0] <= self.jitter[1] <= 10,
+            "jitter must be null or the least and greatest scale, from 0.05 to 10",
+        )
 
 
 @dataclass(frozen=True)

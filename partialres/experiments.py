@@ -17,6 +17,8 @@ from partialres.config import (
     PseudoConfig,
     TrainConfig,
     check_contour,
+    check_jitter,
+    check_visual,
     fill,
 )
 
@@ -124,7 +126,12 @@ def check(config: Mapping[str, Any]) -> None:
                 try:
                     for name, kind in SECTIONS.items():
                         fill(kind, chosen[name], name)
-                    check_contour(chosen["contour"], fill(ModelConfig, chosen["model"], "model").end)
+                    model = fill(ModelConfig, chosen["model"], "model")
+                    check_contour(chosen["contour"], model.end)
+                    for step in ("rec", "res", "retrain"):
+                        check_jitter(step, fill(TrainConfig, chosen[step], step).jitter, model.frozen)
+                    if "rec" not in config["datasets"][dataset]:
+                        check_visual(chosen["visual"], model.frozen)
                 except ConfigError as error:
                     raise ConfigError(f"{dataset}, {experiment}, {ratio:g} %: {error}") from None
                 for key in _changed(chosen, settings(config, dataset)):

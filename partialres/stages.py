@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 
 from partialres import evaluation, metrics, pseudo
-from partialres.config import ModelConfig, PretrainConfig, TrainConfig, check_contour
-from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, make_samples
+from partialres.config import ModelConfig, PretrainConfig, TrainConfig, check_contour, check_jitter
+from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, Jitter, make_samples
 from partialres.data.vocabulary import Vocabulary, word_vectors
 from partialres.files import (
     DataError,
@@ -29,6 +29,7 @@ from partialres.files import (
     write_text,
 )
 from partialres.geometry import boxes, contour
+from partialres.model import darknet_weights
 from partialres.model.pointer import PointModel, Visual
 from partialres.training import checkpoint
 from partialres.training.loop import pick_device, train
@@ -103,8 +104,11 @@ def pretrain_backbone(
     write_json(origin, out / "provenance.json")
 
 
-def _load_visual(visual: Visual, path: Path) -> None:
-    """The visual part's weights out of a file of them alone or of a whole model."""
+def _load_visual(visual: Visual, path: Path, frozen: str) -> None:
+    """The visual part's weights: DarkNet's, ours alone or those of a whole model. frozen: `ModelConfig.frozen`."""
+    if darknet_weights.is_darknet(path):
+        _load_darknet(visual, path, frozen)
+        return
     try:
         state = safetensors.torch.load_file(path)
         own = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
@@ -113,13 +117,29 @@ def _load_visual(visual: Visual, path: Path) -> None:
         raise DataError(f"{path}: does not fit the model's visual part: {error}") from error
 
 
+def _load_darknet(visual: Visual, path: Path, frozen: str) -> None:
+    """The backbone's weights out of a DarkNet file, and a word on what it has not."""
+    loaded = darknet_weights.read_weights(path, visual.backbone)
+    units = visual.backbone.convolutions()
+    unread = f"; {loaded.unread} values unread: {loaded.about}" if loaded.unread else ""
+    say(f"{path}: {loaded.convolutions} of the backbone's {len(units)} convolutions are from it{unread}")
+    first = loaded.convolutions + 1
+    say(f"random: the neck{f' and convolutions {first} to {len(units)}, the detection block' if loaded.left else ''}")
+    stuck = sum(not unit.conv.weight.requires_grad for unit in units[loaded.convolutions :])
+    if stuck:
+        say(
+            f"warning: {stuck} of the random convolutions are frozen (model.frozen: {frozen}) and will stay random; "
+            "take a YOLOv3's weights, or model.frozen: none"
+        )
+
+
 @torch.no_grad()
 def cache_features(weights: Path, images: Path, model: ModelConfig, device: str, out: Path) -> None:
     """The visual part's output for every cached image, float16 [images, fusion, H, W], rows in the cache's order."""
     if model.frozen != "all":
         raise DataError("only a wholly frozen visual part has features to cache (model.frozen: all)")
     visual = Visual(model)
-    _load_visual(visual, weights)
+    _load_visual(visual, weights, model.frozen)
     digest = visual_digest(visual)
     place = pick_device(device)
     visual.to(place).eval()
@@ -149,13 +169,14 @@ def train_rec(
     """Step 1: the box of every training ref as a sequence of two points. No mask is read.
 
     The model is SeqTR's, without CCTF, PMCA and all that comes with them, as the paper starts from SeqTR's weights.
-    visual: weights to start the visual part from. vectors: word vectors in GloVe's text format. Random without.
+    visual: weights to start the visual part from, DarkNet's or ours. vectors: word vectors in GloVe's text format.
+    Random without.
     """
     words = sources.words()
     torch.manual_seed(run.seed)
     model = PointModel(model_config.step_1(), len(words), points=2)
     if visual:
-        _load_visual(model.visual, visual)
+        _load_visual(model.visual, visual, model_config.frozen)
     if vectors:
         table, lacking = word_vectors(words, vectors, model_config.word, run.seed)
         model.language.embedding.weight.data.copy_(torch.from_numpy(table))
@@ -164,7 +185,8 @@ def train_rec(
     rows = rows[rows["split"] == "train"].reset_index(drop=True)
     corners = [boxes.to_corners(np.asarray(box, dtype=float)) for box in rows["bbox"]]
     files = {"refs": refs} | {name: path for name, path in (("visual", visual), ("vectors", vectors)) if path}
-    _fit(model, rows, corners, sources, {"training": config}, files, run, "train-rec")
+    jitter = Jitter(config.jitter, corners) if config.jitter else None
+    _fit(model, rows, corners, jitter, sources, {"training": config}, files, run, "train-rec")
 
 
 def train_res(
@@ -195,29 +217,34 @@ def train_res(
     say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
     everything = read_table(split, ["ref_id", "image_id", "height", "width", "mask", "labelled", "expressions"])
     rows = everything[everything["labelled"]].reset_index(drop=True)
-    targets = [
-        contour.sample(contour.decode(counts, height, width), points, sampling)
-        for counts, height, width in zip(rows["mask"], rows["height"], rows["width"], strict=True)
-    ]
+    targets, outlines = [], []
+    for counts, height, width in zip(rows["mask"], rows["height"], rows["width"], strict=True):
+        mask = contour.decode(counts, height, width)
+        targets.append(contour.sample(mask, points, sampling))
+        if config.jitter:
+            outlines.append(contour.largest_outline(mask).astype(np.float32))
     files = {"split": split, "init": init}
     if selected:
         files["selected"] = selected
         chosen = read_table(selected, ["ref_id", "points"])
         rows = pd.concat([rows, everything.set_index("ref_id").loc[chosen["ref_id"]].reset_index()], ignore_index=True)
-        targets += [np.array([list(point) for point in many], dtype=float) for many in chosen["points"]]
+        pseudo_points = [np.array([list(point) for point in many], dtype=float) for many in chosen["points"]]
+        targets, outlines = targets + pseudo_points, outlines + pseudo_points
         wrong = [len(many) for many in targets if len(many) != points]
         if wrong:
             raise DataError(f"{selected}: holds contours of {wrong[0]} points, not {points}; select again")
         say(f"train-res: {len(rows) - len(chosen)} labelled refs and {len(chosen)} pseudo-labelled ones")
     label = "train-res (step 3)" if selected else "train-res (step 2)"
     configs = {"training": config, "positions": positions, "contour": sampling}
-    _fit(model, rows, targets, sources, configs, files, run, label)
+    jitter = Jitter(config.jitter, outlines, sampling) if config.jitter else None
+    _fit(model, rows, targets, jitter, sources, configs, files, run, label)
 
 
 def _fit(
     model: PointModel,
     rows: pd.DataFrame,
     targets: list[np.ndarray],
+    jitter: Jitter | None,
     sources: Sources,
     configs: dict[str, Any],
     files: dict[str, Path],
@@ -226,14 +253,16 @@ def _fit(
 ) -> None:
     """Train, then write metrics.csv and provenance.json, and model.safetensors last: it says that all is there.
 
-    configs: "training" and whatever else decides the result. files: inputs that do, beside the sources.
+    targets: points in pixels of the images. configs: "training" and whatever else decides the result. files: inputs
+    that do, beside the sources.
     """
+    check_jitter("training", configs["training"].jitter, model.config.frozen)
     words, inputs, device = sources.words(), sources.inputs(model), pick_device(run.device)
     files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
     configs = {"model": model.config, "points": model.points, **configs}
     origin = checkpoint.provenance(configs, files, run.seed, str(device))
     settings = model.config
-    samples = make_samples(rows, targets, inputs, words, settings.bins, settings.rounding, settings.span)
+    samples = make_samples(rows, targets, inputs, words, settings.bins, settings.rounding, settings.span, jitter)
     decisive = ("commit", "config", "inputs", "versions", "seed", "device")
     state = checkpoint.Resume(run.resume, {key: origin[key] for key in decisive})
     history = train(

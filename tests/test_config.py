@@ -5,7 +5,16 @@ import math
 
 import pytest
 
-from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, check_contour, fill
+from partialres.config import (
+    ConfigError,
+    ModelConfig,
+    PretrainConfig,
+    PseudoConfig,
+    TrainConfig,
+    check_contour,
+    check_visual,
+    fill,
+)
 
 SECTIONS = [ModelConfig, TrainConfig, PretrainConfig, PseudoConfig]
 
@@ -43,6 +52,7 @@ def test_an_unknown_key_is_named_with_its_section_and_the_known_ones(kind):
         (ModelConfig, "width", "wide"), (ModelConfig, "width", 96.0), (ModelConfig, "width", True),
         (ModelConfig, "width", None), (ModelConfig, "cctf", 1), (ModelConfig, "cctf", "yes"),
         (ModelConfig, "backbone", "resnet"), (ModelConfig, "backbone", ["tiny"]), (ModelConfig, "dropout", "much"),
+        (TrainConfig, "jitter", True), (TrainConfig, "jitter", 1.4),
         (TrainConfig, "betas", [0.9]), (TrainConfig, "betas", 0.9), (TrainConfig, "betas", [0.9, "x"]),
         (TrainConfig, "epochs", {"by_ratio": {"1": 3}}), (TrainConfig, "learning_rate", True),
         (PseudoConfig, "resample", None),
@@ -72,6 +82,7 @@ def test_whole_numbers_stand_for_floats_lists_for_tuples_and_exponents_without_a
         (TrainConfig, {"decay_at": 0}, "decay_at"), (TrainConfig, {"ema": 1}, "ema"),
         (TrainConfig, {"checkpoint_epochs": 0}, "checkpoint_epochs"),
         (TrainConfig, {"warmup_epochs": -1}, "warmup_epochs"),
+        (TrainConfig, {"jitter": [0.9, 0.3]}, "jitter"), (TrainConfig, {"jitter": [0, 1]}, "jitter"),
         (PretrainConfig, {"epochs": 0}, "epochs"), (PretrainConfig, {"batch": 0}, "batch"),
         (PretrainConfig, {"learning_rate": 0}, "learning_rate"),
         (PseudoConfig, {"threshold": 0}, "threshold"), (PseudoConfig, {"threshold": 2.5}, "threshold"),
@@ -103,3 +114,12 @@ def test_contours_that_may_be_short_need_a_model_that_may_end_early(sampling, en
     check_contour(sampling, end)
     with pytest.raises(ConfigError, match=r"model\.end: anywhere"):
         check_contour("released", "last")
+
+
+@pytest.mark.parametrize("visual", ["data/weights/yolov3.weights", "darknet53.conv.74", "random"])
+def test_a_wholly_frozen_visual_part_starts_from_weights_of_all_of_it(visual):
+    for whole in ("pretrain", "results/visual.safetensors"):
+        check_visual(whole, "all")
+    check_visual(visual, "but_last_two")
+    with pytest.raises(ConfigError, match=rf"visual: {visual}.*model\.frozen: all"):
+        check_visual(visual, "all")

@@ -128,6 +128,15 @@ def test_a_mistake_is_named_with_data_set_experiment_ratio_and_key(config, secti
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("step", ["rec", "res", "retrain"])
+def test_jitter_and_cached_features_exclude_each_other_and_both_keys_are_named(config, step):
+    config["settings"][step]["jitter"] = [0.3, 1.4]
+    with pytest.raises(ConfigError, match=rf"{step}\.jitter.*model\.frozen: all"):
+        ex.check(config)
+    config["settings"]["model"]["frozen"] = "but_last_two"
+    ex.check(config)
+
+
 def test_what_all_ratios_share_cannot_be_chosen_by_ratio(config):
     config["settings"]["rec"]["epochs"] = {"by_ratio": {"1": 5, "100": 7}}
     with pytest.raises(ConfigError, match=r"refshapes, baseline, 1 %: 'rec' is changed"):

@@ -1,7 +1,8 @@
 """The stages that run a model, through their commands: what they write, what decides it and what cannot."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,12 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner
 
+from partialres import stages
 from partialres.cli import main
 from partialres.files import TrainingError, read_table, write_table
+from partialres.model.darknet import DarkNet, freeze
+from partialres.model.darknet_weights import write_weights
+from partialres.model.pointer import Visual
 from partialres.training import loop
 from partialres.training.checkpoint import load_model, read_header
 from tests.tiny import SHORT, TINY, noisy
@@ -323,3 +328,56 @@ def test_cached_features_of_other_weights_or_of_a_backbone_that_trains_are_refus
     images = ["--images", data.folder / "images", "--model", some]
     answer = run("cache-features", featured / "visual.safetensors", *images, "--out", tmp_path)
     assert answer.exit_code == 1 and "frozen" in answer.output
+
+
+def test_step_1_starts_from_darknet_weights_and_says_what_stays_random(data, tmp_path):
+    model = replace(TINY, frozen="but_last_two")
+    torch.manual_seed(3)
+    backbone = Visual(model).backbone
+    write_weights(backbone, tmp_path / "tiny.weights")
+    answer = done(
+        "train-rec", data.folder / "refs.parquet", "--model", json.dumps(asdict(model)),
+        "--training", json.dumps(asdict(replace(SHORT, epochs=1))), *sources(data),
+        "--visual", tmp_path / "tiny.weights", "--out", tmp_path / "rec",
+    )  # fmt: skip
+    number = len(backbone.convolutions())
+    assert f"{number} of the backbone's {number} convolutions are from it\nrandom: the neck\n" in answer.output
+    trained = load_model(tmp_path / "rec/model.safetensors").visual.backbone
+    same = [
+        torch.equal(one.conv.weight, other.conv.weight)
+        for one, other in zip(trained.convolutions(), backbone.convolutions(), strict=True)
+    ]
+    assert same == [True] * (number - 2) + [False] * 2
+    assert set(json.loads((tmp_path / "rec/provenance.json").read_text())["inputs"]) >= {"visual", "refs"}
+
+
+def test_random_convolutions_that_are_frozen_are_warned_of_with_the_cure(tmp_path, capsys):
+    backbone = DarkNet(4, [(8, 0), (8, 0), (8, 0)], pairs=2)
+    write_weights(backbone, tmp_path / "imagenet.weights", convolutions=4)
+    for frozen, warned in (("but_last_two", True), ("none", False)):
+        freeze(backbone, frozen)
+        stages._load_darknet(SimpleNamespace(backbone=backbone), tmp_path / "imagenet.weights", frozen)
+        told = capsys.readouterr().err
+        assert "4 of the backbone's 8 convolutions" in told
+        assert "random: the neck and convolutions 5 to 8, the detection block" in told
+        assert ("warning: 2 of the random convolutions are frozen (model.frozen: but_last_two)" in told) is warned
+
+
+def test_jitter_changes_what_is_learned_and_training_again_gives_the_same(data, place, tmp_path):
+    model = json.dumps(asdict(replace(TINY, frozen="but_last_two")))
+    fixed = [*sources(data), "--seed", 0]
+    shaken = json.dumps(asdict(replace(SHORT, epochs=1, jitter=(0.3, 1.4))))
+    for name, training in (("plain", json.dumps(asdict(replace(SHORT, epochs=1)))), ("one", shaken), ("other", shaken)):
+        done("train-rec", data.folder / "refs.parquet", "--model", model, "--training", training, *fixed,
+             "--out", tmp_path / name)  # fmt: skip
+    assert equal(tmp_path / "one", tmp_path / "other") and not equal(tmp_path / "one", tmp_path / "plain")
+    done("train-res", data.folder / "split.parquet", "--init", tmp_path / "one/model.safetensors", "--points", POINTS,
+         "--selected", place / "selected.parquet", "--training", shaken, *fixed, "--out", tmp_path / "res")  # fmt: skip
+
+
+def test_jitter_with_a_frozen_visual_part_is_refused(data, tmp_path):
+    answer = run(
+        "train-rec", data.folder / "refs.parquet", "--model", MODEL, *sources(data), "--out", tmp_path,
+        "--training", json.dumps(asdict(replace(SHORT, jitter=(0.3, 1.4)))),
+    )  # fmt: skip
+    assert answer.exit_code == 1 and "training.jitter" in answer.output and "model.frozen: all" in answer.output

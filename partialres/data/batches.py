@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from partialres.data.images import ImageCache
+from partialres.data.jitter import View, draw_view, whole_view
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError, read_json
-from partialres.geometry import tokens
+from partialres.geometry import contour, tokens
 from partialres.model.pointer import Batch
 
 FEATURES = "features.npy"  # float16 [images, fusion, H, W], rows in the image cache's order
@@ -49,12 +50,19 @@ class Inputs:
 
     def padded(self, row: int) -> tuple[int, int]:
         """Height and width of the part of the frame that holds any of the image, in whole strides: pixels."""
-        height, width = (-(-int(side) // self.stride) * self.stride for side in self.cache.shape[row])
+        return self._in_strides(self.cache.shape[row])
+
+    def _in_strides(self, shape: Sequence[int]) -> tuple[int, int]:
+        height, width = (-(-int(side) // self.stride) * self.stride for side in shape)
         return height, width
 
-    def extent(self, row: int, span: str) -> np.ndarray:
-        """Pixels that the bins of x and of y span, [2]: the frame's, or with span "image" the image's padded sides."""
-        return np.array(self.padded(row)[::-1] if span == "image" else (self.size, self.size), dtype=np.float64)
+    def extent(self, row: int, span: str, view: View | None = None) -> np.ndarray:
+        """Pixels that the bins of x and of y span, [2]: the frame's, or with span "image" the image's padded sides.
+
+        view: of the image, where it is not seen whole.
+        """
+        padded = self.padded(row) if view is None else self._in_strides(view.shape)
+        return np.array(padded[::-1] if span == "image" else (self.size, self.size), dtype=np.float64)
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """uint8 [n, size, size, 3], black outside the images."""
@@ -80,14 +88,56 @@ class Inputs:
         """
         distinct, index = np.unique(rows, return_inverse=True)
         images = self.pixels(distinct) if self.features is None else self.features[distinct]
+        return self._batch(images, self.valid(distinct), index.astype(np.int64), words, targets)
+
+    def view_batch(self, rows: np.ndarray, views: Sequence[View], words: np.ndarray, targets: np.ndarray) -> Batch:
+        """A batch of expressions [B] that each have their own view of the image in cache rows [B].
+
+        So it holds B images: two refs of one image do not share its features.
+        """
+        frames = np.zeros((len(rows), self.size, self.size, 3), dtype=np.uint8)
+        cells = self.size // self.stride
+        valid = np.zeros((len(rows), cells, cells), dtype=bool)
+        for frame, mask, row, view in zip(frames, valid, rows, views, strict=True):
+            image = view.image(self.cache.image(int(row)))
+            frame[: image.shape[0], : image.shape[1]] = image
+            height, width = self._in_strides(view.shape)
+            mask[: height // self.stride, : width // self.stride] = True
+        return self._batch(frames, valid, np.arange(len(rows)), words, targets)
+
+    def _batch(
+        self, images: np.ndarray, valid: np.ndarray, index: np.ndarray, words: np.ndarray, targets: np.ndarray | None
+    ) -> Batch:
         longest = max(1, int((words != 0).sum(1).max()))
         return Batch(
             images=torch.from_numpy(images),
-            valid=torch.from_numpy(self.valid(distinct)),
-            image_index=torch.from_numpy(index.astype(np.int64)),
+            valid=torch.from_numpy(valid),
+            image_index=torch.from_numpy(index),
             words=torch.from_numpy(words[:, :longest]),
             tokens=None if targets is None else torch.from_numpy(targets),
         )
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Large-scale jitter of training refs: how much, and what a ref's contour in a cropped image is traced from."""
+
+    scales: tuple[float, float]  # `TrainConfig.jitter`
+    outlines: Sequence[np.ndarray]  # n of float [K, 2]: whole outlines in pixels of the original images; boxes: unused
+    sampling: contour.Sampling = "uniform"
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How points become tokens; fields of the model's config."""
+
+    bins: int
+    rounding: str
+    span: str
+
+    def sequence(self, points: np.ndarray, extent: np.ndarray) -> np.ndarray:
+        """Points [N, 2] in pixels of the frame -> tokens int64 [2N + 1] (eq. 2)."""
+        return tokens.points_to_sequence(points, extent, self.bins, self.rounding)
 
 
 @dataclass(frozen=True)
@@ -96,7 +146,10 @@ class Samples:
 
     rows: np.ndarray  # int64 [n]: image cache rows
     words: list[np.ndarray]  # n of int64 [expressions, L]
-    targets: np.ndarray  # int64 [n, T]
+    targets: np.ndarray  # int64 [n, T]: of the whole images
+    points: Sequence[np.ndarray] = field(default=())  # n of float [N, 2], pixels of the original images
+    quantisation: Quantisation | None = None
+    jitter: Jitter | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -104,32 +157,80 @@ class Samples:
 
 def make_samples(
     refs: pd.DataFrame, points: Sequence[np.ndarray], inputs: Inputs, vocabulary: Vocabulary, bins: int, rounding: str,
-    span: str = "frame",
+    span: str = "frame", jitter: Jitter | None = None,
 ) -> Samples:  # fmt: skip
     """Samples of refs (columns image_id, expressions) whose contours or box corners are points [n][N, 2].
 
-    points: in pixels of the original images; brought to the frame and quantised here (eq. 2). bins, rounding, span: of
-    the model's config.
+    points: in pixels of the original images; brought to the frame and quantised here (eq. 2), and with jitter again for
+    every view. bins, rounding, span: of the model's config.
     Raises DataError if there is no ref.
     """
     if not len(refs):
         raise DataError("no training refs: is the ratio too small, or did selection keep nothing and label nothing?")
     rows = inputs.rows(refs["image_id"].tolist())
+    quantisation = Quantisation(bins, rounding, span)
     targets = np.stack(
         [
-            tokens.points_to_sequence(contour * inputs.scale(int(row)), inputs.extent(int(row), span), bins, rounding)
-            for contour, row in zip(points, rows, strict=True)
+            quantisation.sequence(each * inputs.scale(int(row)), inputs.extent(int(row), span))
+            for each, row in zip(points, rows, strict=True)
         ]
     )
     words = [np.stack([vocabulary.encode(expression) for expression in many]) for many in refs["expressions"]]
-    return Samples(rows, words, targets)
+    return Samples(rows, words, targets, points, quantisation, jitter)
+
+
+def jittered(samples: Samples, inputs: Inputs, member: int, rng: np.random.Generator) -> tuple[View, np.ndarray]:
+    """A view of a ref's image drawn at random, and the ref's tokens int64 [T] in it.
+
+    A contour that the view cuts is that of the largest part inside; where nothing is inside, the image is seen whole.
+    """
+    jitter, quantisation = samples.jitter, samples.quantisation
+    assert jitter is not None and quantisation is not None
+    row, points = int(samples.rows[member]), np.asarray(samples.points[member], dtype=np.float64)
+    (height, width), original = inputs.cache.shape[row].tolist(), inputs.cache.original(row)
+    whole = whole_view(height, width, inputs.size)
+    there = whole.points(points[~np.isnan(points).any(axis=1)], *original)
+    corners = np.stack([there.min(axis=0), there.max(axis=0)]) if len(there) else np.array([[0, 0], [width, height]])
+    view = draw_view(rng, height, width, inputs.size, jitter.scales, corners)
+    seen = _points_in(view, points, jitter.outlines[member], original, jitter.sampling)
+    if seen is None:
+        view, seen = whole, whole.points(points, *original)
+    return view, quantisation.sequence(seen, inputs.extent(row, quantisation.span, view))
+
+
+def _points_in(
+    view: View, points: np.ndarray, outline: np.ndarray, original: tuple[int, int], sampling: contour.Sampling
+) -> np.ndarray | None:
+    """Points [N, 2] of the original image in a view, or None if none of what they are about is in it.
+
+    A box (N = 2) is cut to the view. A contour that is cut is traced again, from its whole outline.
+    """
+    if len(points) == 2:
+        corners = view.box(points, *original)
+        return corners if (corners[1] > corners[0]).all() else None
+    height, width = view.shape
+    seen = view.points(points, *original)
+    if not view.crops or np.isnan(seen).all():
+        return seen
+    whole = view.points(outline, *original)
+    if (whole >= 0).all() and (whole <= (width, height)).all():
+        return seen
+    inside = contour.cut(whole, height, width)
+    if inside is None:
+        return None
+    if sampling == "uniform":
+        return contour.resample(inside, len(points))
+    mask = contour.fill(inside, height, width)
+    return contour.trace_released(mask, len(points)) if mask.any() else None
 
 
 class _Steps(Dataset[Batch]):
     """The batches of one epoch, made on demand so that loader workers can make them ahead."""
 
-    def __init__(self, samples: Samples, inputs: Inputs, chosen: np.ndarray, order: list[np.ndarray]) -> None:
-        self.samples, self.inputs, self.chosen, self.order = samples, inputs, chosen, order
+    def __init__(
+        self, samples: Samples, inputs: Inputs, chosen: np.ndarray, order: list[np.ndarray], seeds: tuple[int, int]
+    ) -> None:
+        self.samples, self.inputs, self.chosen, self.order, self.seeds = samples, inputs, chosen, order, seeds
 
     def __len__(self) -> int:
         return len(self.order)
@@ -137,7 +238,14 @@ class _Steps(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         members = self.order[step]
         words = np.stack([self.samples.words[member][self.chosen[member]] for member in members])
-        return self.inputs.batch(self.samples.rows[members], words, self.samples.targets[members])
+        if self.samples.jitter is None:
+            return self.inputs.batch(self.samples.rows[members], words, self.samples.targets[members])
+        drawn = [
+            jittered(self.samples, self.inputs, member, np.random.default_rng([*self.seeds, member]))
+            for member in members.tolist()
+        ]
+        views, targets = zip(*drawn, strict=True)
+        return self.inputs.view_batch(self.samples.rows[members], views, words, np.stack(targets))
 
 
 def steps_per_epoch(samples: Samples, batch: int) -> int:
@@ -148,12 +256,15 @@ def steps_per_epoch(samples: Samples, batch: int) -> int:
 def epoch_batches(
     samples: Samples, inputs: Inputs, batch: int, seed: int, epoch: int, workers: int = 0
 ) -> Iterator[Batch]:
-    """The batches of an epoch: each ref once, with one of its expressions, in an order that (seed, epoch) fix."""
+    """The batches of an epoch: each ref once, with one of its expressions, in an order that (seed, epoch) fix.
+
+    With jitter a ref's view depends on (seed, epoch, its place) alone, not on its batch or worker.
+    """
     rng = np.random.default_rng([seed, epoch])
     expressions = np.array([len(many) for many in samples.words])
     chosen = (rng.random(len(samples)) * expressions).astype(np.int64)
     order = np.array_split(rng.permutation(len(samples)), steps_per_epoch(samples, batch))
-    steps = _Steps(samples, inputs, chosen, order)
+    steps = _Steps(samples, inputs, chosen, order, (seed, epoch))
     return iter(DataLoader(steps, batch_size=None, num_workers=workers))
 
 

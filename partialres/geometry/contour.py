@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from pycocotools import mask as coco
-from shapely import Polygon
+from shapely import Polygon, box, make_valid
 
 from partialres.geometry.runs import Rle
 
@@ -145,3 +145,17 @@ def trace_released(mask: np.ndarray, number: int) -> np.ndarray:
         chosen = largest[:: -(-len(largest) // number), 0]
         points[: len(chosen)] = chosen
     return points
+
+
+def cut(outline: np.ndarray, height: int, width: int) -> np.ndarray | None:
+    """The largest part of a closed polyline [K, 2] inside a window of height x width at the origin, or None if none is.
+
+    Clockwise and from its topmost, then leftmost point, as `largest_outline` is: float64 [L, 2] in pixels.
+    """
+    within = make_valid(Polygon(outline)).intersection(box(0, 0, width, height))
+    parts = [part for part in getattr(within, "geoms", [within]) if part.area > 0]
+    if not parts:
+        return None
+    largest = max(parts, key=lambda part: part.area)
+    largest = max(getattr(largest, "geoms", [largest]), key=lambda part: part.area)  # make_valid may nest them
+    return _clockwise_from_top(np.asarray(largest.exterior.coords)[:-1])

@@ -5,9 +5,18 @@ import pandas as pd
 import pytest
 import torch
 
-from partialres.data.batches import Inputs, epoch_batches, expression_batches, make_samples, steps_per_epoch
+from partialres.data.batches import (
+    Inputs,
+    Jitter,
+    epoch_batches,
+    expression_batches,
+    jittered,
+    make_samples,
+    steps_per_epoch,
+)
 from partialres.data.images import ImageCache
 from partialres.files import DataError
+from partialres.geometry import boxes, contour, tokens
 
 POINTS = 4
 
@@ -173,3 +182,82 @@ def test_bins_span_the_frame_or_as_released_the_images_padded_sides(data):
         return make_samples(refs, corner, data.inputs, data.vocabulary, 32, "round", **span).targets.tolist()
 
     assert target() == [[16, height / 4, 32]] and target(span="image") == [[16, 16, 32]]
+
+
+@pytest.fixture(scope="module")
+def shaken(data):
+    """(sampling, span) -> all training refs with jitter, and their masks."""
+    rows = data.refs[data.refs["split"] == "train"].reset_index(drop=True)
+    masks = [contour.decode(*row) for row in rows[["mask", "height", "width"]].itertuples(index=False, name=None)]
+
+    def make(sampling="uniform", span="frame"):
+        points = [contour.sample(mask, 8, sampling) for mask in masks]
+        jitter = Jitter((0.3, 1.4), [contour.largest_outline(mask) for mask in masks], sampling)
+        return make_samples(rows, points, data.inputs, data.vocabulary, 64, "round", span, jitter), masks
+
+    return make
+
+
+def same_batches(samples, inputs, first, second):
+    return all(map(equal, epoch_batches(samples, inputs, *first), epoch_batches(samples, inputs, *second)))
+
+
+def test_a_jittered_view_depends_on_seed_epoch_and_ref_alone(data, shaken):
+    samples, _ = shaken()
+    assert same_batches(samples, data.inputs, (16, 0, 0), (16, 0, 0))
+    assert same_batches(samples, data.inputs, (16, 0, 0), (16, 0, 0, 1))  # of a loader worker
+    for other in ((16, 0, 1), (16, 1, 0)):
+        assert not same_batches(samples, data.inputs, (16, 0, 0), other)
+    whole, *_ = epoch_batches(samples, data.inputs, len(samples), seed=0, epoch=0)
+    parts = list(epoch_batches(samples, data.inputs, 16, seed=0, epoch=0))
+    assert torch.equal(torch.cat([part.tokens for part in parts]), whole.tokens)
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+
+
+def test_with_jitter_every_ref_has_its_own_view_and_its_valid_cells(data, shaken):
+    samples, _ = shaken()
+    (batch,) = epoch_batches(samples, data.inputs, len(samples), seed=0, epoch=0)
+    assert len(batch.images) == len(batch.valid) == len(samples) > len(np.unique(samples.rows))
+    assert batch.image_index.tolist() == list(range(len(samples)))
+    shown = batch.images.any(-1).reshape(len(samples), 4, 16, 4, 16).any(4).any(2)
+    assert not (shown & ~batch.valid).any()
+    assert len({valid.sum().item() for valid in batch.valid}) > 3
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "released"])
+@pytest.mark.parametrize("span", ["frame", "image"])
+def test_a_jittered_target_outlines_the_object_in_its_view(data, shaken, sampling, span):
+    samples, masks = shaken(sampling, span)
+    scores, cropped = [], 0
+    for member in range(len(samples)):
+        view, target = jittered(samples, data.inputs, member, np.random.default_rng([0, member]))
+        extent = data.inputs.extent(int(samples.rows[member]), span, view)
+        truth = view.mask(masks[member])
+        found = contour.fill(tokens.sequence_to_points(target[:-1], extent, 64), *view.shape)
+        scores.append((found & truth).sum() / max((found | truth).sum(), 1))
+        cropped += view.crops
+    assert np.mean(scores) > (0.75 if sampling == "uniform" else 0.6) and cropped > len(samples) / 8
+
+
+def test_a_jittered_box_is_cut_to_its_view(data):
+    rows = data.refs[data.refs["split"] == "train"].reset_index(drop=True)
+    points = [boxes.to_corners(np.asarray(box, dtype=float)) for box in rows["bbox"]]
+    jitter = Jitter((1.3, 1.4), points)
+    samples = make_samples(rows, points, data.inputs, data.vocabulary, 64, "round", jitter=jitter)
+    for member in range(len(samples)):
+        view, target = jittered(samples, data.inputs, member, np.random.default_rng([0, member]))
+        height, width = view.shape
+        x1, y1, x2, y2, _ = target.tolist()
+        assert x1 < x2 <= width and y1 < y2 <= height and view.crops
+        expected = view.box(points[member], *data.inputs.cache.original(int(samples.rows[member])))
+        assert np.abs(expected.reshape(-1) - target[:-1]).max() <= 1  # a bin is a pixel here, the last one's at 63
+
+
+def test_without_jitter_batches_are_those_of_whole_images(data, shaken):
+    samples, _ = shaken()
+    plain = make_samples(
+        data.refs[data.refs["split"] == "train"], samples.points, data.inputs, data.vocabulary, 64, "round"
+    )
+    (batch,) = epoch_batches(plain, data.inputs, len(plain), seed=0, epoch=0)
+    assert len(batch.images) == len(np.unique(plain.rows))
+    assert (plain.targets == samples.targets).all()

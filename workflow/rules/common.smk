@@ -170,9 +170,9 @@ def word_options(wildcards):
 
 
 def visual_source(wildcards):
-    """The weights whose features are cached: the imported model's, or those of the backbone's pre-training."""
+    """The weights whose features are cached: the imported model's, or those that step 1's backbone starts from."""
     imported = "rec" in config["datasets"][wildcards.dataset]
-    return rec_model(wildcards) if imported else results(f"{wildcards.dataset}/backbone/visual.safetensors")
+    return rec_model(wildcards) if imported else visual_weights(wildcards)
 
 
 def features(wildcards):
@@ -182,9 +182,13 @@ def features(wildcards):
 
 
 def visual_weights(wildcards):
-    """What step 1's visual part starts from: its own pre-training, or nothing (random weights)."""
-    pretrained = setting("visual")(wildcards) == "pretrain"
-    return [results(f"{wildcards.dataset}/backbone/visual.safetensors")] if pretrained else []
+    """What step 1's visual part starts from: its own pre-training, a file, or nothing (random weights)."""
+    source = setting("visual")(wildcards)
+    if source == "random":
+        return []
+    if source == "pretrain":
+        return [results(f"{wildcards.dataset}/backbone/visual.safetensors")]
+    return [ex.expand(source, "settings.visual")]
 
 
 def word_vectors(wildcards):

@@ -3,7 +3,7 @@ MODEL_CODE = modules(
     "config", "geometry/tokens", "geometry/boxes", "data/batches", "model/darknet", "model/fusion", "model/language",
     "model/transformer", "model/pointer",
 )  # fmt: skip
-TRAIN_CODE = MODEL_CODE + modules("training/loop", "training/ema", "training/checkpoint")
+TRAIN_CODE = MODEL_CODE + modules("data/jitter", "geometry/contour", "training/loop", "training/ema", "training/checkpoint")
 
 
 rule pretrain_backbone:
@@ -39,7 +39,7 @@ rule cache_features:
     input:
         weights=visual_source,
         images=results("{dataset}/images/index.parquet"),
-        code=modules("model/darknet", "model/fusion"),
+        code=modules("model/darknet", "model/darknet_weights", "model/fusion"),
     output:
         features=results("{dataset}/features/features.npy"),
         info=results("{dataset}/features/features.json"),
@@ -67,7 +67,7 @@ rule train_rec:
         features=features,
         visual=visual_weights,
         vectors=word_vectors,
-        code=TRAIN_CODE,
+        code=TRAIN_CODE + modules("model/darknet_weights"),
     output:
         **training_files(results("{dataset}/seed{seed}/rec")),
     wildcard_constraints:
@@ -101,7 +101,7 @@ rule train_res:
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
-        code=TRAIN_CODE + modules("geometry/contour"),
+        code=TRAIN_CODE,
     output:
         **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/res")),
     params:
@@ -150,7 +150,7 @@ use rule train_res as retrain_res with:
         images=results("{dataset}/images/index.parquet"),
         features=features,
         selected=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selected.parquet", "selected"),
-        code=TRAIN_CODE + modules("geometry/contour"),
+        code=TRAIN_CODE,
     output:
         **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain")),
     params:

@@ -1,0 +1,140 @@
+"""DarkNet's `.weights` files: ImageNet's darknet53.conv.74 and YOLOv3 detectors, into our backbone and out of it.
+
+A header, then for each convolution in the network's order: batch norm's bias, weight, mean and variance, then the
+kernel [out, in, height, width], all little-endian float32. The header is three int32 version words (major, minor,
+revision) and the number of images seen: an int64 from version 0.2 on, an int32 before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from partialres.files import DataError, atomic
+from partialres.model.darknet import ConvBlock, DarkNet
+
+IMAGENET_CLASSES = 1000
+# What follows the 58 convolutions in a YOLOv3 file, of 17: fourteen with batch norm, and one without, a bias instead,
+# before each of the three detection layers (1024, 512 and 256 channels to 3 x (5 + classes)).
+_AFTER_FIRST_DETECTION = (
+    (512, 256, 1), (768, 256, 1), (256, 512, 3), (512, 256, 1), (256, 512, 3), (512, 256, 1), (256, 512, 3),
+    (256, 128, 1), (384, 128, 1), (128, 256, 3), (256, 128, 1), (128, 256, 3), (256, 128, 1), (128, 256, 3),
+)  # fmt: skip
+_DETECTION_INPUTS, _BOXES = (1024, 512, 256), 3
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file gave a backbone."""
+
+    convolutions: int  # how many of the backbone's are from the file, in its order
+    left: int  # how many are not: YOLOv3's detection block, after a file of the ImageNet network
+    unread: int  # values of the file behind them
+    about: str  # what those are
+
+
+def is_darknet(path: Path) -> bool:
+    """Whether a file of visual weights is DarkNet's, by its name: darknet53.conv.74 has no suffix of its own."""
+    return path.suffix != ".safetensors"
+
+
+def read_weights(path: Path, backbone: DarkNet) -> Loaded:
+    """Fill a backbone's convolutions from a .weights file.
+
+    A file has all of them (a detector; what follows is not read) or those before the detection block (the ImageNet
+    network, with its classifier or without).
+    Raises DataError that names the convolution a truncated file ends in, or the first one whose variances are negative
+    or whose values are not finite, as they are in another architecture's file.
+    """
+    values = _values(path)
+    units = backbone.convolutions()
+    trunk = len(units) - sum(isinstance(module, ConvBlock) for module in backbone.tail.modules())
+    ends = np.cumsum([_length(unit) for unit in units])
+    imagenet = int(ends[trunk - 1])
+    classifier = (units[trunk - 1].conv.out_channels + 1) * IMAGENET_CLASSES
+    number = trunk if len(values) in (imagenet, imagenet + classifier) else len(units)
+    if len(values) < ends[number - 1]:
+        reached = int(np.searchsorted(ends, len(values), side="right"))
+        raise DataError(
+            f"{path}: ends in convolution {reached + 1} of {number}, {ends[reached] - len(values)} values before its "
+            f"end; download it again, or take the weights of this network (all {len(units)} convolutions, or the first "
+            f"{trunk})"
+        )
+    start = 0
+    for index, unit in enumerate(units[:number]):
+        start = _fill(unit, values, start, f"{path}: convolution {index + 1} of {number}")
+    unread = len(values) - start
+    about = "ImageNet's classifier" if unread and number < len(units) else _about(unread, backbone)
+    return Loaded(number, len(units) - number, unread, about)
+
+
+def write_weights(backbone: DarkNet, path: Path, *, convolutions: int | None = None, seen: int = 0) -> None:
+    """Write a backbone's convolutions, or the first ones of them, as a .weights file of version 0.2."""
+    units = backbone.convolutions()[:convolutions]
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        stream.write(np.array([0, 2, 0], dtype="<i4").tobytes() + np.array([seen], dtype="<i8").tobytes())
+        for unit in units:
+            for tensor in _tensors(unit):
+                stream.write(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
+
+
+def _values(path: Path) -> np.ndarray:
+    """The float32 values behind the header, a read-only view of the file."""
+    size = path.stat().st_size
+    head = np.fromfile(path, dtype="<i4", count=3)
+    if len(head) < 3:
+        raise DataError(f"{path}: {size} bytes are no DarkNet weights; download it again")
+    major, minor, revision = head.tolist()
+    if not (0 <= major < 1000 and 0 <= minor < 1000 and revision >= 0):
+        raise DataError(
+            f"{path}: starts with version {major}.{minor}.{revision}, so it is no DarkNet weights file; a web page "
+            "may have been saved in its place"
+        )
+    header = 12 + (8 if major * 10 + minor >= 2 else 4)
+    if size < header or (size - header) % 4:
+        raise DataError(f"{path}: {size} bytes are not a header and whole numbers of 4 bytes; download it again")
+    return np.memmap(path, dtype="<f4", mode="r", offset=header) if size > header else np.zeros(0, dtype="<f4")
+
+
+def _tensors(unit: ConvBlock) -> list[Tensor]:
+    """A convolution's tensors in the file's order."""
+    mean, variance = unit.bn.running_mean, unit.bn.running_var
+    assert mean is not None and variance is not None
+    return [unit.bn.bias, unit.bn.weight, mean, variance, unit.conv.weight]
+
+
+def _length(unit: ConvBlock) -> int:
+    return sum(tensor.numel() for tensor in _tensors(unit))
+
+
+@torch.no_grad()
+def _fill(unit: ConvBlock, values: np.ndarray, start: int, where: str) -> int:
+    """Fill one convolution from `start` on; returns where the next one starts."""
+    tensors = _tensors(unit)
+    for tensor in tensors:
+        piece = np.array(values[start : start + tensor.numel()], dtype=np.float32)
+        start += tensor.numel()
+        if not np.isfinite(piece).all():
+            raise DataError(f"{where}: not every value is finite; the file is damaged or of another network")
+        if tensor is tensors[3] and piece.min() < 0:
+            raise DataError(
+                f"{where}: has negative variances, so the file is of another network than DarkNet-53 or is damaged; "
+                "take darknet53.conv.74 or the weights of a YOLOv3"
+            )
+        tensor.copy_(torch.from_numpy(piece).reshape(tensor.shape))
+    return start
+
+
+def _about(unread: int, backbone: DarkNet) -> str:
+    """What the values behind the backbone's are: the rest of a YOLOv3 for some number of classes, or unknown."""
+    if not unread:
+        return "nothing"
+    rest = sum(4 * out + out * inputs * kernel**2 for inputs, out, kernel in _AFTER_FIRST_DETECTION)
+    outputs, remainder = divmod(unread - rest, sum(inputs + 1 for inputs in _DETECTION_INPUTS))
+    if backbone.channels[-1] == _DETECTION_INPUTS[0] and not remainder and outputs > 0 and outputs % _BOXES == 0:
+        return f"the rest of a YOLOv3 of {outputs // _BOXES - 5} classes"
+    return "no whole YOLOv3's rest: a cut-off transfer, or another detector"
