@@ -17,6 +17,7 @@ from partialres.data.images import resized
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError, progress
 from partialres.geometry import boxes, contour, tokens
+from partialres.geometry.runs import Rle
 from partialres.model.pointer import PointModel
 
 
@@ -85,7 +86,7 @@ class ReleasedScore:
     Of a crowd the released IoU is the intersection over the predicted area alone.
     """
 
-    truth: contour.Rle
+    truth: Rle
     crowd: bool
     scale: np.ndarray  # [2]: resized over original width and height
 

@@ -30,14 +30,14 @@ def points_table(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFr
     rows = []
     for prediction in predictions:
         height, width = sizes[prediction.position]
-        mask = contour.fill(prediction.points, height, width)
+        mask = contour.polygon_rle(prediction.points, height, width)
         rows.append(
             {
                 "ref_id": ids[prediction.position],
                 "expression": prediction.expression,
                 "points": prediction.points.tolist(),
                 "probabilities": prediction.probabilities.tolist(),
-                "d": projection.projection_dice_loss(mask, np.asarray(given[prediction.position], dtype=float)),
+                "d": projection.runs_dice_loss(mask, np.asarray(given[prediction.position], dtype=float)),
             }
         )
     return pd.DataFrame(rows, columns=["ref_id", "expression", "points", "probabilities", "d"])
@@ -52,7 +52,7 @@ def select(
     to a mask and N points spaced on its outline, evenly or as released; a mask that vanishes when filled, or has no
     contour to be sampled, is left out, never replaced.
     """
-    size = sizes.set_index("ref_id")[["height", "width"]]
+    shapes = dict(zip(sizes["ref_id"], sizes[["height", "width"]].to_numpy().tolist(), strict=True))
     kept = []
     below = points[points["d"] < config.threshold]
     for ref_id, flat, loss in progress(
@@ -60,10 +60,10 @@ def select(
     ):
         shape = np.array([list(point) for point in flat], dtype=np.float64)
         if config.resample:
-            mask = contour.fill(shape, *size.loc[ref_id].tolist())
+            mask, corner = contour.fill_window(shape, *shapes[ref_id])
             if not mask.any():
                 continue
-            shape = contour.sample(mask, number, sampling)
+            shape = contour.sample(mask, number, sampling) + corner
             if np.isnan(shape).all():
                 continue
         kept.append({"ref_id": ref_id, "points": shape.tolist(), "d": loss})

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from partialres.geometry.runs import run_lengths
+
 
 class Segmentation(NamedTuple):
     """An annotation's mask.
@@ -106,27 +108,3 @@ def _rle(part: dict[str, Any], height: int, width: int) -> dict[str, Any]:
         return {"size": [height, width], "counts": text}
     rle: dict[str, Any] = coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
     return rle
-
-
-def run_lengths(counts: bytes) -> NDArray[np.int64]:
-    """The runs of a COCO compressed RLE, background first, int64 [K]: what pycocotools reads, but checked.
-
-    A character less 48 is five bits of a number, low ones first, and a sixth that says whether more follow;
-    the last one's highest bit is the sign. From the fourth number on they are differences to the number two
-    before.
-    Raises ValueError for text that is no RLE.
-    """
-    codes = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
-    if len(codes) == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
-        raise ValueError("counts are not COCO's compressed text")
-    ends = np.flatnonzero((codes & 32) == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if lengths.max() > 7:
-        raise ValueError("counts have a number beyond any image")
-    shift = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
-    runs: NDArray[np.int64] = np.add.reduceat((codes & 31) << shift, starts)
-    runs -= np.where(codes[ends] & 16, np.int64(1) << (5 * lengths), 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs

@@ -13,7 +13,8 @@ import numpy as np
 from pycocotools import mask as coco
 from shapely import Polygon, box, make_valid
 
-Rle = dict  # {"size": [height, width], "counts": bytes}
+from partialres.geometry.runs import Rle
+
 Sampling = Literal["uniform", "released"]  # which pixels of a contour become its N points
 
 
@@ -45,19 +46,37 @@ def fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
     return coco.decode(polygon_rle(points, height, width)).astype(bool)
 
 
+def fill_window(points: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """`fill`, cut to a window around the polygon: bool [h, w], and its corner in the image, int64 [2] (x, y).
+
+    All of the mask is in the window; a polygon is much smaller than its image, and so is the work.
+    """
+    extent = np.array([width, height])
+    there = points[~np.isnan(points).any(axis=1)]
+    if not len(there):
+        return np.zeros((1, 1), dtype=bool), np.zeros(2, dtype=np.int64)
+    # Moved by whole pixels, which rasterises to the same pixels; not from beyond the image, where rounding differs.
+    corner = np.clip(np.floor(there.min(axis=0)) - 1, 0, extent - 1).astype(np.int64)
+    end = np.clip(np.ceil(there.max(axis=0)) + 2, corner + 1, extent).astype(np.int64)
+    columns, rows = (end - corner).tolist()
+    return fill(there - corner, rows, columns), corner
+
+
 def largest_outline(mask: np.ndarray) -> np.ndarray:
     """The outer contour of the largest part of a mask (paper sec. 3), along pixel edges.
 
     mask: bool [height, width]. Returns float64 [K, 2], x and y in pixels, clockwise as seen (y down), starting at the
     topmost and of those the leftmost corner. Raises ValueError if the mask is empty.
     """
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))  # of an empty mask 0 x 0
+    if not width:
+        raise ValueError("the mask is empty")
+    mask = mask[y : y + height, x : x + width]
     # Every pixel becomes 2 x 2, so that no part is too thin to have an inside; the outline runs through the outermost
     # quarters' centres, and a quarter of a pixel out from there is the pixels' own edge.
     doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if not contours:
-        raise ValueError("the mask is empty")
-    outlines = [_grown(contour[:, 0]) for contour in contours]
+    outlines = [_grown(contour[:, 0] + (2 * x, 2 * y)) for contour in contours]
     return _clockwise_from_top(max(outlines, key=lambda outline: abs(signed_area(outline))))
 
 

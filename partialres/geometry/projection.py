@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from partialres.geometry.runs import Rle, shadows
+
 
 def _interval(low: float, length: float, extent: int, rounding: str) -> np.ndarray:
     """The pixels of an axis that [low, low + length) covers: bool [extent]. See projection_dice_loss for rounding."""
@@ -34,9 +36,18 @@ def projection_dice_loss(mask: np.ndarray, box: np.ndarray, rounding: str = "rou
     four numbers.
     Raises ValueError if the box has no area inside the image.
     """
-    height, width = mask.shape
-    box_x, box_y = (_interval(box[axis], box[axis + 2], (width, height)[axis], rounding) for axis in (0, 1))
+    covered = mask.astype(bool)
+    return _loss(covered.any(axis=0), covered.any(axis=1), box, rounding)
+
+
+def runs_dice_loss(rle: Rle, box: np.ndarray, rounding: str = "round") -> float:
+    """`projection_dice_loss` of a mask in COCO run lengths, which is not unpacked."""
+    return _loss(*shadows(rle), box, rounding)
+
+
+def _loss(shadow_x: np.ndarray, shadow_y: np.ndarray, box: np.ndarray, rounding: str) -> float:
+    extents = len(shadow_x), len(shadow_y)
+    box_x, box_y = (_interval(box[axis], box[axis + 2], extents[axis], rounding) for axis in (0, 1))
     if not box_x.any() or not box_y.any():
-        raise ValueError(f"box {list(box)} has no area inside the {width} x {height} image")
-    shadow_x, shadow_y = (np.asarray(mask.astype(bool).any(axis=axis)) for axis in (0, 1))
+        raise ValueError(f"box {list(box)} has no area inside the {extents[0]} x {extents[1]} image")
     return 2.0 - dice(shadow_x, box_x) - dice(shadow_y, box_y)

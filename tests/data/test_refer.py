@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco
 
-from partialres.data.masks import encode_segmentation, run_lengths
+from partialres.data.masks import encode_segmentation
 from partialres.data.refer import PROBLEMS, read_refs
 from partialres.files import DataError, read_table, write_table
+from partialres.geometry.runs import run_lengths
 
 SQUARE = [1.0, 1.0, 6.0, 1.0, 6.0, 5.0, 1.0, 5.0]
 HEIGHT, WIDTH = 8, 10

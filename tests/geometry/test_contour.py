@@ -159,3 +159,13 @@ def test_a_filled_square_counts_pixels_as_coco_does():
 def test_a_polygon_that_leaves_the_image_is_cut_to_it(points):
     mask = contour.fill(points, 20, 30)
     assert mask.shape == (20, 30) and mask.dtype == bool
+
+
+@given(hnp.arrays(float, (5, 2), elements=st.floats(-8, 45)), st.booleans())
+def test_a_window_holds_all_of_a_polygon_and_has_the_same_pixels(points, short):
+    if short:
+        points[3:] = np.nan
+    mask, (x, y) = contour.fill_window(points, 30, 40)
+    whole = np.zeros((30, 40), dtype=bool)
+    whole[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+    np.testing.assert_array_equal(whole, contour.fill(points, 30, 40))
