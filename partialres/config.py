@@ -135,6 +135,7 @@ class TrainConfig:
     smoothing: float = 0.1  # label smoothing: 1 - smoothing on the target, smoothing / classes on every other class
     end_weight: float = 0.1  # loss weight of the end token
     first_weight: float = 1.0  # loss weight of the sequence's first token (released REC: 1.5)
+    group_images: bool = False  # refs of one image in one batch: their backbone pass is shared
     checkpoint_epochs: int = 1  # resume state is written after this many epochs
     jitter: tuple[float, float] | None = None  # large-scale jitter: the range of the image's scale (released 0.3, 1.4)
 

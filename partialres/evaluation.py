@@ -41,12 +41,16 @@ def predict(
     batch: int,
     device: torch.device,
     label: str,
+    block: tuple[int, int] = (0, 1),
 ) -> Iterator[Prediction]:
-    """Decode every expression of refs (columns image_id, expressions); order: image by image."""
+    """Decode every expression of refs (columns image_id, expressions); order: image by image.
+
+    block: (i, n) for the i-th of n parts of the images alone.
+    """
     model.to(device).eval()
     rows = inputs.rows(refs["image_id"].tolist())
-    total = -(-sum(map(len, refs["expressions"])) // batch)
-    for positions, texts, group in progress(expression_batches(refs, inputs, vocabulary, batch), label, total):
+    total = -(-sum(map(len, refs["expressions"])) // batch // block[1])
+    for positions, texts, group in progress(expression_batches(refs, inputs, vocabulary, batch, block), label, total):
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             chosen, probabilities = model.decode(model.encode(group.to(device)))
         extents = np.stack([inputs.extent(int(rows[position]), model.config.span) for position in positions])

@@ -32,6 +32,7 @@ from partialres.geometry import boxes, contour
 from partialres.model import darknet_weights
 from partialres.model.pointer import PointModel, Visual
 from partialres.training import checkpoint
+from partialres.training.distributed import gathered, joined
 from partialres.training.loop import pick_device, train
 from partialres.training.pretrain import pretrain, read_scenes
 
@@ -265,16 +266,33 @@ def _fit(
     samples = make_samples(rows, targets, inputs, words, settings.bins, settings.rounding, settings.span, jitter)
     decisive = ("commit", "config", "inputs", "versions", "seed", "device")
     state = checkpoint.Resume(run.resume, {key: origin[key] for key in decisive})
-    history = train(
-        model, samples, inputs, configs["training"],
-        seed=run.seed, device=device, resume=state, label=label, workers=run.workers,
-    )  # fmt: skip
-    write_text(history.to_csv(index=False, float_format="%.6g"), run.out / "metrics.csv")
-    write_json(origin, run.out / "provenance.json")
-    checkpoint.save_model(
-        model.cpu(), run.out / "model.safetensors", words=len(words), vocabulary=words.digest(), provenance=origin
-    )
-    state.clear()
+    with joined(device) as processes:
+        history = train(
+            model, samples, inputs, configs["training"],
+            seed=run.seed, device=device, resume=state, label=label, workers=run.workers, processes=processes,
+        )  # fmt: skip
+        if processes.first:
+            write_text(history.to_csv(index=False, float_format="%.6g"), run.out / "metrics.csv")
+            write_json(origin, run.out / "provenance.json")
+            checkpoint.save_model(
+                model.cpu(), run.out / "model.safetensors", words=len(words), vocabulary=words.digest(),
+                provenance=origin,
+            )  # fmt: skip
+            state.clear()
+
+
+def _predictions(
+    model: PointModel, refs: pd.DataFrame, sources: Sources, words: Vocabulary, batch: int, device: str, label: str
+) -> list[evaluation.Prediction] | None:
+    """What the model says of every expression, each process decoding a part; None in all processes but the first."""
+    inputs, place = sources.inputs(model), pick_device(device)
+    with joined(place) as processes:
+        found = evaluation.predict(
+            model, refs, inputs, words,
+            batch=batch, device=place, label=label, block=(processes.rank, processes.count),
+        )  # fmt: skip
+        everything = gathered(list(found), processes)
+        return everything if processes.first else None
 
 
 def predict(split: Path, sources: Sources, weights: Path, batch: int, device: str, out: Path) -> None:
@@ -283,29 +301,24 @@ def predict(split: Path, sources: Sources, weights: Path, batch: int, device: st
     model = checkpoint.load_model(weights, words.digest())
     columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
     refs = pseudo.candidates(read_table(split, columns))
-    found = evaluation.predict(
-        model, refs, sources.inputs(model), words, batch=batch, device=pick_device(device), label="predict"
-    )
-    write_table(pseudo.points_table(refs, list(found)), out)
+    found = _predictions(model, refs, sources, words, batch, device, "predict")
+    if found is not None:
+        write_table(pseudo.points_table(refs, found), out)
 
 
 def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int, device: str, out: Path) -> None:
     """predictions.parquet and metrics.json of one split; a model of two points is scored by its boxes."""
     words = sources.words()
     model = checkpoint.load_model(weights, words.digest())
-    inputs = sources.inputs(model)
     chosen = evaluation.select_split(read_table(refs), split)
-    found = list(
-        evaluation.predict(
-            model, chosen, inputs, words,
-            batch=batch, device=pick_device(device), label=f"evaluate {split}",
-        )
-    )  # fmt: skip
+    found = _predictions(model, chosen, sources, words, batch, device, f"evaluate {split}")
+    if found is None:
+        return
     if model.points == 2:
         table = evaluation.evaluate_boxes(chosen, found)
         scores = metrics.summarise_boxes(table)
     else:
-        table = evaluation.evaluate_masks(chosen, found, inputs.size, inputs.stride)
+        table = evaluation.evaluate_masks(chosen, found, sources.inputs(model).size, model.visual.stride)
         scores = metrics.summarise(table)
     write_table(table, out / "predictions.parquet")
     write_json(scores, out / "metrics.json")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from partialres.geometry.tokens import points_to_sequence
+from partialres.model.language import count_words
 from partialres.model.pointer import Batch, PointModel, sequence_loss
 from partialres.model.released import released_model
 
@@ -84,7 +85,7 @@ def outputs(recording: dict[str, np.ndarray], model: PointModel) -> dict[str, np
     """Everything recorded, computed by our model from the recording's inputs."""
     pixels, inside, words = read_inputs(recording)
     stride = model.visual.stride
-    found: dict[str, Tensor] = {"language": model.language(words)[:, None]}
+    found: dict[str, Tensor] = {"language": model.language(words, count_words(words))[:, None]}
     maps = model.visual.backbone(pixels)
     found |= {f"visual{index}_mean": one.mean((2, 3)) for index, one in enumerate(maps)}
     features = torch.tanh(model.visual.neck(maps))

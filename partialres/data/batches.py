@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -253,26 +253,40 @@ def steps_per_epoch(samples: Samples, batch: int) -> int:
     return -(-len(samples) // batch)
 
 
+def batch_size(samples: Samples, batch: int, step: int) -> int:
+    """Refs in an epoch's batch of that number: all have as many, or one less in the later ones."""
+    least, more = divmod(len(samples), steps_per_epoch(samples, batch))
+    return least + (step < more)
+
+
 def epoch_batches(
-    samples: Samples, inputs: Inputs, batch: int, seed: int, epoch: int, workers: int = 0
-) -> Iterator[Batch]:
+    samples: Samples, inputs: Inputs, batch: int, seed: int, epoch: int, workers: int = 0, *,
+    grouped: bool = False, share: Callable[[np.ndarray], np.ndarray] = lambda members: members,
+) -> Iterator[Batch]:  # fmt: skip
     """The batches of an epoch: each ref once, with one of its expressions, in an order that (seed, epoch) fix.
 
-    With jitter a ref's view depends on (seed, epoch, its place) alone, not on its batch or worker.
+    grouped: refs of one image follow each other, so that a batch has fewer images for the backbone to see. share: of a
+    batch's refs [n] those that this process trains on. With jitter a ref's view depends on (seed, epoch, its place)
+    alone, not on its batch or worker.
     """
     rng = np.random.default_rng([seed, epoch])
     expressions = np.array([len(many) for many in samples.words])
     chosen = (rng.random(len(samples)) * expressions).astype(np.int64)
-    order = np.array_split(rng.permutation(len(samples)), steps_per_epoch(samples, batch))
-    steps = _Steps(samples, inputs, chosen, order, (seed, epoch))
-    return iter(DataLoader(steps, batch_size=None, num_workers=workers))
+    order = rng.permutation(len(samples))
+    if grouped:
+        _, first = np.unique(samples.rows[order], return_index=True)  # an image's place is its first ref's
+        place = dict(zip(samples.rows[order[first]].tolist(), first.tolist(), strict=True))
+        order = order[np.argsort([place[row] for row in samples.rows[order].tolist()], kind="stable")]
+    steps = [share(members) for members in np.array_split(order, steps_per_epoch(samples, batch))]
+    return iter(DataLoader(_Steps(samples, inputs, chosen, steps, (seed, epoch)), batch_size=None, num_workers=workers))
 
 
 def expression_batches(
-    refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, batch: int
+    refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, batch: int, block: tuple[int, int] = (0, 1)
 ) -> Iterator[tuple[np.ndarray, list[str], Batch]]:
     """All expressions of refs, image by image so that each image's visual features are made once.
 
+    block: (i, n) for the i-th of n parts of the images, which follow each other: one process's work.
     Yields positions int64 [B] in refs, the expressions' texts, and the batch; about `batch` expressions each.
     """
     rows = inputs.rows(refs["image_id"].tolist())
@@ -285,6 +299,8 @@ def expression_batches(
         return members, list(texts), inputs.batch(rows[members], words)
 
     by_image = np.argsort(rows, kind="stable")
+    distinct, image = np.unique(rows[by_image], return_inverse=True)
+    by_image = by_image[image * block[1] // len(distinct) == block[0]]
     expressions = refs["expressions"].tolist()
     for place, position in enumerate(by_image):
         positions.extend([int(position)] * len(expressions[position]))

@@ -37,7 +37,7 @@ def projection_dice_loss(mask: np.ndarray, box: np.ndarray, rounding: str = "rou
     Raises ValueError if the box has no area inside the image.
     """
     covered = mask.astype(bool)
-    return _loss(covered.any(axis=0), covered.any(axis=1), box, rounding)
+    return _loss(np.asarray(covered.any(axis=0)), np.asarray(covered.any(axis=1)), box, rounding)
 
 
 def runs_dice_loss(rle: Rle, box: np.ndarray, rounding: str = "round") -> float:

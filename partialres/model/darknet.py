@@ -24,7 +24,14 @@ class ConvBlock(nn.Module):
         self.leak = leak
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.bn(self.conv(x)), self.leak)
+        if self.bn.training:
+            return F.leaky_relu(self.bn(self.conv(x)), self.leak)
+        # Frozen, or evaluated: the normalisation is a scale and a shift of the kernel, which is small beside the map.
+        mean, variance = self.bn.running_mean, self.bn.running_var
+        assert mean is not None and variance is not None
+        scale = self.bn.weight * torch.rsqrt(variance + self.bn.eps)
+        kernel, shift = self.conv.weight * scale[:, None, None, None], self.bn.bias - mean * scale
+        return F.leaky_relu_(F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding), self.leak)
 
 
 class Residual(nn.Module):

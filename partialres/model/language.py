@@ -12,6 +12,11 @@ from partialres.config import ModelConfig
 PAD = 0  # the word index of padding
 
 
+def count_words(words: Tensor) -> Tensor:
+    """How many of each row of words [B, L] are no padding: int64 [B]."""
+    return (words != PAD).sum(1)
+
+
 class LanguageEncoder(nn.Module):
     """Words [B, L] -> one vector an expression [B, 2 * language] (paper sec. 3: BiGRU and max pooling)."""
 
@@ -23,14 +28,20 @@ class LanguageEncoder(nn.Module):
         self.embedding.weight.requires_grad_(not config.freeze_words)
         self.gru = nn.GRU(config.word, config.language, batch_first=True, bidirectional=True)
 
-    def forward(self, words: Tensor) -> Tensor:
-        """words: int64 [B, L], at least one word a row before its padding. Returns [B, 2 * language]."""
+    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """words: int64 [B, L]; lengths: int64 [B], how many of a row are no padding, at least one, on the CPU.
+
+        Returns [B, 2 * language].
+        """
         words = F.pad(words, (0, max(0, self.padded_words - words.shape[1])), value=PAD)
         absent = words == PAD
         states = self.embedding(words)
         if self.padded_words:
             states, _ = self.gru(states)
         else:
-            packed = pack_padded_sequence(states, (~absent).sum(1).cpu(), batch_first=True, enforce_sorted=False)
+            # Sorted here: torch would sort, and so wait for, the device.
+            order = lengths.argsort(descending=True, stable=True)
+            packed = pack_padded_sequence(states[order.to(words.device)], lengths[order], batch_first=True)
             states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words.shape[1])
+            states = states[order.argsort().to(words.device)]
         return states.masked_fill(absent[:, :, None], -torch.inf).amax(1)

@@ -15,7 +15,7 @@ from partialres.config import ModelConfig
 from partialres.model import transformer
 from partialres.model.darknet import build_backbone, frozen_statistics, pixels_from_uint8
 from partialres.model.fusion import LanguageGate, VisualNeck
-from partialres.model.language import LanguageEncoder
+from partialres.model.language import LanguageEncoder, count_words
 from partialres.model.transformer import DecoderLayer, DecodingCache, EncoderLayer, Memory
 
 
@@ -28,12 +28,18 @@ class Batch:
     image_index: Tensor  # int64 [B]: which image each expression is about
     words: Tensor  # int64 [B, L], padded with 0
     tokens: Tensor | None = None  # int64 [B, T]: x1, y1, ..., xN, yN, end
+    lengths: Tensor | None = None  # int64 [B], words of each row; stays on the CPU; counted if not given
+
+    def __post_init__(self) -> None:
+        if self.lengths is None:
+            self.lengths = count_words(self.words)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         tokens = None if self.tokens is None else self.tokens.to(device, non_blocking=True)
         names = ("images", "valid", "image_index", "words")
-        return Batch(**{name: getattr(self, name).to(device, non_blocking=True) for name in names}, tokens=tokens)
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
+        return Batch(**moved, tokens=tokens, lengths=self.lengths)
 
 
 class Visual(nn.Module):
@@ -98,7 +104,8 @@ class PointModel(nn.Module):
         """Images and expressions to the decoder's memory. The visual part runs once an image, not an expression."""
         cached = batch.images.is_floating_point()
         visual = batch.images.float() if cached else self.visual(batch.images)
-        language = self.language(batch.words)
+        assert batch.lengths is not None
+        language = self.language(batch.words, batch.lengths)
         gated = self.gate(visual[batch.image_index], language)
         valid = batch.valid[batch.image_index]
         positions = transformer.sine_positions(batch.valid, self.config.width)[batch.image_index]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
 from partialres.config import ConfigError, TrainConfig
-from partialres.data.batches import Inputs, Samples, epoch_batches, steps_per_epoch
+from partialres.data.batches import Inputs, Samples, batch_size, epoch_batches, steps_per_epoch
 from partialres.files import TrainingError, progress, say
 from partialres.model.pointer import PointModel, sequence_loss
 from partialres.training.checkpoint import Resume
+from partialres.training.distributed import ALONE, Processes, mean_of_all, own_device, parallel
 from partialres.training.ema import Ema
 
 
@@ -53,16 +53,23 @@ def train(
     resume: Resume,
     label: str,
     workers: int = 0,
+    processes: Processes = ALONE,
     after_epoch: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Train in place; the model ends with its averaged weights.
 
     A training that was stopped goes on from its last saved epoch to the same result: order, expressions and dropout
-    depend on (seed, epoch) alone. after_epoch: called with each finished epoch's number, for tests and tuning.
+    depend on (seed, epoch) alone, dropout on the process too. processes: those that share every batch; all of them end
+    with the same weights. after_epoch: called with each finished epoch's number, for tests and tuning.
     Returns a row an epoch: epoch, step, loss, learning_rate, gradient_norm, seconds.
-    Raises TrainingError if the loss is not finite.
+    Raises TrainingError if the loss is not finite, ConfigError if a batch has fewer refs than there are processes.
     """
+    per_epoch = steps_per_epoch(samples, config.batch)
+    smallest = batch_size(samples, config.batch, per_epoch - 1)
+    if smallest < processes.count:
+        raise ConfigError(f"{label}: batches of {smallest} refs cannot be shared by {processes.count} processes")
     model.to(device).train()
+    called = parallel(model, processes, device)
     optimiser = make_optimiser(model, config)
     ema = Ema(model, config.ema)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -74,20 +81,23 @@ def train(
         ema.load(state["ema"])
         history = state["history"]
         say(f"{label}: resuming after epoch {len(history)}")
-    per_epoch = steps_per_epoch(samples, config.batch)
     for epoch in progress(range(len(history), config.epochs), label):
         start = time.perf_counter()
-        torch.manual_seed(hash((seed, epoch)) & 0x7FFFFFFF)  # dropout
+        torch.manual_seed((hash((seed, epoch)) & 0x7FFFFFFF) + processes.rank)  # dropout
         total = norm = 0.0
-        for step, batch in enumerate(epoch_batches(samples, inputs, config.batch, seed, epoch, workers)):
+        batches = epoch_batches(
+            samples, inputs, config.batch, seed, epoch, workers, grouped=config.group_images, share=processes.share
+        )
+        for step, batch in enumerate(batches):
             factor = rate_factor(config, epoch + step / per_epoch)
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * factor
             batch = batch.to(device)
             assert batch.tokens is not None
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = model(batch)
+                logits = called(batch)
             loss = sequence_loss(logits, batch.tokens, config.smoothing, config.end_weight, config.first_weight)
+            loss = loss * processes.weight(len(batch.words), batch_size(samples, config.batch, step))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             norm = float(torch.nn.utils.clip_grad_norm_(trained, config.clip))
@@ -101,12 +111,13 @@ def train(
             total += float(loss.detach())
         history.append(
             {
-                "epoch": epoch, "step": (epoch + 1) * per_epoch, "loss": total / per_epoch,
+                "epoch": epoch, "step": (epoch + 1) * per_epoch,
+                "loss": mean_of_all(total, processes, device) / per_epoch,
                 "learning_rate": optimiser.param_groups[0]["lr"], "gradient_norm": norm,
                 "seconds": time.perf_counter() - start,
             }
         )  # fmt: skip
-        if (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < config.epochs:
+        if processes.first and (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < config.epochs:
             resume.save(
                 {
                     "model": model.state_dict(),
@@ -133,11 +144,4 @@ def pick_device(name: str) -> torch.device:
         torch.empty(0, device=name)
     except (AssertionError, RuntimeError) as error:
         raise ConfigError(f"device '{name}' cannot be used ({error}); cpu always can") from None
-    return torch.device(name)
-
-
-def write_history(history: pd.DataFrame, path: Path) -> None:
-    """metrics.csv, a row an epoch, atomically."""
-    from partialres.files import write_text
-
-    write_text(history.to_csv(index=False, float_format="%.6g"), path)
+    return own_device(torch.device(name))

@@ -261,3 +261,25 @@ def test_without_jitter_batches_are_those_of_whole_images(data, shaken):
     (batch,) = epoch_batches(plain, data.inputs, len(plain), seed=0, epoch=0)
     assert len(batch.images) == len(np.unique(plain.rows))
     assert (plain.targets == samples.targets).all()
+
+
+def test_grouped_batches_hold_each_ref_once_and_the_refs_of_an_image_together(data, samples):
+    seen, images = [], []
+    for epoch in (0, 1):
+        batches = list(epoch_batches(samples, data.inputs, 7, seed=0, epoch=epoch, grouped=True))
+        seen.append(torch.cat([batch.tokens for batch in batches]))
+        images.append(sum(len(batch.images) for batch in batches))
+        assert images[-1] <= len(np.unique(samples.rows)) + len(batches) - 1  # only one at each border is seen twice
+    key = [sorted(map(tuple, tokens.tolist())) for tokens in (*seen, torch.from_numpy(samples.targets))]
+    assert key[0] == key[1] == key[2] and not torch.equal(seen[0], seen[1])
+    plain = list(epoch_batches(samples, data.inputs, 7, seed=0, epoch=0))
+    assert sum(len(batch.images) for batch in plain) > images[0]
+
+
+def test_blocks_of_images_are_all_expressions_once_in_the_order_of_the_whole(data):
+    def texts(block):
+        batches = expression_batches(data.refs, data.inputs, data.vocabulary, 8, block)
+        return [(int(place), text) for places, texts, _ in batches for place, text in zip(places, texts, strict=True)]
+
+    for parts in (2, 3, 100):
+        assert [item for part in range(parts) for item in texts((part, parts))] == texts((0, 1))

@@ -4,7 +4,7 @@ import torch
 
 from partialres.config import ModelConfig
 from partialres.model.fusion import LanguageGate
-from partialres.model.language import LanguageEncoder
+from partialres.model.language import LanguageEncoder, count_words
 
 SMALL = {"fusion": 32, "language": 16, "word": 8, "width": 16, "heads": 4}
 WORDS = torch.tensor([[5, 3, 9, 0, 0], [4, 0, 0, 0, 0]])
@@ -17,22 +17,28 @@ def encoder(padded_words=0):
     return made
 
 
+def encode(made, words):
+    return made(words, count_words(words))
+
+
 @torch.no_grad()
 def test_an_expression_is_the_maximum_over_its_words_states():
     made = encoder()
     states, _ = made.gru(made.embedding(WORDS[:1, :3]))
-    torch.testing.assert_close(made(WORDS)[0], states[0].amax(0))
+    torch.testing.assert_close(encode(made, WORDS)[0], states[0].amax(0))
 
 
 @torch.no_grad()
 def test_padding_is_not_read_unless_the_released_setting_says_so():
     plain, released = encoder(), encoder(padded_words=5)
-    torch.testing.assert_close(plain(WORDS[:, :3]), plain(WORDS))
-    torch.testing.assert_close(released(WORDS[:, :3]), released(WORDS))
+    torch.testing.assert_close(encode(plain, WORDS[:, :3]), encode(plain, WORDS))
+    torch.testing.assert_close(encode(released, WORDS[:, :3]), encode(released, WORDS))
     states, _ = released.gru(released.embedding(WORDS))
-    torch.testing.assert_close(released(WORDS)[1], states[1, 0])
-    torch.testing.assert_close(released(WORDS)[:, :16], plain(WORDS)[:, :16])  # the forward direction reads it later
-    assert not torch.allclose(released(WORDS)[:, 16:], plain(WORDS)[:, 16:], atol=1e-3)
+    torch.testing.assert_close(encode(released, WORDS)[1], states[1, 0])
+    torch.testing.assert_close(
+        encode(released, WORDS)[:, :16], encode(plain, WORDS)[:, :16]
+    )  # the forward direction reads it later
+    assert not torch.allclose(encode(released, WORDS)[:, 16:], encode(plain, WORDS)[:, 16:], atol=1e-3)
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ def test_what_stands_in_the_padding_of_an_image_does_not_reach_the_logits(model_
     for means in ("image", "frame"):
         model = model_with(cctf_means=means)
         batch = batch_for(model)
-        visual = model.gate(batch.images[batch.image_index], model.language(batch.words))
+        visual = model.gate(batch.images[batch.image_index], model.language(batch.words, batch.lengths))
         valid = batch.valid[batch.image_index]
         positions = torch.zeros_like(visual)
         other = torch.where(valid.flatten(1)[..., None], visual, 9.0)
@@ -195,3 +195,31 @@ def test_a_step_and_decoding_make_no_tensor_on_another_device(released_model, ba
     loss.backward()
     tokens, probabilities = model.decode(model.encode(batch), allowed)
     assert {loss.device.type, tokens.device.type, probabilities.device.type} == {"meta"}
+
+
+def on_meta(model, batch):
+    """Model and batch on torch's meta device, where an operation on a tensor that stayed behind raises."""
+    return model.to("meta"), batch.to("meta")
+
+
+def test_a_training_step_leaves_no_tensor_behind_on_another_device(model, batch_for):
+    model, batch = on_meta(model.train(), batch_for(model))
+    loss = sequence_loss(model(batch), batch.tokens, 0.1, 0.1, 1.5)
+    loss.backward()
+    optimiser = torch.optim.Adam([one for one in model.parameters() if one.requires_grad])
+    optimiser.step()
+    assert loss.is_meta and all(one.grad.is_meta for one in model.parameters() if one.grad is not None)
+
+
+def test_decoding_leaves_no_tensor_behind_on_another_device(model, batch_for):
+    model, batch = on_meta(model, batch_for(model))
+    limits = torch.zeros(len(batch.words), 2, 2, dtype=torch.int64, device="meta")
+    tokens, probabilities = model.decode(model.encode(batch), limits)
+    assert tokens.is_meta and probabilities.is_meta and tokens.shape == (len(batch.words), 2 * model.points)
+
+
+def test_a_stray_tensor_is_noticed_on_the_meta_device(model, batch_for):
+    batch = batch_for(model)
+    model.to("meta")
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        model(batch)

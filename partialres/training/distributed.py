@@ -1,0 +1,94 @@
+"""Several processes, one a device, as torchrun starts them: how many there are, and what each of them does.
+
+The global batch does not depend on their number: each takes its share of every batch, and gradients are averaged with
+the shares' weights. Only the first process writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def share(self, members: Any) -> Any:
+        """This process's part of a sequence or array; the parts of all processes are the whole, none twice."""
+        return members[self.rank :: self.count]
+
+    def weight(self, mine: int, all_of_them: int) -> float:
+        """What a mean over `mine` samples is multiplied with, so that the processes' average is the mean over all."""
+        return self.count * mine / all_of_them
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """Join the processes that torchrun started, over NCCL on CUDA and over gloo on the CPU; alone without torchrun."""
+    count = int(os.environ.get("WORLD_SIZE", 1))
+    if count == 1:
+        yield ALONE
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), count)
+    finally:
+        dist.destroy_process_group()
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The device of this process among those that torchrun started on one machine."""
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(own)
+    return own
+
+
+def parallel(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
+    """The model as it is called in training: alone as it is, else with gradients averaged over the processes.
+
+    On CUDA batch statistics are those of the whole batch; gloo has no such thing, so on the CPU they are each share's.
+    """
+    if processes.count == 1:
+        return model
+    if device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+
+
+def mean_of_all(value: float, processes: Processes, device: torch.device) -> float:
+    """The mean of a number over the processes."""
+    if processes.count == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return float(total) / processes.count
+
+
+def gathered(items: list[Any], processes: Processes) -> list[Any]:
+    """The lists of all processes one after the other, in the first process; an empty list in the others."""
+    if processes.count == 1:
+        return items
+    parts: list[Any] | None = [None] * processes.count if processes.first else None
+    dist.gather_object(items, parts)
+    return [item for part in parts for item in part] if parts is not None else []

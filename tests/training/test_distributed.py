@@ -1,0 +1,101 @@
+"""Two processes on the CPU, started by torchrun as on GPUs, against one."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+
+from partialres.config import ConfigError
+from partialres.files import read_json, read_table
+from partialres.model.pointer import PointModel
+from partialres.training.checkpoint import Resume, save_model
+from partialres.training.distributed import Processes
+from partialres.training.loop import train
+from tests.tiny import SHORT, TINY
+
+ROOT = Path(__file__).parents[2]
+POINTS = 4
+MODEL = replace(TINY, dropout=0.0)  # each process draws its own
+TRAINING = replace(SHORT, epochs=5, batch=14, checkpoint_epochs=2)  # 4 steps an epoch
+
+
+def partialres(processes, *arguments):
+    """A command in one process or several."""
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes] if processes > 1 else []
+    run = subprocess.run(
+        [str(item) for item in [sys.executable, *several, "-m", "partialres", *arguments]],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """Folders of step 2, trained and evaluated by one process and by two."""
+    folder = tmp_path_factory.mktemp("distributed")
+    torch.manual_seed(0)
+    first = PointModel(MODEL.step_1(), len(data.vocabulary), 2)
+    digest = data.vocabulary.digest()
+    save_model(first, folder / "rec.safetensors", words=len(data.vocabulary), vocabulary=digest, provenance={})
+    sources = ["--vocabulary", data.folder / "vocabulary.json", "--images", data.folder / "images", "--device", "cpu",
+               "--threads", 1]  # fmt: skip
+    for processes in (1, 2):
+        out = folder / str(processes)
+        partialres(
+            processes, "train-res", data.folder / "split.parquet", "--init", folder / "rec.safetensors",
+            "--points", POINTS, "--training", json.dumps(asdict(TRAINING)), "--resume", folder / "resume",
+            "--out", out, *sources,
+        )  # fmt: skip
+        partialres(
+            processes, "evaluate", data.folder / "refs.parquet", "--model", folder / "1/model.safetensors",
+            "--split", "train", "--batch", 8, "--out", out, *sources,
+        )  # fmt: skip
+    return folder
+
+
+def test_two_processes_take_the_steps_of_one(trained):
+    alone, shared = (pd.read_csv(trained / name / "metrics.csv") for name in ("1", "2"))
+    assert alone["step"].iloc[-1] == 20
+    np.testing.assert_allclose(shared["loss"], alone["loss"], atol=1e-5)
+    one, other = (safetensors.torch.load_file(trained / name / "model.safetensors") for name in ("1", "2"))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if name.endswith("key.bias"):  # softmax does not see it: its gradient is rounding, which Adam makes large
+            continue
+        torch.testing.assert_close(other[name], value, atol=1e-4, rtol=1e-4)
+
+
+def test_two_processes_score_every_expression_once_and_to_the_same_digit(trained, data):
+    alone, shared = (read_table(trained / name / "predictions.parquet") for name in ("1", "2"))
+    assert len(shared) == data.refs.loc[data.refs["split"] == "train", "expressions"].map(len).sum()
+    assert shared[["ref_id", "expression"]].equals(alone[["ref_id", "expression"]])
+    assert read_json(trained / "2/metrics.json") == read_json(trained / "1/metrics.json")
+
+
+def test_only_the_first_process_keeps_a_state_and_none_is_left(trained):
+    assert list((trained / "resume").iterdir()) == []
+
+
+def test_the_shares_of_a_batch_are_the_batch_and_weigh_as_much():
+    members = np.arange(7)
+    processes = [Processes(rank, 3) for rank in range(3)]
+    shares = [one.share(members) for one in processes]
+    assert sorted(np.concatenate(shares).tolist()) == members.tolist()
+    values = np.arange(7.0) ** 2
+    means = [values[mine].mean() * one.weight(len(mine), 7) for one, mine in zip(processes, shares, strict=True)]
+    assert np.mean(means) == pytest.approx(values.mean())
+
+
+def test_a_batch_that_is_too_small_for_the_processes_is_refused(data, tiny_model):
+    with pytest.raises(ConfigError, match="batches of 1 refs cannot be shared by 2 processes"):
+        train(
+            tiny_model(), data.samples(4, number=4), data.inputs, replace(SHORT, batch=1), seed=0,
+            device=torch.device("cpu"), resume=Resume(None, {}), label="x", processes=Processes(0, 2),
+        )  # fmt: skip
