@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from partialres import __version__
 from partialres import cli_report as report
+from partialres.cli_download import download, unpack
 from partialres.cli_report import IN_DIR, IN_FILE, OUT
 from partialres.cli_weights import export_weights, import_weights
 from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, fill
@@ -113,6 +114,7 @@ def main() -> None:
 
     \b
     The stages, in order (the workflow runs them all: snakemake --cores all):
+      download, unpack    fetch and check the public files of the real data sets
       refshapes           generate a small data set in RefCOCO's raw layout
       prepare             raw layout -> refs.parquet and vocabulary.json
       cache-images        decode and resize every image once
@@ -403,5 +405,7 @@ def evaluate(
 
 main.add_command(report.tables)
 main.add_command(report.figures)
+main.add_command(download)
+main.add_command(unpack)
 main.add_command(import_weights)
 main.add_command(export_weights)

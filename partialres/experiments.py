@@ -92,7 +92,7 @@ def owner(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float
     """The experiment whose files of a step this one uses: the first with equal settings that reaches the step."""
     wanted = _decisive(config, dataset, experiment, ratio, step)
     for other in config["experiments"]:
-        there = ratio in ratios_of(config, other) and (step == "res" or reaches(config, other, "retrain"))
+        there = ratio in ratios_of(config, dataset, other) and (step == "res" or reaches(config, other, "retrain"))
         if there and _decisive(config, dataset, other, ratio, step) == wanted:
             return other
     return experiment
@@ -108,10 +108,13 @@ def reaches(config: Mapping[str, Any], experiment: str, step: str) -> bool:
     return step == "res" or config["experiments"][experiment].get("retrain", True)
 
 
-def ratios_of(config: Mapping[str, Any], experiment: str) -> list[float]:
-    """The ratios an experiment runs at: of the config's all, those below 100 (partial) or 100 alone (full)."""
+def ratios_of(config: Mapping[str, Any], dataset: str, experiment: str) -> list[float]:
+    """The ratios an experiment runs at on a data set: all of the data set's, those below 100 (partial) or 100 (full).
+
+    A data set without ratios of its own has the config's.
+    """
     kept = RANGES[config["experiments"][experiment].get("ratios", "all")]
-    return [ratio for ratio in config["ratios"] if kept(ratio)]
+    return [ratio for ratio in config["datasets"][dataset].get("ratios", config["ratios"]) if kept(ratio)]
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -121,7 +124,7 @@ def check(config: Mapping[str, Any]) -> None:
     """
     for dataset in config["datasets"]:
         for experiment in config["experiments"]:
-            for ratio in ratios_of(config, experiment):
+            for ratio in ratios_of(config, dataset, experiment):
                 chosen = settings(config, dataset, experiment, ratio)
                 try:
                     for name, kind in SECTIONS.items():

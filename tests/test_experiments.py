@@ -71,9 +71,19 @@ def test_an_unknown_data_set_or_experiment_is_named(config, names):
 
 def test_ratios_are_all_those_below_100_or_100_alone(config):
     config["experiments"]["every"] = {}
-    assert ex.ratios_of(config, "every") == [1, 5, 10, 100]
-    assert ex.ratios_of(config, "ours") == [1, 5, 10]
-    assert ex.ratios_of(config, "oracle") == [100]
+    assert ex.ratios_of(config, "refshapes", "every") == [1, 5, 10, 100]
+    assert ex.ratios_of(config, "refshapes", "baseline") == ex.ratios_of(config, "refshapes", "ours") == [1, 5, 10]
+    assert ex.ratios_of(config, "refshapes", "oracle") == [100]
+
+
+def test_a_data_sets_own_ratios_take_the_place_of_the_configs_and_are_checked(config):
+    config["datasets"]["more"] = {**config["datasets"]["refshapes"], "ratios": [2, 50]}
+    assert ex.ratios_of(config, "more", "ours") == [2, 50] and ex.ratios_of(config, "more", "oracle") == []
+    assert ex.ratios_of(config, "refshapes", "ours") == [1, 5, 10]
+    assert ex.owner(config, "more", "ours", 50, "res") == "ours"
+    config["settings"]["res"]["epochs"] = {"by_ratio": {"1": 3, "50": 0, "100": 3}}
+    with pytest.raises(ConfigError, match="more, baseline, 50 %: res: epochs"):
+        ex.check(config)
 
 
 def test_experiments_that_agree_up_to_a_step_share_its_files_and_no_later_ones(config):

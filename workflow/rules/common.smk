@@ -27,6 +27,13 @@ ENVIRONMENT = "../../envs/partialres.yaml"
 RESUME = f"{config['results']}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
 
 
+# What can be downloaded, and the folder for it; paths below that folder in the config are made by download.smk.
+DOWNLOADS = ex.expand(config["downloads"]["folder"], "downloads.folder")
+DOWNLOAD_TABLE = ex.expand(config["downloads"]["table"] or "", "downloads.table")
+DOWNLOAD_TABLE = DOWNLOAD_TABLE or f"{ROOT}/workflow/resources/downloads.tsv"
+DOWNLOADABLE = "|".join(re.escape(line.split("\t")[0]) for line in Path(DOWNLOAD_TABLE).read_text().splitlines()[1:])
+
+
 wildcard_constraints:
     dataset="|".join(map(re.escape, config["datasets"])),
     seed=r"\d+",
@@ -46,6 +53,32 @@ def logs(path):
 
 def benchmarks(path):
     return f"benchmarks/{path}.tsv"
+
+
+def downloads(path):
+    return f"{DOWNLOADS}/{path}"
+
+
+def fetched(file, out):
+    """An input: the checksum of a downloaded file that `out` is made of; nothing where `out` was put there by hand."""
+
+    def value(wildcards):
+        record, made = (downloads(path.format(**wildcards)) for path in (f"downloads/{file}.sha256", out))
+        return [] if Path(made).exists() and not Path(record).exists() else [record]
+
+    return value
+
+
+def unpacked(folder):
+    """An input: the list of an archive's files, for the folder they are unpacked to; nothing for any other folder.
+
+    Nothing either where the folder is there without a list, put there by hand.
+    """
+    parent = Path(folder).parent
+    if parent not in (Path(downloads("annotations")), Path(downloads("images"))):
+        return []
+    listing = f"{folder}.txt"
+    return [] if Path(folder).exists() and not Path(listing).exists() else [listing]
 
 
 def modules(*names):
@@ -108,7 +141,7 @@ def runs(step, experiment=None):
         for seed in config["seeds"]:
             for each in config["experiments"] if experiment is None else [experiment]:
                 if ex.reaches(config, each, step):
-                    for ratio in ex.ratios_of(config, each):
+                    for ratio in ex.ratios_of(config, name, each):
                         yield dict(dataset=name, seed=seed, ratio=f"{ratio:g}", experiment=each)
 
 
@@ -139,7 +172,22 @@ def raw_files(wildcards):
     if "generate" in entry:
         return [results(f"{wildcards.dataset}/raw")]
     folder = raw_folder(wildcards)
-    return [f"{folder}/instances.json", f"{folder}/refs({entry['split_by']}).p"]
+    archive = unpacked(folder)
+    if archive:
+        return archive
+    expressions = "expressions.json" if entry["split_by"] is None else f"refs({entry['split_by']}).p"
+    return [f"{folder}/instances.json", f"{folder}/{expressions}"]
+
+
+def images_there(wildcards):
+    """What says that the images are there, where the workflow unpacks them itself."""
+    return [] if "generate" in config["datasets"][wildcards.dataset] else unpacked(image_folder(wildcards))
+
+
+def raw_option(wildcards):
+    """A param: the option that says which of the raw files the refs are in."""
+    by = config["datasets"][wildcards.dataset]["split_by"]
+    return "--own" if by is None else f"--split-by {shlex.quote(by)}"
 
 
 def rec_model(wildcards):
@@ -270,11 +318,20 @@ def owned_points():
     return [results(f"{RUN_PATH.format(**run)}/pseudo/points.parquet") for run in runs("retrain") if owns(run, "points")]
 
 
-def gallery_models():
-    """ratio, experiment, step of the models that the gallery shows: ours after its last step, at each ratio."""
-    partial = [(ratio, "ours", "retrain") for ratio in ex.ratios_of(config, "ours") if ratio < 100]
-    full = [(100, "oracle", "res")] if "oracle" in config["experiments"] and 100 in config["ratios"] else []
-    return partial + full
+def gallery_models(name):
+    """ratio, experiment, step of the models that a data set's gallery shows: ours after its last step, at each ratio.
+
+    Of a data set with more ratios than the others only those of all: a column each would be too many.
+    """
+    partial = [(ratio, "ours", "retrain") for ratio in ex.ratios_of(config, name, "ours") if ratio < 100]
+    full = "oracle" in config["experiments"] and 100 in ex.ratios_of(config, name, "oracle")
+    shared = [model for model in partial if model[0] in config["ratios"]]
+    return (shared or partial) + [(100, "oracle", "res")] * full
+
+
+def gallery_labels(wildcards):
+    """A param: their labels, in the order of their predictions."""
+    return " ".join(f"--label '{ratio:g} %'" for ratio, _, _ in gallery_models(wildcards.dataset))
 
 
 def gallery_predictions(wildcards):
@@ -282,7 +339,7 @@ def gallery_predictions(wildcards):
     split, seed = config["datasets"][wildcards.dataset]["splits"][0], config["seeds"][0]
     return [
         results(f"{wildcards.dataset}/seed{seed}/ratio{ratio:g}/{experiment}/{step}/{split}/predictions.parquet")
-        for ratio, experiment, step in gallery_models()
+        for ratio, experiment, step in gallery_models(wildcards.dataset)
     ]
 
 

@@ -28,6 +28,7 @@ rule refshapes:
 rule prepare:
     input:
         raw=raw_files,
+        images=images_there,
         given=given_vocabulary,
         code=modules("data/refer", "data/pickles", "data/masks", "data/vocabulary"),
     output:
@@ -36,7 +37,7 @@ rule prepare:
     params:
         folder=raw_folder,
         images=image_folder,
-        by=dataset("split_by"),
+        refs=raw_option,
         problems=dataset("on_problem", "refuse"),
         words=word_options,
     message:
@@ -48,7 +49,7 @@ rule prepare:
     conda:
         ENVIRONMENT
     shell:
-        "python -m partialres prepare {params.folder:q} --image-folder {params.images:q} --split-by {params.by} "
+        "python -m partialres prepare {params.folder:q} --image-folder {params.images:q} {params.refs} "
         "--on-problem {params.problems} {params.words} --out $(dirname {output.refs}) 2> {log}"
 
 

@@ -127,7 +127,7 @@ rule figure_qualitative:
         **figure("qualitative_{dataset}"),
     params:
         images=image_folder,
-        labels=" ".join(f"--label '{ratio:g} %'" for ratio, _, _ in gallery_models()),
+        labels=gallery_labels,
     message:
         "figure: examples of {wildcards.dataset}"
     log:

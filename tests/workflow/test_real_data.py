@@ -1,0 +1,175 @@
+"""The real data sets: the paper's plan, files that are fetched or put there by hand, and own data, all seen on the plan
+or on a small server of this machine."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from partialres.data.download import COLUMNS
+from tests.workflow.test_imported_step_1 import commands, jobs
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).parent / "tiny.yaml"
+PAPER = ROOT / "config/paper.yaml"
+RAW = {
+    "raw": "data/annotations/refcoco", "images": "data/images/train2014", "split_by": "unc", "splits": ["val"],
+    "settings": {"visual": "data/weights/small.weights", "model": {"frozen": "none"},
+                 "text": {"vectors": "data/vectors/glove.6B.300d.txt"}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def snakemake(tmp_path: Path) -> Callable[..., str]:
+    """(options, configs or overrides ...) -> what Snakemake says."""
+
+    def run(*options: str | Path, configs: list[Path | dict]) -> str:
+        files = []
+        for number, config in enumerate(configs):
+            if isinstance(config, dict):
+                path = tmp_path / f"override{number}.yaml"
+                path.write_text(yaml.safe_dump(config))
+                files.append(path)
+            else:
+                files.append(config)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        (tmp_path / "run").mkdir(exist_ok=True)
+        answer = subprocess.run(
+            [sys.executable, "-m", "snakemake", *options, "-s", ROOT / "workflow/Snakefile", "--cores", "1",
+             "--directory", tmp_path / "run", "--configfile", ROOT / "config/config.yaml", *files],
+            env=environment | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert answer.returncode == 0, answer.stdout
+        return answer.stdout
+
+    return run
+
+
+def test_the_papers_plan_has_every_run_of_its_tables_and_its_curve(snakemake):
+    text = snakemake("-n", "-p", configs=[PAPER])
+    plan = jobs(text)
+    assert plan["download"] == 6 and plan["unpack_annotations"] == 3 and plan["prepare"] == plan["train_rec"] == 3
+    # below 100 %: 3 ratios of two data sets, 7 of RefCOCOg; each once as the baseline and once as ours
+    assert plan["train_res"] == 2 * (3 + 3 + 7) and plan["retrain_res"] == 3 + 3 + 7 and plan["train_res_full"] == 3
+    assert plan["evaluate_res"] == 3 * (3 * 3 + 1) * 2 + 2 * (3 * 7 + 1)
+    assert plan["total"] == 241
+    rates, points = {}, {}
+    for line in commands(text, "train-res"):
+        words = shlex.split(line)
+        out = line.split("--out $(dirname ")[1].split(")")[0]
+        _, _, dataset, _, ratio, _, step, _ = out.split("/")
+        rates.setdefault((step, ratio), set()).add(json.loads(words[words.index("--training") + 1])["learning_rate"])
+        points.setdefault(dataset, set()).add(words[words.index("--points") + 1])
+    assert points == {"refcoco": {"18"}, "refcoco+": {"18"}, "refcocog": {"12"}}
+    expected = {"1": 1e-4, "5": 3e-4} | dict.fromkeys(("10", "20", "30", "50", "80", "100"), 5e-4)
+    assert rates == {("res", f"ratio{ratio}"): {rate} for ratio, rate in expected.items()} | {
+        ("retrain", f"ratio{ratio}"): {5e-4} for ratio in expected if ratio != "100"
+    }
+
+
+def test_a_data_sets_own_ratios_are_planned_and_those_of_all_others_are_not(snakemake):
+    entry = {"generate": {"flavour": "refcocog", "images": 40, "seed": 0, "side": 96}, "split_by": "umd",
+             "splits": ["val"], "ratios": [5, 10, 50, 100]}  # fmt: skip
+    text = snakemake("-n", "-p", configs=[TINY, {"datasets": {"more": entry}}])
+    folders = {line.split("--out ")[1].split()[0].removeprefix("$(dirname ") for line in commands(text, "split")}
+    assert folders == {
+        f"results/{name}/seed0/ratio{ratio}/split.parquet"
+        for name, ratios in (("refshapes", (10, 100)), ("more", (5, 10, 50, 100)))
+        for ratio in ratios
+    }
+    (gallery,) = [line for line in commands(text, "figures") if "qualitative_more" in line]
+    assert "--label '10 %' --label '100 %'" in gallery and "'5 %'" not in gallery
+
+
+def test_own_data_enters_by_expressions_json(snakemake, tmp_path):
+    (tmp_path / "run/mine").mkdir(parents=True)
+    for name in ("instances.json", "expressions.json"):
+        (tmp_path / "run/mine" / name).touch()
+    entry = {"raw": "mine", "images": "mine/images", "split_by": None, "splits": ["val"],
+             "settings": {"visual": "random", "model": {"frozen": "none"}}}  # fmt: skip
+    text = snakemake("-n", "-p", configs=[TINY, {"datasets": {"refshapes": None, "mine": entry}}])
+    (prepare,) = commands(text, "prepare")
+    assert "prepare mine --image-folder mine/images --own " in prepare and "download" not in jobs(text)
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Iterator[dict]:
+    """`downloads` of a config whose table names small files of a server on this machine."""
+    site = tmp_path / "site"
+    site.mkdir()
+    with zipfile.ZipFile(site / "refcoco.zip", "w") as content:
+        content.writestr("refcoco/instances.json", "{}")
+        content.writestr("refcoco/refs(unc).p", "refs")
+    with zipfile.ZipFile(site / "train2014.zip", "w") as content:
+        content.writestr("train2014/one.jpg", "pixels")
+    with zipfile.ZipFile(site / "glove.6B.zip", "w") as content:
+        content.writestr("glove.6B.50d.txt", "the 1")
+        content.writestr("glove.6B.300d.txt", "the 1 2")
+    (site / "small.weights").write_bytes(b"weights")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    rows = [
+        (path.name, f"http://127.0.0.1:{server.server_port}/{path.name}", str(path.stat().st_size),
+         hashlib.sha256(path.read_bytes()).hexdigest(), "made up")
+        for path in sorted(site.iterdir())
+    ]  # fmt: skip
+    table = tmp_path / "table.tsv"
+    table.write_text("".join("\t".join(row) + "\n" for row in [COLUMNS, *rows]))
+    yield {"folder": "data", "table": str(table)}
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_what_the_config_names_below_the_downloads_folder_is_fetched_checked_and_unpacked_once(
+    snakemake, public, tmp_path
+):
+    configs = [TINY, {"downloads": public, "datasets": {"refshapes": None, "refcoco": RAW}}]
+    wanted = ["data/annotations/refcoco.txt", "data/images/train2014.txt", "data/vectors/glove.6B.300d.txt",
+              "data/weights/small.weights"]  # fmt: skip
+    snakemake(*wanted, configs=configs)
+    data = tmp_path / "run/data"
+    assert (data / "annotations/refcoco/refs(unc).p").read_text() == "refs"
+    assert (data / "images/train2014/one.jpg").read_text() == "pixels"
+    assert (data / "vectors/glove.6B.300d.txt").read_text() == "the 1 2"
+    assert (data / "weights/small.weights").read_bytes() == b"weights"
+    assert len(list((data / "downloads").glob("*.sha256"))) == 4
+    again = snakemake("-n", "--forceall", *wanted, configs=configs)  # nothing removes a downloaded file
+    assert jobs(again)["download"] == 4 and (data / "downloads/refcoco.zip").exists()
+    plan = jobs(snakemake("-n", configs=configs))
+    assert plan["prepare"] == 1 and not {"download", "unpack_annotations", "unpack_images"} & plan.keys()
+
+
+def test_what_was_put_there_by_hand_is_not_fetched(snakemake, public, tmp_path):
+    data = tmp_path / "run/data"
+    for path in ("annotations/refcoco/instances.json", "annotations/refcoco/refs(unc).p", "images/train2014/one.jpg",
+                 "vectors/glove.6B.300d.txt", "weights/small.weights"):  # fmt: skip
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        (data / path).touch()
+    configs = [TINY, {"downloads": public, "datasets": {"refshapes": None, "refcoco": RAW}}]
+    text = snakemake("-n", "-p", configs=configs)
+    assert (
+        not {"download", "unpack_annotations", "unpack_images", "unpack_vectors", "place_weights"} & jobs(text).keys()
+    )
+    (training,) = commands(text, "train-rec")
+    assert "--visual data/weights/small.weights --vectors data/vectors/glove.6B.300d.txt" in training
