@@ -23,7 +23,8 @@ from tests.tiny import SHORT, TINY
 ROOT = Path(__file__).parents[2]
 POINTS = 4
 MODEL = replace(TINY, dropout=0.0)  # each process draws its own
-TRAINING = replace(SHORT, epochs=5, batch=14, checkpoint_epochs=2)  # 4 steps an epoch
+# 4 steps an epoch. Adam divides by the gradient's size: with a small epsilon rounding would count as much as a gradient.
+TRAINING = replace(SHORT, epochs=5, batch=14, checkpoint_epochs=2, epsilon=1e-3)
 
 
 def partialres(processes, *arguments):
@@ -67,8 +68,6 @@ def test_two_processes_take_the_steps_of_one(trained):
     one, other = (safetensors.torch.load_file(trained / name / "model.safetensors") for name in ("1", "2"))
     assert one.keys() == other.keys()
     for name, value in one.items():
-        if name.endswith("key.bias"):  # softmax does not see it: its gradient is rounding, which Adam makes large
-            continue
         torch.testing.assert_close(other[name], value, atol=1e-4, rtol=1e-4)
 
 
