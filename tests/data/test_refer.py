@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 from collections import Counter, OrderedDict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pycocotools import mask as coco
 from partialres.data.masks import encode_segmentation
 from partialres.data.refer import PROBLEMS, read_refs
 from partialres.files import DataError, read_table, write_table
+from partialres.geometry import contour
 from partialres.geometry.runs import run_lengths
 
 SQUARE = [1.0, 1.0, 6.0, 1.0, 6.0, 5.0, 1.0, 5.0]
@@ -102,6 +104,18 @@ def test_our_own_layout_gives_the_same_table(tmp_path):
     ours, _ = read(folder, None)
     assert ours["category_id"].tolist() == [7], "from the annotation"
     assert ours.drop(columns="category_id").equals(published.drop(columns="category_id"))
+
+
+def test_the_documented_example_of_own_data_is_read_without_a_problem(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/real-data.md").read_text()
+    instances, expressions = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "instances.json").write_text(instances)
+    (tmp_path / "expressions.json").write_text(expressions)
+    table, problems = read_refs(tmp_path, tmp_path, None, on_problem="refuse", check_images=False)
+    assert not problems and table["split"].tolist() == ["train", "train", "val"]
+    assert table["mask"].isna().tolist() == [False, True, False]
+    chair = contour.decode(table["mask"][2], 640, 427)
+    assert chair.sum() == 2 * 230 and chair[140:370, 28:30].all()
 
 
 def test_the_row_order_is_the_files(tmp_path):
