@@ -2,8 +2,8 @@
 
     python -m tests.flops [TFLOP_PER_SECOND]       sustained by the GPU; default 78, a quarter of 312
 
-Refs times epochs times FLOPs, for every training that the config plans. In step 3 every unlabelled ref counts as kept, so
-that it is an upper bound. Prediction, evaluation and the optimiser are left out.
+Refs times epochs times FLOPs, for every training that the config plans. In step 3 every unlabelled ref counts as kept,
+so that it is an upper bound. Prediction, evaluation and the optimiser are left out.
 """
 
 from __future__ import annotations
