@@ -74,11 +74,11 @@ def unpacked(folder):
 
     Nothing either where the folder is there without a list, put there by hand.
     """
-    parent = Path(folder).parent
-    if parent not in (Path(downloads("annotations")), Path(downloads("images"))):
+    folder = Path(folder)
+    if folder.parent not in (Path(downloads("annotations")), Path(downloads("images"))):
         return []
     listing = f"{folder}.txt"
-    return [] if Path(folder).exists() and not Path(listing).exists() else [listing]
+    return [] if folder.exists() and not Path(listing).exists() else [listing]
 
 
 def modules(*names):
