@@ -9,37 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from click.core import ParameterSource
 
 from partialres import __version__
 from partialres import cli_report as report
+from partialres.cli_benchmark import benchmark
 from partialres.cli_download import download, unpack
-from partialres.cli_report import IN_DIR, IN_FILE, OUT
+from partialres.cli_options import IN_DIR, IN_FILE, OUT, Section
 from partialres.cli_weights import export_weights, import_weights
-from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig, fill
+from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig
 from partialres.files import DataError, TrainingError
-
-
-class Section(click.ParamType):
-    """A config section: a YAML or JSON file, or the JSON text itself. Unknown keys are refused by name."""
-
-    name = "section"
-
-    def __init__(self, kind: type) -> None:
-        self.kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, self.kind):
-            return value
-        try:
-            text = value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8")
-            content = yaml.safe_load(text) or {}
-            if not isinstance(content, dict):
-                raise ConfigError(f"{value}: holds {type(content).__name__}, not key: value pairs")
-            return fill(self.kind, content, self.kind.__name__)
-        except (ConfigError, OSError, yaml.YAMLError) as error:
-            self.fail(str(error), param, ctx)
 
 
 class Commands(click.Group):
@@ -127,6 +106,7 @@ def main() -> None:
       evaluate            predictions and scores of a split
       import-weights      a released checkpoint -> a model; export-weights: back
       tables, figures     what came out
+      benchmark           how fast all of this is on this machine
     """
 
 
@@ -409,3 +389,4 @@ main.add_command(download)
 main.add_command(unpack)
 main.add_command(import_weights)
 main.add_command(export_weights)
+main.add_command(benchmark)

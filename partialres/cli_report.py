@@ -7,9 +7,7 @@ from typing import Any
 
 import click
 
-IN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-IN_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
-OUT = click.Path(path_type=Path)
+from partialres.cli_options import IN_DIR, IN_FILE, OUT
 
 
 @click.group()

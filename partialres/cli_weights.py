@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from partialres.cli_report import IN_FILE, OUT
+from partialres.cli_options import IN_FILE, OUT
 
 
 def _beside(given: Path | None, file: Path, name: str, option: str) -> Path:

@@ -23,7 +23,7 @@ from tests.tiny import SHORT, TINY
 ROOT = Path(__file__).parents[2]
 POINTS = 4
 MODEL = replace(TINY, dropout=0.0)  # each process draws its own
-# 4 steps an epoch. Adam divides by the gradient's size: with a small epsilon rounding would count as much as a gradient.
+# 4 steps an epoch. Adam divides by the gradient's size: with a small epsilon rounding would count as much as it.
 TRAINING = replace(SHORT, epochs=5, batch=14, checkpoint_epochs=2, epsilon=1e-3)
 
 

@@ -1,0 +1,1 @@
+"""How fast the stages are, as ratios against plain implementations of the same work."""

@@ -1,0 +1,87 @@
+"""Taking times: warm-up, several runs, medians and spread, and what machine it was."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+PEAK_SIZE = 2048  # rows and columns of the matrices whose product is the machine's peak
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of several runs of one piece of work, in the order they were taken."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """(slowest - fastest) / median."""
+        return (max(self.seconds) - min(self.seconds)) / self.median
+
+
+def timed(work: Callable[[], Any], repeats: int) -> Timing:
+    """Run once to warm up, then `repeats` times with the clock on."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return Timing(tuple(seconds))
+
+
+def flops(work: Callable[[], Any]) -> int:
+    """Floating-point operations of the matrix products, convolutions and attentions in a piece of work."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+def peak(repeats: int = 5) -> float:
+    """Floating-point operations a second of a large float32 matrix product, the best of several."""
+    first, second = torch.randn(2, PEAK_SIZE, PEAK_SIZE).unbind()
+    return 2 * PEAK_SIZE**3 / min(timed(lambda: first @ second, repeats).seconds)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "matmul_gflops": round(peak() / 1e9, 1),
+        "load": round(os.getloadavg()[0], 2),  # other work on the machine
+    }
+
+
+def _processor() -> str:
+    """The processor's name as Linux tells it, with its widest vector instructions."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    except OSError:
+        return platform.processor() or platform.machine()
+    name, flags = (
+        next((v.strip() for k, v in fields.items() if k.strip() == key), "") for key in ("model name", "flags")
+    )
+    wide = [flag for flag in ("amx_tile", "avx512f", "avx2", "avx") if flag in flags.split()]
+    return f"{name or platform.machine()} ({wide[0]})" if wide else name or platform.machine()

@@ -1,0 +1,46 @@
+"""Whatever is measured, both ways of doing it give the same."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+from click.testing import CliRunner
+
+from partialres.benchmark.cases import CASES, Sizes
+from partialres.benchmark.measure import Timing
+from partialres.cli import main
+from tests.tiny import SIDE, TINY
+
+MODEL = replace(TINY, dropout=0.0)
+SMALL = Sizes(
+    MODEL, image_size=SIDE, points=5, images=3, trained_images=2, predictions=40, plain_predictions=40, pairs=30,
+    plain_pairs=30,
+)  # fmt: skip
+ALLOWED = {"evaluation": 0, "decoding": 1e-5, "training": 1e-5, "selection": 1e-9, "metrics": 1e-9}
+
+
+@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+def test_the_fast_way_and_the_plain_way_give_the_same(make):
+    case = make(SMALL)
+    assert case.difference() <= ALLOWED[case.name]
+    row = case.measured(repeats=1)
+    assert row["seconds"] > 0 and row["ratio"] == pytest.approx(row["plain_seconds"] / row["seconds"])
+
+
+def test_the_median_and_the_spread_are_of_all_runs():
+    timing = Timing((3.0, 1.0, 2.0))
+    assert timing.median == 2 and timing.spread == 1
+
+
+def test_the_command_writes_figures_table_and_picture(tmp_path):
+    small = ["--image-size", SIDE, "--points", 5, "--predictions", 20, "--pairs", 20, "--repeats", 1, "--threads", 1]
+    options = [str(item) for item in ["--model", json.dumps(asdict(MODEL)), *small, "--out", tmp_path]]
+    answer = CliRunner().invoke(main, ["benchmark", *options])
+    assert answer.exit_code == 0, answer.output
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [row["case"] for row in found["cases"]] == list(ALLOWED)
+    assert {"processor", "cores", "torch", "matmul_gflops"} <= found["machine"].keys()
+    assert all(part["seconds"] > 0 and part["flops"] > 0 for part in found["stages"])
+    assert len(found["growth"]) == 5
+    for name in ("benchmark.csv", "benchmark.md", "benchmark.html", "growth.png", "growth.pdf"):
+        assert (tmp_path / name).stat().st_size > 100
