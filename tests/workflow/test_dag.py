@@ -2,103 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-import shutil
 import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from partialres.files import read_table
+from tests.workflow.running import ROOT, Workflow
 
-ROOT = Path(__file__).parents[2]
-TINY = Path(__file__).parent / "tiny.yaml"
 RUN = "results/refshapes/seed0/ratio10/ours"
 SCORED = ("predictions.parquet", "metrics.json")
-REPORT = {
-    "table1", "table_details", "table_pseudo", "figure_training", "figure_pseudo", "figure_ratio_curve",
-    "figure_qualitative",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Workflow:
-    """The workflow in a checkout, run in a folder."""
-
-    checkout: Path
-    folder: Path
-
-    def __call__(self, *options: Any, config: dict[str, Any] | None = None, base: Path = TINY) -> str:
-        """Snakemake's output, with a config laid over the base one; CalledProcessError if it fails."""
-        files = [self.checkout / "config/config.yaml", base]
-        if config:
-            override = self.folder.parent / f"{self.folder.name}-override.yaml"
-            override.write_text(yaml.safe_dump(config))
-            files.append(override)
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        answer = subprocess.run(
-            [
-                sys.executable, "-m", "snakemake", *options, "-s", self.checkout / "workflow/Snakefile",
-                "--cores", "2", "--directory", self.folder, "--configfile", *files,
-            ],
-            env=environment | {"OMP_NUM_THREADS": "1"}, cwd=self.folder.parent,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        if answer.returncode:
-            raise subprocess.CalledProcessError(answer.returncode, "snakemake", answer.stdout)
-        return answer.stdout
-
-    def pending(self, config: dict[str, Any] | None = None) -> dict[str, set[str]]:
-        """Files that a run would make, and make again: rule -> paths."""
-        table = self("--summary", config=config)
-        lines = table[table.index("output_file\t") :]
-        found: dict[str, set[str]] = {}
-        for row in csv.DictReader(io.StringIO(lines), delimiter="\t"):
-            if row["plan"] == "update pending":
-                found.setdefault(row["rule"], set()).add(row["output_file"])
-        return found
-
-    def read(self, path: str) -> Any:
-        """A JSON file."""
-        return json.loads((self.folder / path).read_text())
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what a run needs of the checkout: tests may change it, and editing the checkout breaks no test."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for part in ("partialres", "workflow", "config", "envs"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def done(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The workflow after a whole run; to be looked at only."""
-    workflow = Workflow(checkout, tmp_path_factory.mktemp("run"))
-    workflow()
-    return workflow
-
-
-@pytest.fixture
-def copy(done: Workflow, tmp_path: Path) -> Workflow:
-    """A copy of the run that may go on."""
-    shutil.copytree(done.folder, tmp_path / "run")
-    return Workflow(done.checkout, tmp_path / "run")
-
-
-@pytest.fixture
-def empty(checkout: Path, tmp_path: Path) -> Workflow:
-    """The workflow where nothing has run."""
-    (tmp_path / "run").mkdir()
-    return Workflow(checkout, tmp_path / "run")
 
 
 def test_a_second_run_does_nothing(done):
@@ -157,88 +73,6 @@ def test_logs_and_benchmarks_mirror_the_results_and_no_state_is_left(done):
         assert (done.folder / f"benchmarks/refshapes/seed0/ratio10/ours/{step}.tsv").read_text()
     left = done.folder / "results/.resume"
     assert not left.exists() or not list(left.iterdir())
-
-
-def test_another_threshold_makes_the_selection_step_3_its_evaluation_and_the_report_again_and_nothing_else(done):
-    pending = done.pending({"settings": {"pseudo": {"threshold": 0.5}}})
-    own = {rule: paths for rule, paths in pending.items() if rule not in REPORT}
-    assert own == {
-        "select_pseudo_points": {f"{RUN}/pseudo/selected.parquet"},
-        "score_pseudo_points": {f"{RUN}/pseudo/selection.json"},
-        "retrain_res": {f"{RUN}/retrain/{name}" for name in ("model.safetensors", "metrics.csv", "provenance.json")},
-        "evaluate_res": {f"{RUN}/retrain/{split}/{name}" for split in ("val", "testA") for name in SCORED},
-    }
-    assert pending.keys() - own.keys() == REPORT
-
-
-def test_another_ratio_adds_its_own_jobs_and_makes_the_report_again(done):
-    pending = done.pending({"ratios": [5, 10, 100]})
-    own = {rule: paths for rule, paths in pending.items() if rule not in REPORT}
-    assert set(own) == {
-        "split", "train_res", "predict_pseudo_points", "select_pseudo_points", "score_pseudo_points", "retrain_res",
-        "evaluate_res",
-    }  # fmt: skip
-    assert all("/seed0/ratio5/" in path for paths in own.values() for path in paths)
-    assert len(own["train_res"]) == 2 * 3 and len(own["evaluate_res"]) == 3 * 2 * 2
-    assert pending.keys() - own.keys() == REPORT
-
-
-def test_a_ratio_less_removes_nothing_and_runs_nothing_but_the_report(done):
-    pending = done.pending({"ratios": [10]})
-    assert pending.keys() <= REPORT
-
-
-def test_another_seed_adds_everything_that_depends_on_it_and_no_data(done):
-    pending = done.pending({"seeds": [0, 1]})
-    own = {rule: paths for rule, paths in pending.items() if rule not in REPORT | {"table_rec"}}
-    assert all("/seed1/" in path for paths in own.values() for path in paths)
-    assert {"train_rec", "evaluate_rec", "split"} < set(own)
-
-
-def test_an_experiment_shares_the_files_of_an_equal_one_as_far_as_they_are_equal(done):
-    strict = {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}
-    pending = done.pending({"experiments": {"strict": strict}})
-    own = {rule: paths for rule, paths in pending.items() if rule not in REPORT}
-    assert set(own) == {"select_pseudo_points", "score_pseudo_points", "retrain_res", "evaluate_res"}
-    assert all("/ratio10/strict/" in path and "/res/" not in path for paths in own.values() for path in paths)
-
-
-@pytest.mark.parametrize(
-    ("change", "first", "kept"),
-    [
-        ({"points": 8}, {"train_res"}, {"train_rec", "split", "cache_features"}),
-        ({"res": {"epochs": 3}}, {"train_res"}, {"train_rec", "split", "cache_features"}),
-        ({"retrain": {"epochs": 3}}, {"retrain_res"}, {"train_res", "select_pseudo_points", "train_rec"}),
-        ({"rec": {"epochs": 3}}, {"train_rec"}, {"prepare", "split", "pretrain_backbone", "cache_features"}),
-        ({"evaluate": {"batch": 7}}, {"evaluate_rec", "evaluate_res"}, {"train_rec", "train_res", "retrain_res"}),
-        ({"pretraining": {"epochs": 2}}, {"pretrain_backbone"}, {"prepare", "cache_images", "split"}),
-        ({"text": {"max_words": 9}}, {"prepare"}, {"refshapes"}),
-    ],
-)
-def test_a_setting_makes_what_depends_on_it_again_and_nothing_before_it(done, change, first, kept):
-    pending = done.pending({"settings": change})
-    assert first <= pending.keys() and not kept & pending.keys()
-
-
-@pytest.mark.parametrize(
-    ("module", "first", "kept"),
-    [
-        ("report/figures", {"figure_training", "figure_ratio_curve", "figure_pseudo"}, {"table1", "evaluate_res"}),
-        ("metrics", {"evaluate_rec", "evaluate_res"}, {"train_rec", "train_res", "predict_pseudo_points"}),
-        ("model/pointer", {"train_rec", "train_res", "evaluate_res"}, {"prepare", "cache_images", "split"}),
-        ("data/splits", {"split", "train_res"}, {"train_rec", "prepare"}),
-    ],
-)
-def test_changed_code_makes_what_uses_it_again_and_nothing_before_it(done, module, first, kept):
-    path = done.checkout / f"partialres/{module}.py"
-    code, status = path.read_bytes(), path.stat()
-    path.write_bytes(code + b"# changed\n")
-    try:
-        pending = done.pending()
-    finally:
-        path.write_bytes(code)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert first <= pending.keys() and not kept & pending.keys()
 
 
 def test_training_and_evaluating_again_gives_the_same_bytes(copy):

@@ -1,5 +1,6 @@
 # Paths, settings and targets, shared by every rule file.
 import json
+import os
 import re
 import shlex
 import sys
@@ -7,11 +8,16 @@ from pathlib import Path
 
 from snakemake.utils import validate
 
-ROOT = Path(workflow.basedir).parent
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+# The package is the checkout's; where these rules were fetched by themselves (module: github(...)), the installed one.
+CHECKOUT = Path(str(workflow.current_basedir)).resolve().parents[1]
+if (CHECKOUT / "partialres").is_dir() and str(CHECKOUT) not in sys.path:
+    sys.path.insert(0, str(CHECKOUT))
 
+import partialres
 from partialres import experiments as ex
+from partialres import sources
+
+PACKAGE = Path(partialres.__file__).parent
 
 # A further --configfile is laid over the default one; there `name: null` takes a data set or an experiment out.
 for section in ("datasets", "experiments"):
@@ -21,16 +27,23 @@ ex.check(config)
 
 # The interpreter that runs Snakemake runs the rules too, also where its environment was not activated.
 ex.first_on_path(Path(sys.executable).parent)
-# Rules import the package from the checkout: a conda environment then needs nothing of it installed.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}; ")
+# Rules import the same package: a conda environment then needs nothing of it installed. With `resources: gpu` of two or
+# more, `on_gpus` starts as many processes of a command, which share its work.
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(PACKAGE.parent))}; "
+    'on_gpus() { gpus=$1; shift; if [ "$gpus" -gt 1 ]; then python -m torch.distributed.run --standalone '
+    '--nproc-per-node "$gpus" -m partialres "$@"; else python -m partialres "$@"; fi; }; '
+)
 ENVIRONMENT = "../../envs/partialres.yaml"
 RESUME = f"{config['results']}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
+# With it, `--cache` shares the data and step 1 between projects.
+CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 
 
 # What can be downloaded, and the folder for it; paths below that folder in the config are made by download.smk.
 DOWNLOADS = ex.expand(config["downloads"]["folder"], "downloads.folder")
 DOWNLOAD_TABLE = ex.expand(config["downloads"]["table"] or "", "downloads.table")
-DOWNLOAD_TABLE = DOWNLOAD_TABLE or f"{ROOT}/workflow/resources/downloads.tsv"
+DOWNLOAD_TABLE = DOWNLOAD_TABLE or workflow.source_path("../resources/downloads.tsv")
 DOWNLOADABLE = "|".join(re.escape(line.split("\t")[0]) for line in Path(DOWNLOAD_TABLE).read_text().splitlines()[1:])
 
 
@@ -81,9 +94,14 @@ def unpacked(folder):
     return [] if folder.exists() and not Path(listing).exists() else [listing]
 
 
-def modules(*names):
-    """The package's modules a stage depends on: Snakemake does not see a change in imported code by itself."""
-    return [str(ROOT / "partialres" / f"{name}.py") for name in names]
+def unless_cached(path):
+    """A benchmark, except where the output cache may answer: Snakemake refuses to have both."""
+    return "" if CACHED else benchmarks(path)
+
+
+def code(command):
+    """A param: digest of the package's code that a command runs, which Snakemake does not see by itself."""
+    return sources.digest(PACKAGE, command)
 
 
 def setting(key, experiment=None):
@@ -123,6 +141,21 @@ def dataset(key, default=None):
 
 def threads(stage):
     return config["threads"][stage]
+
+
+def needs(kind):
+    """Resources of a kind of job; every further attempt at it asks for as much memory and time again."""
+    each = config["resources"][kind]
+
+    def scaled(name):
+        return lambda wildcards, attempt: each[name] * attempt
+
+    return {
+        "mem_mb": scaled("mem_mb"),
+        "runtime": scaled("runtime"),
+        "gpu": each.get("gpu", 0),
+        "loaders": each.get("loaders", 0),
+    }
 
 
 def owned(path, step):
@@ -349,6 +382,14 @@ def table(name):
 
 def figure(name):
     return {kind: results(f"figures/{name}.{kind}") for kind in ("png", "pdf")}
+
+
+def shown(files, kind, category, title):
+    """A rule's outputs, the one of a kind in the report, with the caption that is named after it."""
+    path = Path(files[kind])
+    name = path.stem.partition("_{")[0]  # without wildcards
+    caption, labels = f"../report/{path.parent.name}/{name}.rst", {"what": title, "kind": path.parent.name[:-1]}
+    return {**files, kind: report(files[kind], caption=caption, category=category, labels=labels)}
 
 
 def training_files(folder):

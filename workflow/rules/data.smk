@@ -1,7 +1,5 @@
 # Raw files -> refs and vocabulary, image cache, splits.
 rule refshapes:
-    input:
-        code=modules("data/refshapes", "data/refshapes_scenes", "data/refshapes_language"),
     output:
         directory(results("{dataset}/raw")),
     params:
@@ -9,9 +7,12 @@ rule refshapes:
         images=dataset("generate.images"),
         seed=dataset("generate.seed"),
         side=dataset("generate.side"),
+        code=code("refshapes"),
     wildcard_constraints:
         dataset=names_where(lambda entry: "generate" in entry),
     threads: threads("images")
+    resources:
+        **needs("images"),
     message:
         "generate {wildcards.dataset}"
     log:
@@ -30,7 +31,6 @@ rule prepare:
         raw=raw_files,
         images=images_there,
         given=given_vocabulary,
-        code=modules("data/refer", "data/pickles", "data/masks", "data/vocabulary"),
     output:
         refs=results("{dataset}/refs.parquet"),
         vocabulary=results("{dataset}/vocabulary.json"),
@@ -40,6 +40,9 @@ rule prepare:
         refs=raw_option,
         problems=dataset("on_problem", "refuse"),
         words=word_options,
+        code=code("prepare"),
+    resources:
+        **needs("prepare"),
     message:
         "prepare {wildcards.dataset}: refs and vocabulary"
     log:
@@ -56,20 +59,23 @@ rule prepare:
 rule cache_images:
     input:
         refs=results("{dataset}/refs.parquet"),
-        code=modules("data/images"),
     output:
         pixels=results("{dataset}/images/images.npy"),
         index=results("{dataset}/images/index.parquet"),
     params:
         folder=image_folder,
         size=setting("image_size"),
+        code=code("cache-images"),
     threads: threads("images")
+    resources:
+        **needs("images"),
+    cache: CACHED
     message:
         "cache the images of {wildcards.dataset}"
     log:
         logs("{dataset}/cache-images"),
     benchmark:
-        benchmarks("{dataset}/cache-images")
+        unless_cached("{dataset}/cache-images")
     conda:
         ENVIRONMENT
     shell:
@@ -80,13 +86,18 @@ rule cache_images:
 rule split:
     input:
         refs=results("{dataset}/refs.parquet"),
-        code=modules("data/splits"),
     output:
         results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+    params:
+        code=code("split"),
+    resources:
+        **needs("prepare"),
     message:
         "split {wildcards.dataset}: {wildcards.ratio} % keep their masks (seed {wildcards.seed})"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/split"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/ratio{ratio}/split")
     conda:
         ENVIRONMENT
     shell:

@@ -6,14 +6,16 @@ rule evaluate_rec:
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
-        code=PREDICT_CODE + modules("metrics"),
     output:
         predictions=results("{dataset}/seed{seed}/rec/{split}/predictions.parquet"),
         metrics=results("{dataset}/seed{seed}/rec/{split}/metrics.json"),
     params:
         batch=setting("evaluate.batch"),
         features=option("--features", "features", folder=True),
+        code=code("evaluate"),
     threads: threads("evaluate")
+    resources:
+        **needs("evaluate"),
     message:
         "evaluate step 1 on {wildcards.dataset} {wildcards.split} (seed {wildcards.seed})"
     log:
@@ -23,7 +25,7 @@ rule evaluate_rec:
     conda:
         ENVIRONMENT
     shell:
-        "python -m partialres evaluate {input.refs} --model {input.model:q} --split {wildcards.split} --vocabulary {input.vocabulary} "
+        "on_gpus {resources.gpu} evaluate {input.refs} --model {input.model:q} --split {wildcards.split} --vocabulary {input.vocabulary} "
         "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
         "--out $(dirname {output.metrics}) 2> {log}"
 
@@ -35,7 +37,6 @@ use rule evaluate_rec as evaluate_res with:
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
-        code=PREDICT_CODE + modules("metrics"),
     output:
         predictions=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/predictions.parquet"),
         metrics=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/metrics.json"),

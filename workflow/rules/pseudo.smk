@@ -1,7 +1,4 @@
 # Pseudo points for the unlabelled refs, and which of them step 3 trains on.
-PREDICT_CODE = MODEL_CODE + modules("evaluation", "geometry/contour")
-
-
 rule predict_pseudo_points:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
@@ -9,13 +6,15 @@ rule predict_pseudo_points:
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
-        code=PREDICT_CODE + modules("geometry/projection"),
     output:
         results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet"),
     params:
         batch=setting("predict.batch"),
         features=option("--features", "features", folder=True),
+        code=code("predict"),
     threads: threads("predict")
+    resources:
+        **needs("predict"),
     priority: 3
     message:
         "pseudo points on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % (seed {wildcards.seed})"
@@ -26,7 +25,7 @@ rule predict_pseudo_points:
     conda:
         ENVIRONMENT
     shell:
-        "python -m partialres predict {input.rows} --model {input.model} --vocabulary {input.vocabulary} "
+        "on_gpus {resources.gpu} predict {input.rows} --model {input.model} --vocabulary {input.vocabulary} "
         "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
         "--out {output} 2> {log}"
 
@@ -35,7 +34,6 @@ rule select_pseudo_points:
     input:
         points=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet", "points"),
         boxes=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
-        code=modules("pseudo", "geometry/contour"),
     output:
         results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selected.parquet"),
     params:
@@ -43,11 +41,16 @@ rule select_pseudo_points:
         num_points=setting("points"),
         resample=flag("pseudo.resample", "resample"),
         contour=setting("contour"),
+        code=code("select"),
+    resources:
+        **needs("prepare"),
     priority: 3
     message:
         "select pseudo points, D < {params.threshold}: {wildcards.dataset}, {wildcards.experiment}, {wildcards.ratio} %"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/select"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/select")
     conda:
         ENVIRONMENT
     shell:
@@ -60,13 +63,18 @@ rule score_pseudo_points:
         points=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet", "points"),
         selected=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selected.parquet", "selected"),
         truth=results("{dataset}/refs.parquet"),
-        code=modules("pseudo", "metrics"),
     output:
         results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selection.json"),
+    params:
+        code=code("score-pseudo"),
+    resources:
+        **needs("prepare"),
     message:
         "score pseudo points: {wildcards.dataset}, {wildcards.experiment}, {wildcards.ratio} %"
     log:
         logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/score"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/score")
     conda:
         ENVIRONMENT
     shell:

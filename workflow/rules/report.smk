@@ -1,17 +1,19 @@
 # Tables and figures; each reads only what evaluation, training and selection wrote.
-REPORT_CODE = modules("report/evaluations")
-
-
 rule table1:
     input:
         metrics=evaluations("res") + evaluations("retrain"),
-        code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
-        **table("table1"),
+        **shown(table("table1"), "html", "Results", "Table 1: mIoU and oIoU by mask ratio"),
+    params:
+        code=code("tables main"),
+    resources:
+        **needs("report"),
     message:
         "Table 1"
     log:
         logs("tables/table1"),
+    benchmark:
+        benchmarks("tables/table1")
     conda:
         ENVIRONMENT
     shell:
@@ -21,13 +23,18 @@ rule table1:
 rule table_details:
     input:
         metrics=evaluations("res") + evaluations("retrain"),
-        code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
-        **table("details"),
+        **shown(table("details"), "html", "Results", "every score"),
+    params:
+        code=code("tables details"),
+    resources:
+        **needs("report"),
     message:
         "table of every score"
     log:
         logs("tables/details"),
+    benchmark:
+        benchmarks("tables/details")
     conda:
         ENVIRONMENT
     shell:
@@ -37,13 +44,18 @@ rule table_details:
 rule table_rec:
     input:
         metrics=rec_evaluations(),
-        code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
-        **table("rec"),
+        **shown(table("rec"), "html", "Results", "boxes after step 1"),
+    params:
+        code=code("tables rec"),
+    resources:
+        **needs("report"),
     message:
         "table of step 1"
     log:
         logs("tables/rec"),
+    benchmark:
+        benchmarks("tables/rec")
     conda:
         ENVIRONMENT
     shell:
@@ -53,13 +65,18 @@ rule table_rec:
 rule table_pseudo:
     input:
         selections=of_runs("retrain", "pseudo/selection.json"),
-        code=REPORT_CODE + modules("report/tables", "report/render"),
     output:
-        **table("pseudo"),
+        **shown(table("pseudo"), "html", "Pseudo masks", "kept and their true IoU"),
+    params:
+        code=code("tables pseudo"),
+    resources:
+        **needs("report"),
     message:
         "table of pseudo points"
     log:
         logs("tables/pseudo"),
+    benchmark:
+        benchmarks("tables/pseudo")
     conda:
         ENVIRONMENT
     shell:
@@ -69,13 +86,18 @@ rule table_pseudo:
 rule figure_ratio_curve:
     input:
         metrics=evaluations("res") + evaluations("retrain"),
-        code=REPORT_CODE + modules("report/figures", "report/style"),
     output:
-        **figure("ratio_curve"),
+        **shown(figure("ratio_curve"), "png", "Results", "mIoU by mask ratio"),
+    params:
+        code=code("figures ratio-curve"),
+    resources:
+        **needs("report"),
     message:
         "figure: ratio curve"
     log:
         logs("figures/ratio_curve"),
+    benchmark:
+        benchmarks("figures/ratio_curve")
     conda:
         ENVIRONMENT
     shell:
@@ -87,13 +109,18 @@ rule figure_training:
         histories=rec_histories()
         + of_runs("res", "res/metrics.csv")
         + of_runs("retrain", "retrain/metrics.csv"),
-        code=REPORT_CODE + modules("report/figures", "report/style"),
     output:
-        **figure("training"),
+        **shown(figure("training"), "png", "Training", "loss of every training"),
+    params:
+        code=code("figures training"),
+    resources:
+        **needs("report"),
     message:
         "figure: training curves"
     log:
         logs("figures/training"),
+    benchmark:
+        benchmarks("figures/training")
     conda:
         ENVIRONMENT
     shell:
@@ -103,15 +130,19 @@ rule figure_training:
 rule figure_pseudo:
     input:
         points=owned_points(),
-        code=REPORT_CODE + modules("report/figures", "report/style"),
     output:
-        **figure("pseudo"),
+        **shown(figure("pseudo"), "png", "Pseudo masks", "distribution of D"),
     params:
         threshold=config["settings"]["pseudo"]["threshold"],
+        code=code("figures pseudo"),
+    resources:
+        **needs("report"),
     message:
         "figure: distribution of D"
     log:
         logs("figures/pseudo"),
+    benchmark:
+        benchmarks("figures/pseudo")
     conda:
         ENVIRONMENT
     shell:
@@ -122,16 +153,20 @@ rule figure_qualitative:
     input:
         refs=results("{dataset}/refs.parquet"),
         predictions=gallery_predictions,
-        code=REPORT_CODE + modules("report/gallery", "report/style"),
     output:
-        **figure("qualitative_{dataset}"),
+        **shown(figure("qualitative_{dataset}"), "png", "Examples", "{dataset}"),
     params:
         images=image_folder,
         labels=gallery_labels,
+        code=code("figures qualitative"),
+    resources:
+        **needs("report"),
     message:
         "figure: examples of {wildcards.dataset}"
     log:
         logs("figures/qualitative_{dataset}"),
+    benchmark:
+        benchmarks("figures/qualitative_{dataset}")
     conda:
         ENVIRONMENT
     shell:

@@ -1,17 +1,9 @@
 # Backbone, step 1 (boxes), step 2 (labelled masks) and step 3 (labelled and pseudo masks).
-MODEL_CODE = modules(
-    "config", "geometry/tokens", "geometry/boxes", "data/batches", "model/darknet", "model/fusion", "model/language",
-    "model/transformer", "model/pointer",
-)  # fmt: skip
-TRAIN_CODE = MODEL_CODE + modules("data/jitter", "geometry/contour", "training/loop", "training/ema", "training/checkpoint")
-
-
 rule pretrain_backbone:
     input:
         raw=raw_files,
         refs=results("{dataset}/refs.parquet"),
         images=results("{dataset}/images/index.parquet"),
-        code=modules("training/pretrain", "model/darknet", "model/fusion"),
     output:
         weights=results("{dataset}/backbone/visual.safetensors"),
         history=results("{dataset}/backbone/metrics.csv"),
@@ -20,13 +12,17 @@ rule pretrain_backbone:
         folder=raw_folder,
         model=setting("model"),
         pretraining=setting("pretraining"),
+        code=code("pretrain-backbone"),
     threads: threads("pretraining")
+    resources:
+        **needs("pretraining"),
+    cache: CACHED
     message:
         "pre-train the backbone on {wildcards.dataset}'s training boxes"
     log:
         logs("{dataset}/pretrain-backbone"),
     benchmark:
-        benchmarks("{dataset}/pretrain-backbone")
+        unless_cached("{dataset}/pretrain-backbone")
     conda:
         ENVIRONMENT
     shell:
@@ -39,19 +35,22 @@ rule cache_features:
     input:
         weights=visual_source,
         images=results("{dataset}/images/index.parquet"),
-        code=modules("model/darknet", "model/darknet_weights", "model/fusion"),
     output:
         features=results("{dataset}/features/features.npy"),
         info=results("{dataset}/features/features.json"),
     params:
         model=setting("model"),
+        code=code("cache-features"),
     threads: threads("features")
+    resources:
+        **needs("features"),
+    cache: CACHED
     message:
         "cache the frozen backbone's features of {wildcards.dataset}"
     log:
         logs("{dataset}/cache-features"),
     benchmark:
-        benchmarks("{dataset}/cache-features")
+        unless_cached("{dataset}/cache-features")
     conda:
         ENVIRONMENT
     shell:
@@ -67,7 +66,6 @@ rule train_rec:
         features=features,
         visual=visual_weights,
         vectors=word_vectors,
-        code=TRAIN_CODE + modules("model/darknet_weights"),
     output:
         **training_files(results("{dataset}/seed{seed}/rec")),
     wildcard_constraints:
@@ -79,19 +77,24 @@ rule train_rec:
         visual=option("--visual", "visual"),
         vectors=option("--vectors", "vectors"),
         resume=RESUME,
+        code=code("train-rec"),
+        seed="{seed}",  # the output cache tells jobs apart by params, not by wildcards
     threads: threads("rec")
+    resources:
+        **needs("rec"),
+    cache: CACHED
     message:
         "step 1 on {wildcards.dataset}: every box (seed {wildcards.seed})"
     log:
         logs("{dataset}/seed{seed}/train-rec"),
     benchmark:
-        benchmarks("{dataset}/seed{seed}/train-rec")
+        unless_cached("{dataset}/seed{seed}/train-rec")
     conda:
         ENVIRONMENT
     shell:
-        "python -m partialres train-rec {input.refs} --vocabulary {input.vocabulary} --images $(dirname {input.images}) "
+        "on_gpus {resources.gpu} train-rec {input.refs} --vocabulary {input.vocabulary} --images $(dirname {input.images}) "
         "{params.features} {params.visual} {params.vectors} --model {params.model:q} --training {params.training:q} "
-        "--seed {wildcards.seed} --threads {threads} --resume {params.resume} --out $(dirname {output.model}) 2> {log}"
+        "--seed {params.seed} --threads {threads} --workers {resources.loaders} --resume {params.resume} --out $(dirname {output.model}) 2> {log}"
 
 
 rule train_res:
@@ -101,7 +104,6 @@ rule train_res:
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
-        code=TRAIN_CODE,
     output:
         **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/res")),
     params:
@@ -113,7 +115,10 @@ rule train_res:
         features=option("--features", "features", folder=True),
         selected="",  # step 3's
         resume=RESUME,
+        code=code("train-res"),
     threads: threads("res")
+    resources:
+        **needs("res"),
     priority: 1
     message:
         "step 2 on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % of the masks (seed {wildcards.seed})"
@@ -124,10 +129,10 @@ rule train_res:
     conda:
         ENVIRONMENT
     shell:
-        "python -m partialres train-res {input.rows} --init {input.init:q} {params.selected} --points {params.points} "
+        "on_gpus {resources.gpu} train-res {input.rows} --init {input.init:q} {params.selected} --points {params.points} "
         "--contour {params.contour} --model {params.model:q} --positions {params.positions} "
         "--vocabulary {input.vocabulary} --images $(dirname {input.images}) {params.features} "
-        "--training {params.training:q} --seed {wildcards.seed} --threads {threads} --resume {params.resume} "
+        "--training {params.training:q} --seed {wildcards.seed} --threads {threads} --workers {resources.loaders} --resume {params.resume} "
         "--out $(dirname {output.model}) 2> {log}"
 
 
@@ -150,7 +155,6 @@ use rule train_res as retrain_res with:
         images=results("{dataset}/images/index.parquet"),
         features=features,
         selected=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selected.parquet", "selected"),
-        code=TRAIN_CODE,
     output:
         **training_files(results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/retrain")),
     params:
@@ -162,6 +166,7 @@ use rule train_res as retrain_res with:
         features=option("--features", "features", folder=True),
         selected=option("--selected", "selected"),
         resume=RESUME,
+        code=code("train-res"),
     priority: 3
     message:
         "step 3 on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % of the masks and pseudo points (seed {wildcards.seed})"

@@ -1,0 +1,41 @@
+"""One whole run of the tiny workflow a session, to be looked at, copied, and asked what a change would make again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.running import ROOT, Workflow
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a run needs of the checkout: tests may change it, and editing the checkout breaks no test."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for part in ("partialres", "workflow", "config", "envs"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def done(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The workflow after a whole run; to be looked at only."""
+    workflow = Workflow(checkout, tmp_path_factory.mktemp("run"))
+    workflow()
+    return workflow
+
+
+@pytest.fixture
+def copy(done: Workflow, tmp_path: Path) -> Workflow:
+    """A copy of the run that may go on."""
+    shutil.copytree(done.folder, tmp_path / "run")
+    return Workflow(done.checkout, tmp_path / "run")
+
+
+@pytest.fixture
+def empty(checkout: Path, tmp_path: Path) -> Workflow:
+    """The workflow where nothing has run."""
+    (tmp_path / "run").mkdir()
+    return Workflow(checkout, tmp_path / "run")

@@ -1,0 +1,77 @@
+"""Snakemake on the real workflow and a tiny config, in a folder of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).parent / "tiny.yaml"
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """The workflow in a checkout, run in a folder."""
+
+    checkout: Path
+    folder: Path
+
+    def command(self, *options: Any, config: dict[str, Any] | None = None, base: Path = TINY) -> list[str]:
+        """Snakemake's command line, with a config laid over the base one."""
+        files = [self.checkout / "config/config.yaml", base]
+        if config:
+            override = self.folder.parent / f"{self.folder.name}-override.yaml"
+            override.write_text(yaml.safe_dump(config))
+            files.append(override)
+        parts = [
+            sys.executable, "-m", "snakemake", *options, "-s", self.checkout / "workflow/Snakefile",
+            "--directory", self.folder, "--configfile", *files,
+        ]  # fmt: skip
+        return [str(part) for part in parts]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What Snakemake runs in: nothing of the caller's imports, one thread."""
+        mine = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return mine | {"OMP_NUM_THREADS": "1"} | more
+
+    def __call__(
+        self,
+        *options: Any,
+        config: dict[str, Any] | None = None,
+        base: Path = TINY,
+        env: dict[str, str] | None = None,
+        cores: int | None = 2,
+    ) -> str:
+        """Snakemake's output; CalledProcessError if it fails. cores: none where a profile says."""
+        number = ["--cores", cores] if cores else []
+        answer = subprocess.run(
+            self.command(*options, *number, config=config, base=base),
+            env=self.environment(**(env or {})), cwd=self.folder.parent,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if answer.returncode:
+            raise subprocess.CalledProcessError(answer.returncode, "snakemake", answer.stdout)
+        return answer.stdout
+
+    def pending(self, config: dict[str, Any] | None = None, base: Path = TINY) -> dict[str, set[str]]:
+        """Files that a run would make, and make again: rule -> paths."""
+        table = self("--summary", config=config, base=base)
+        lines = table[table.index("output_file\t") :]
+        found: dict[str, set[str]] = {}
+        for row in csv.DictReader(io.StringIO(lines), delimiter="\t"):
+            if row["plan"] == "update pending":
+                found.setdefault(row["rule"], set()).add(row["output_file"])
+        return found
+
+    def read(self, path: str) -> Any:
+        """A JSON file."""
+        return json.loads((self.folder / path).read_text())
