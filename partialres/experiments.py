@@ -111,8 +111,11 @@ def reaches(config: Mapping[str, Any], experiment: str, step: str) -> bool:
 def ratios_of(config: Mapping[str, Any], dataset: str, experiment: str) -> list[float]:
     """The ratios an experiment runs at on a data set: all of the data set's, those below 100 (partial) or 100 (full).
 
-    A data set without ratios of its own has the config's.
+    A data set without ratios of its own has the config's; none where it names its experiments and this is not among
+    them.
     """
+    if experiment not in config["datasets"][dataset].get("experiments", [experiment]):
+        return []
     kept = RANGES[config["experiments"][experiment].get("ratios", "all")]
     return [ratio for ratio in config["datasets"][dataset].get("ratios", config["ratios"]) if kept(ratio)]
 
@@ -122,7 +125,11 @@ def check(config: Mapping[str, Any]) -> None:
 
     Raises ConfigError that names data set, experiment, ratio and key.
     """
-    for dataset in config["datasets"]:
+    for dataset, entry in config["datasets"].items():
+        for name in entry.get("experiments", []):
+            if name not in config["experiments"]:
+                known = ", ".join(config["experiments"])
+                raise ConfigError(f"datasets.{dataset}.experiments: no experiment '{name}'; there are {known}")
         for experiment in config["experiments"]:
             for ratio in ratios_of(config, dataset, experiment):
                 chosen = settings(config, dataset, experiment, ratio)

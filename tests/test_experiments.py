@@ -175,3 +175,12 @@ def test_programs_are_found_in_the_interpreters_folder_first(monkeypatch, tmp_pa
     monkeypatch.setenv("PATH", "/usr/bin")
     ex.first_on_path(tmp_path)
     assert os.environ["PATH"] == f"{tmp_path}{os.pathsep}/usr/bin"
+
+
+def test_a_data_set_that_names_its_experiments_runs_no_others(config):
+    config["datasets"]["refshapes"]["experiments"] = ["ours"]
+    assert ex.ratios_of(config, "refshapes", "ours") == [1, 5, 10]
+    assert ex.ratios_of(config, "refshapes", "baseline") == []
+    config["datasets"]["refshapes"]["experiments"] = ["ours", "theirs"]
+    with pytest.raises(ConfigError, match=r"datasets\.refshapes\.experiments: no experiment 'theirs'"):
+        ex.check(config)

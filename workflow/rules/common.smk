@@ -31,8 +31,8 @@ ex.first_on_path(Path(sys.executable).parent)
 # more, `on_gpus` starts as many processes of a command, which share its work.
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(PACKAGE.parent))}; "
-    'on_gpus() { gpus=$1; shift; if [ "$gpus" -gt 1 ]; then python -m torch.distributed.run --standalone '
-    '--nproc-per-node "$gpus" -m partialres "$@"; else python -m partialres "$@"; fi; }; '
+    'on_gpus() {{ gpus=$1; shift; if [ "$gpus" -gt 1 ]; then python -m torch.distributed.run --standalone '
+    '--nproc-per-node "$gpus" -m partialres "$@"; else python -m partialres "$@"; fi; }}; '
 )
 ENVIRONMENT = "../../envs/partialres.yaml"
 RESUME = f"{config['results']}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
@@ -342,7 +342,7 @@ def tables():
 def figures():
     names = ["training"] + ["pseudo"] * any(True for _ in runs("retrain"))
     if {"baseline", "ours"} <= set(config["experiments"]):
-        names += ["ratio_curve"] + [f"qualitative_{name}" for name in config["datasets"]]
+        names += ["ratio_curve"] + [f"qualitative_{name}" for name in config["datasets"] if gallery_models(name)]
     return [file for name in names for file in figure(name).values()]
 
 
@@ -356,7 +356,8 @@ def gallery_models(name):
 
     Of a data set with more ratios than the others only those of all: a column each would be too many.
     """
-    partial = [(ratio, "ours", "retrain") for ratio in ex.ratios_of(config, name, "ours") if ratio < 100]
+    last = "retrain" if ex.reaches(config, "ours", "retrain") else "res"
+    partial = [(ratio, "ours", last) for ratio in ex.ratios_of(config, name, "ours") if ratio < 100]
     full = "oracle" in config["experiments"] and 100 in ex.ratios_of(config, name, "oracle")
     shared = [model for model in partial if model[0] in config["ratios"]]
     return (shared or partial) + [(100, "oracle", "res")] * full
