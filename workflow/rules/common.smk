@@ -29,7 +29,6 @@ ex.check(config)
 ex.first_on_path(Path(sys.executable).parent)
 # Rules import the same package: a conda environment then needs nothing of it installed.
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(PACKAGE.parent))}; ")
-ENVIRONMENT = "../../envs/partialres.yaml"
 RESUME = f"{config['results']}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
 # With it, `--cache` shares the data and step 1 between projects.
 CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
@@ -113,6 +112,11 @@ def needs(kind):
         return lambda wildcards, attempt: each[name] * attempt
 
     return {"mem_mb": scaled("mem_mb"), "runtime": scaled("runtime"), "gpu": each.get("gpu", 0)}
+
+
+def environment(kind):
+    """The conda environment of a kind of job: PyTorch with CUDA where it asks for a GPU."""
+    return "../../envs/partialres-cuda.yaml" if config["resources"][kind].get("gpu") else "../../envs/partialres.yaml"
 
 
 def owned(path, step):
