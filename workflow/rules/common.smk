@@ -34,7 +34,6 @@ shell.prefix(
     'on_gpus() {{ gpus=$1; shift; if [ "$gpus" -gt 1 ]; then python -m torch.distributed.run --standalone '
     '--nproc-per-node "$gpus" -m partialres "$@"; else python -m partialres "$@"; fi; }}; '
 )
-ENVIRONMENT = "../../envs/partialres.yaml"
 RESUME = f"{config['results']}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
 # With it, `--cache` shares the data and step 1 between projects.
 CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
@@ -156,6 +155,11 @@ def needs(kind):
         "gpu": each.get("gpu", 0),
         "loaders": each.get("loaders", 0),
     }
+
+
+def environment(kind):
+    """The conda environment of a kind of job: PyTorch with CUDA where it asks for a GPU."""
+    return "../../envs/partialres-cuda.yaml" if config["resources"][kind].get("gpu") else "../../envs/partialres.yaml"
 
 
 def owned(path, step):

@@ -20,7 +20,7 @@ rule refshapes:
     benchmark:
         benchmarks("{dataset}/refshapes")
     conda:
-        ENVIRONMENT
+        environment("images")
     shell:
         "python -m partialres refshapes --flavour {params.flavour} --image-count {params.images} --seed {params.seed} "
         "--side {params.side} --threads {threads} --out {output} 2> {log}"
@@ -50,7 +50,7 @@ rule prepare:
     benchmark:
         benchmarks("{dataset}/prepare")
     conda:
-        ENVIRONMENT
+        environment("prepare")
     shell:
         "python -m partialres prepare {params.folder:q} --image-folder {params.images:q} {params.refs} "
         "--on-problem {params.problems} {params.words} --out $(dirname {output.refs}) 2> {log}"
@@ -77,7 +77,7 @@ rule cache_images:
     benchmark:
         unless_cached("{dataset}/cache-images")
     conda:
-        ENVIRONMENT
+        environment("images")
     shell:
         "python -m partialres cache-images {input.refs} --image-folder {params.folder:q} --size {params.size} --threads {threads} "
         "--out $(dirname {output.index}) 2> {log}"
@@ -99,6 +99,6 @@ rule split:
     benchmark:
         benchmarks("{dataset}/seed{seed}/ratio{ratio}/split")
     conda:
-        ENVIRONMENT
+        environment("prepare")
     shell:
         "python -m partialres split {input.refs} --ratio {wildcards.ratio} --seed {wildcards.seed} --out {output} 2> {log}"

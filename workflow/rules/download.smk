@@ -13,7 +13,7 @@ rule download:
     log:
         logs("download/{file}"),
     conda:
-        ENVIRONMENT
+        environment("prepare")
     shell:
         "python -m partialres download {wildcards.file:q} --table {params.table:q} --folder $(dirname {output:q}) 2> {log:q}"
 
@@ -31,7 +31,7 @@ rule unpack_annotations:
     log:
         logs("download/unpack-{archive}"),
     conda:
-        ENVIRONMENT
+        environment("prepare")
     shell:
         "python -m partialres unpack {params.archive:q} $(dirname {output:q}) --list {output:q} 2> {log:q}"
 
@@ -60,7 +60,7 @@ rule unpack_vectors:
     log:
         logs("download/unpack-{archive}.{dim}d"),
     conda:
-        ENVIRONMENT
+        environment("prepare")
     shell:
         "python -m partialres unpack {params.archive:q} {output:q} --only {wildcards.archive}.{wildcards.dim}d.txt 2> {log:q}"
 
@@ -80,6 +80,6 @@ rule place_weights:
     log:
         logs("download/place-{file}"),
     conda:
-        ENVIRONMENT
+        environment("prepare")
     shell:
         "(ln -f {params.file:q} {output:q} || cp {params.file:q} {output:q}) 2> {log:q} && touch {output:q}"

@@ -23,7 +23,7 @@ rule evaluate_rec:
     benchmark:
         benchmarks("{dataset}/seed{seed}/rec/evaluate-{split}")
     conda:
-        ENVIRONMENT
+        environment("evaluate")
     shell:
         "on_gpus {resources.gpu} evaluate {input.refs} --model {input.model:q} --split {wildcards.split} --vocabulary {input.vocabulary} "
         "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "

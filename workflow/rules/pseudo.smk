@@ -23,7 +23,7 @@ rule predict_pseudo_points:
     benchmark:
         benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/predict")
     conda:
-        ENVIRONMENT
+        environment("predict")
     shell:
         "on_gpus {resources.gpu} predict {input.rows} --model {input.model} --vocabulary {input.vocabulary} "
         "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
@@ -52,7 +52,7 @@ rule select_pseudo_points:
     benchmark:
         benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/select")
     conda:
-        ENVIRONMENT
+        environment("prepare")
     shell:
         "python -m partialres select {input.points} {input.boxes} --threshold {params.threshold} --num-points {params.num_points} "
         "{params.resample} --contour {params.contour} --out {output} 2> {log}"
@@ -76,6 +76,6 @@ rule score_pseudo_points:
     benchmark:
         benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/score")
     conda:
-        ENVIRONMENT
+        environment("prepare")
     shell:
         "python -m partialres score-pseudo {input.points} {input.selected} --truth {input.truth} --out {output} 2> {log}"

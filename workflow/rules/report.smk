@@ -15,7 +15,7 @@ rule table1:
     benchmark:
         benchmarks("tables/table1")
     conda:
-        ENVIRONMENT
+        environment("report")
     shell:
         "python -m partialres tables main {input.metrics} --out {output.csv} 2> {log}"
 
@@ -36,7 +36,7 @@ rule table_details:
     benchmark:
         benchmarks("tables/details")
     conda:
-        ENVIRONMENT
+        environment("report")
     shell:
         "python -m partialres tables details {input.metrics} --out {output.csv} 2> {log}"
 
@@ -57,7 +57,7 @@ rule table_rec:
     benchmark:
         benchmarks("tables/rec")
     conda:
-        ENVIRONMENT
+        environment("report")
     shell:
         "python -m partialres tables rec {input.metrics} --out {output.csv} 2> {log}"
 
@@ -78,7 +78,7 @@ rule table_pseudo:
     benchmark:
         benchmarks("tables/pseudo")
     conda:
-        ENVIRONMENT
+        environment("report")
     shell:
         "python -m partialres tables pseudo {input.selections} --out {output.csv} 2> {log}"
 
@@ -99,7 +99,7 @@ rule figure_ratio_curve:
     benchmark:
         benchmarks("figures/ratio_curve")
     conda:
-        ENVIRONMENT
+        environment("report")
     shell:
         "python -m partialres figures ratio-curve {input.metrics} --out {output.png} 2> {log}"
 
@@ -122,7 +122,7 @@ rule figure_training:
     benchmark:
         benchmarks("figures/training")
     conda:
-        ENVIRONMENT
+        environment("report")
     shell:
         "python -m partialres figures training {input.histories} --out {output.png} 2> {log}"
 
@@ -144,7 +144,7 @@ rule figure_pseudo:
     benchmark:
         benchmarks("figures/pseudo")
     conda:
-        ENVIRONMENT
+        environment("report")
     shell:
         "python -m partialres figures pseudo {input.points} --threshold {params.threshold} --out {output.png} 2> {log}"
 
@@ -168,7 +168,7 @@ rule figure_qualitative:
     benchmark:
         benchmarks("figures/qualitative_{dataset}")
     conda:
-        ENVIRONMENT
+        environment("report")
     shell:
         "python -m partialres figures qualitative {input.refs} {input.predictions} --image-folder {params.images:q} "
         "{params.labels} --out {output.png} 2> {log}"

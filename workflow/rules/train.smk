@@ -24,7 +24,7 @@ rule pretrain_backbone:
     benchmark:
         unless_cached("{dataset}/pretrain-backbone")
     conda:
-        ENVIRONMENT
+        environment("pretraining")
     shell:
         "python -m partialres pretrain-backbone {params.folder:q}/instances.json --refs {input.refs} --images $(dirname {input.images}) "
         "--model {params.model:q} --pretraining {params.pretraining:q} --threads {threads} "
@@ -52,7 +52,7 @@ rule cache_features:
     benchmark:
         unless_cached("{dataset}/cache-features")
     conda:
-        ENVIRONMENT
+        environment("features")
     shell:
         "python -m partialres cache-features {input.weights:q} --images $(dirname {input.images}) --model {params.model:q} "
         "--threads {threads} --out $(dirname {output.features}) 2> {log}"
@@ -90,7 +90,7 @@ rule train_rec:
     benchmark:
         unless_cached("{dataset}/seed{seed}/train-rec")
     conda:
-        ENVIRONMENT
+        environment("rec")
     shell:
         "on_gpus {resources.gpu} train-rec {input.refs} --vocabulary {input.vocabulary} --images $(dirname {input.images}) "
         "{params.features} {params.visual} {params.vectors} --model {params.model:q} --training {params.training:q} "
@@ -127,7 +127,7 @@ rule train_res:
     benchmark:
         benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/train-res")
     conda:
-        ENVIRONMENT
+        environment("res")
     shell:
         "on_gpus {resources.gpu} train-res {input.rows} --init {input.init:q} {params.selected} --points {params.points} "
         "--contour {params.contour} --model {params.model:q} --positions {params.positions} "
