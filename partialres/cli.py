@@ -245,7 +245,7 @@ def cache_features(visual: Path, images: Path, model: ModelConfig, out: Path, de
     type=IN_FILE,
     help="Backbone weights: visual.safetensors, or DarkNet's (any other suffix) [default: random].",
 )
-@click.option("--vectors", type=IN_FILE, help="Word vectors in GloVe's text format [default: random].")
+@click.option("--vectors", type=IN_FILE, help="Word vectors: GloVe's text, or spaCy's vocab/vectors [default: random].")
 @model_inputs
 @training
 @running

@@ -18,6 +18,7 @@ from partialres.files import DataError
 
 PAD, UNKNOWN = 0, 1
 SPECIAL = ("<pad>", "<unk>")
+NUMPY_MAGIC = b"\x93NUMPY"  # what numpy's array files begin with
 
 _CLEANING = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
 
@@ -150,14 +151,32 @@ def _counted(
 
 
 def word_vectors(vocabulary: Vocabulary, path: Path, dim: int, seed: int) -> tuple[NDArray[np.float32], int]:
-    """Vectors of the words from a text file in GloVe's format, and how many words have none there.
+    """Vectors of the words from a file, and how many words have none there.
 
-    A line of the file is a word and dim numbers, parted by single spaces. Returns float32 [words, dim]: row 0
-    (padding) is zero; words without a vector and "<unk>" get random ones of the found ones' standard
-    deviation, by the seed.
+    path: a text file in GloVe's format, a line a word and dim numbers, parted by single spaces; or the file
+    `vocab/vectors` of a spaCy pipeline's folder, which needs spaCy itself.
+    Returns float32 [words, dim]: row 0 (padding) is zero; words without a vector and "<unk>" get random ones of the
+    found ones' standard deviation, by the seed.
     Raises DataError if the file has another dim, a line cannot be read, or no word is found.
     """
     path = Path(path)
+    with path.open("rb") as file:
+        is_array = file.read(len(NUMPY_MAGIC)) == NUMPY_MAGIC
+    vectors, found = (_spacy_vectors if is_array else _glove_vectors)(vocabulary, path, dim)
+    if not found.any():
+        raise DataError(
+            f"{path}: has none of the {len(vocabulary) - 2} words; is it of the same language, in lower case?"
+        )
+    lacking = ~found
+    lacking[PAD] = False
+    spread = vectors[found].std()
+    random = np.random.default_rng(seed).standard_normal(vectors.shape, dtype=np.float32) * spread
+    vectors[lacking] = random[lacking]
+    return vectors, int(lacking.sum()) - 1  # "<unk>" is not one of the words
+
+
+def _glove_vectors(vocabulary: Vocabulary, path: Path, dim: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Vectors [words, dim] from GloVe's text format, and which words have one: bool [words]."""
     vectors = np.zeros((len(vocabulary), dim), dtype=np.float32)
     found = np.zeros(len(vocabulary), dtype=bool)
     with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
@@ -181,13 +200,24 @@ def word_vectors(vocabulary: Vocabulary, path: Path, dim: int, seed: int) -> tup
             if not np.isfinite(vectors[row]).all():
                 raise DataError(f"{path}: line {number}: not every number is finite")
             found[row] = True
-    if not found.any():
-        raise DataError(
-            f"{path}: has none of the {len(vocabulary) - 2} words; is it of the same language, in lower case?"
-        )
-    lacking = ~found
-    lacking[PAD] = False
-    spread = vectors[found].std()
-    random = np.random.default_rng(seed).standard_normal(vectors.shape, dtype=np.float32) * spread
-    vectors[lacking] = random[lacking]
-    return vectors, int(lacking.sum()) - 1  # "<unk>" is not one of the words
+    return vectors, found
+
+
+def _spacy_vectors(vocabulary: Vocabulary, path: Path, dim: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The same from a spaCy pipeline's table of vectors, its keys beside it."""
+    try:
+        from spacy.strings import get_string_id
+        from spacy.vectors import Vectors
+    except ImportError as error:
+        raise DataError(f"{path}: a table of spaCy's vectors, which spaCy reads: pip install spacy") from error
+    try:
+        table = Vectors().from_disk(path.parent)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: spaCy cannot read it with its keys beside it ({error})") from error
+    if table.shape[1] != dim:
+        raise DataError(f"{path}: vectors of {table.shape[1]} numbers, {dim} are needed (model.word)")
+    rows = np.array([table.key2row.get(get_string_id(word), -1) for word in vocabulary.words])
+    found = rows >= 0
+    vectors = np.zeros((len(vocabulary), dim), dtype=np.float32)
+    vectors[found] = table.data[rows[found]]
+    return vectors, found

@@ -61,7 +61,8 @@ def train(
     A training that was stopped goes on from its last saved epoch to the same result: order, expressions and dropout
     depend on (seed, epoch) alone, dropout on the process too. processes: those that share every batch; all of them end
     with the same weights. after_epoch: called with each finished epoch's number, for tests and tuning.
-    Returns a row an epoch: epoch, step, loss, learning_rate, gradient_norm, seconds.
+    Returns a row an epoch: epoch, step, loss, learning_rate, gradient_norm, seconds, and waiting, the share of them
+    that was spent waiting for batches.
     Raises TrainingError if the loss is not finite, ConfigError if a batch has fewer refs than there are processes.
     """
     per_epoch = steps_per_epoch(samples, config.batch)
@@ -88,7 +89,9 @@ def train(
         batches = epoch_batches(
             samples, inputs, config.batch, seed, epoch, workers, grouped=config.group_images, share=processes.share
         )
+        waiting, asked = 0.0, time.perf_counter()
         for step, batch in enumerate(batches):
+            waiting += time.perf_counter() - asked
             factor = rate_factor(config, epoch + step / per_epoch)
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * factor
@@ -109,12 +112,13 @@ def train(
             optimiser.step()
             ema.update()
             total += float(loss.detach())
+            asked = time.perf_counter()
         history.append(
             {
                 "epoch": epoch, "step": (epoch + 1) * per_epoch,
                 "loss": mean_of_all(total, processes, device) / per_epoch,
                 "learning_rate": optimiser.param_groups[0]["lr"], "gradient_norm": norm,
-                "seconds": time.perf_counter() - start,
+                "seconds": (seconds := time.perf_counter() - start), "waiting": waiting / seconds,
             }
         )  # fmt: skip
         if processes.first and (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < config.epochs:

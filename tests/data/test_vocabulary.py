@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +188,23 @@ def test_a_given_vocabulary_keeps_its_words_and_limits_and_counts_these_refs():
     assert applied.unknown_share == {"train": 1 / 4, "val": 4 / 6}
     assert applied.truncated_share == {"train": 0, "val": 1}
     assert apply_vocabulary(table[table["split"] == "val"], given).counts == (0,) * 5
+
+
+def test_spacys_vectors_are_found_by_word(tmp_path):
+    spacy_vectors = pytest.importorskip("spacy.vectors", reason="spaCy is not installed")
+    table = spacy_vectors.Vectors(shape=(3, 2))
+    for word, vector in (("cat", (1, 2)), ("dog", (3, 4)), ("elsewhere", (9, 9))):
+        table.add(word, vector=np.array(vector, dtype=np.float32))
+    table.to_disk(tmp_path)
+    vectors, missing = word_vectors(VOCABULARY, tmp_path / "vectors", 2, seed=0)
+    words = VOCABULARY.words
+    assert vectors[words.index("cat")].tolist() == [1, 2] and missing == sum(
+        word not in ("cat", "dog") for word in words[2:]
+    )
+
+
+def test_a_table_of_spacys_without_spacy_is_named_with_the_cure(tmp_path, monkeypatch):
+    np.save(tmp_path / "vectors.npy", np.zeros((3, 2), dtype=np.float32))
+    monkeypatch.setitem(sys.modules, "spacy.strings", None)
+    with pytest.raises(DataError, match="pip install spacy"):
+        word_vectors(VOCABULARY, tmp_path / "vectors.npy", 2, seed=0)

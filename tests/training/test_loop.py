@@ -56,7 +56,8 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(f
     resumed, its_history = fit(resume=tmp_path, after_epoch=epochs.append)
     assert epochs == list(range(deaths[-1] + 1, SHORT.epochs))
     assert equal_states(whole, resumed)
-    assert its_history.drop(columns="seconds").equals(history.drop(columns="seconds"))
+    times = ["seconds", "waiting"]
+    assert its_history.drop(columns=times).equals(history.drop(columns=times))
 
 
 def test_it_goes_on_from_the_last_epoch_whose_state_was_written(fit, tmp_path):
@@ -96,7 +97,8 @@ def test_the_loss_falls_and_every_epoch_has_a_row(fit, data):
     config = replace(SHORT, epochs=12, warmup_epochs=2)
     _, history = fit(config)
     steps = -(-len(data.samples(POINTS)) // config.batch)
-    assert list(history.columns) == ["epoch", "step", "loss", "learning_rate", "gradient_norm", "seconds"]
+    numbers = ["epoch", "step", "loss", "learning_rate", "gradient_norm", "seconds", "waiting"]
+    assert list(history.columns) == numbers and history["waiting"].between(0, 1).all()
     assert history["epoch"].tolist() == list(range(12))
     assert history["step"].tolist() == [steps * (epoch + 1) for epoch in range(12)]
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
