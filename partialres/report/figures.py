@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from partialres.files import DataError, read_table
 from partialres.report import style
@@ -160,8 +160,11 @@ def training_curves(logs: Iterable[Path], png: Path, pdf: Path) -> None:
                 if not members:
                     axes.set_visible(False)
                 axes.set_title(f"{dataset_name(dataset)}, {_STAGES[stage]}", loc="left")
+                axes.set_xscale("log")  # a ratio of 1 % takes a hundredth of the steps
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_locator(NullLocator())
                 axes.set_xlabel("optimiser step")
-                axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
                 axes.grid(axis="y")
             row[0].set_ylabel("training loss")
         handles = [_key(f"{ratio:g} % masks", colour) for ratio, colour in colours.items()]
