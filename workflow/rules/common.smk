@@ -55,11 +55,6 @@ def benchmarks(path):
     return f"benchmarks/{path}.tsv"
 
 
-def unless_cached(path):
-    """A benchmark, except where the output cache may answer: Snakemake refuses to have both."""
-    return "" if CACHED else benchmarks(path)
-
-
 def code(command):
     """A param: digest of the package's code that a command runs, which Snakemake does not see by itself."""
     return sources.digest(PACKAGE, command)
