@@ -48,7 +48,7 @@ KillWait=2
 # A GPU by name only, so that asking for one can be tried.
 GresTypes=gpu
 AccountingStorageType=accounting_storage/none
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:1
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(getconf _NPROCESSORS_ONLN) RealMemory=$memory Gres=gpu:1
 PartitionName=main Nodes=$host Default=YES MaxTime=1-0 State=UP
 PartitionName=gpu Nodes=$host MaxTime=1-0 State=UP
 END

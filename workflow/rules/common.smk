@@ -93,11 +93,6 @@ def unpacked(folder):
     return [] if folder.exists() and not Path(listing).exists() else [listing]
 
 
-def unless_cached(path):
-    """A benchmark, except where the output cache may answer: Snakemake refuses to have both."""
-    return "" if CACHED else benchmarks(path)
-
-
 def code(command):
     """A param: digest of the package's code that a command runs, which Snakemake does not see by itself."""
     return sources.digest(PACKAGE, command)

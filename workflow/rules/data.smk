@@ -75,7 +75,7 @@ rule cache_images:
     log:
         logs("{dataset}/cache-images"),
     benchmark:
-        unless_cached("{dataset}/cache-images")
+        benchmarks("{dataset}/cache-images")
     conda:
         environment("images")
     shell:

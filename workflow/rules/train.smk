@@ -22,7 +22,7 @@ rule pretrain_backbone:
     log:
         logs("{dataset}/pretrain-backbone"),
     benchmark:
-        unless_cached("{dataset}/pretrain-backbone")
+        benchmarks("{dataset}/pretrain-backbone")
     conda:
         environment("pretraining")
     shell:
@@ -50,7 +50,7 @@ rule cache_features:
     log:
         logs("{dataset}/cache-features"),
     benchmark:
-        unless_cached("{dataset}/cache-features")
+        benchmarks("{dataset}/cache-features")
     conda:
         environment("features")
     shell:
@@ -88,7 +88,7 @@ rule train_rec:
     log:
         logs("{dataset}/seed{seed}/train-rec"),
     benchmark:
-        unless_cached("{dataset}/seed{seed}/train-rec")
+        benchmarks("{dataset}/seed{seed}/train-rec")
     conda:
         environment("rec")
     shell:
