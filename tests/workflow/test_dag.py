@@ -84,6 +84,13 @@ def test_training_and_evaluating_again_gives_the_same_bytes(copy):
         assert path.stat().st_mtime_ns > time and path.read_bytes() == content, path
 
 
+def test_two_gpus_are_two_processes_of_one_training(copy):
+    model = "results/refshapes/seed0/rec/model.safetensors"
+    copy(model, "--forcerun", "train_rec", config={"resources": {"rec": {"gpu": 2}}})
+    log = (copy.folder / "logs/refshapes/seed0/train-rec.log").read_text()
+    assert log.count("train-rec: 2 done") == 2 and (copy.folder / model).exists()
+
+
 def test_lint_finds_nothing(empty):
     assert "your workflow is in a good condition" in empty("--lint")
 
