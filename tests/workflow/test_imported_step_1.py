@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def jobs(plan):
 
 
 def commands(plan, name):
-    return [line for line in plan.splitlines() if f"partialres {name} " in line]
+    return [line for line in plan.splitlines() if re.search(rf"(partialres|on_gpus \d+) {name} ", line)]
 
 
 def test_without_a_file_step_1_is_trained(plan):
