@@ -13,7 +13,7 @@ test: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 # Rebuilt whenever what it is made of changes; the mark is set last, so that a broken installation is tried again.
 $(VENV)/.ready: pyproject.toml constraints.txt

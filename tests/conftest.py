@@ -49,3 +49,10 @@ def tiny_model(data: Prepared):
         return PointModel(replace(TINY, **changes), len(data.vocabulary), points).eval()
 
     return make
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes: those of a file in one, and those that look at a whole run in one."""
+    for item in items:
+        whole_run = {"done", "copy"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("run" if whole_run else str(item.path)))
