@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools import mask as coco
 from shapely import Polygon, box, make_valid
 
-from partialres.geometry.runs import Rle
+from partialres.geometry.runs import Rle, unpack_window
 
 Sampling = Literal["uniform", "released"]  # which pixels of a contour become its N points
 
@@ -47,19 +47,8 @@ def fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def fill_window(points: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """`fill`, cut to a window around the polygon: bool [h, w], and its corner in the image, int64 [2] (x, y).
-
-    All of the mask is in the window; a polygon is much smaller than its image, and so is the work.
-    """
-    extent = np.array([width, height])
-    there = points[~np.isnan(points).any(axis=1)]
-    if not len(there):
-        return np.zeros((1, 1), dtype=bool), np.zeros(2, dtype=np.int64)
-    # Moved by whole pixels, which rasterises to the same pixels; not from beyond the image, where rounding differs.
-    corner = np.clip(np.floor(there.min(axis=0)) - 1, 0, extent - 1).astype(np.int64)
-    end = np.clip(np.ceil(there.max(axis=0)) + 2, corner + 1, extent).astype(np.int64)
-    columns, rows = (end - corner).tolist()
-    return fill(there - corner, rows, columns), corner
+    """`fill` cut to the box around what is filled, much less than the image: see `runs.unpack_window`."""
+    return unpack_window(polygon_rle(points, height, width))
 
 
 def largest_outline(mask: np.ndarray) -> np.ndarray:

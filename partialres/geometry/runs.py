@@ -52,6 +52,22 @@ def shadows(rle: Rle) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return columns, _covered(rows_from, rows_to, height)
 
 
+def unpack_window(rle: Rle) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """The pixels of a mask in its bounding box, bool [h, w], and the box's corner in the image, int64 [2] (x, y).
+
+    Of an empty mask a pixel that is not set. Raises ValueError for counts that are no RLE.
+    """
+    height = rle["size"][0]
+    columns, rows = (np.flatnonzero(shadow) for shadow in shadows(rle))
+    if not len(columns):
+        return np.zeros((1, 1), dtype=bool), np.zeros(2, dtype=np.int64)
+    first, end = int(columns[0]) * height, (int(columns[-1]) + 1) * height
+    edges = np.clip(np.cumsum(run_lengths(rle["counts"])), first, end) - first
+    set_or_not = np.arange(len(edges)) % 2 == 1
+    whole = np.repeat(set_or_not, np.diff(edges, prepend=0)).reshape(-1, height).T  # whole columns
+    return whole[rows[0] : rows[-1] + 1], np.array([columns[0], rows[0]])
+
+
 def _covered(starts: NDArray[np.int64], ends: NDArray[np.int64], extent: int) -> NDArray[np.bool_]:
     """The places of [0, extent) that lie in any of the intervals [start, end): bool [extent]."""
     opened = np.bincount(starts, minlength=extent + 1) - np.bincount(ends, minlength=extent + 1)

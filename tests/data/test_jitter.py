@@ -85,9 +85,10 @@ def test_a_view_fits_the_frame_and_lies_in_the_image(scene):
 def test_a_crop_holds_at_least_half_of_the_object_wherever_that_is_possible(side, factor, seed):
     rng = np.random.default_rng(seed)
     start, end = np.sort(rng.uniform(0, 1, (2, 2)), axis=0) * (SIZE, side)
-    view = draw_view(rng, side, SIZE, SIZE, (factor, factor), np.stack([start, np.maximum(end, start + 1)]))
-    box = view.points(np.stack([start, np.maximum(end, start + 1)]), side, SIZE)
-    inside = view.box(np.stack([start, np.maximum(end, start + 1)]), side, SIZE)
+    start = np.minimum(start, (SIZE - 1, side - 1))
+    corners = np.stack([start, np.maximum(end, start + 1)])  # in the image, at least a pixel large
+    view = draw_view(rng, side, SIZE, SIZE, (factor, factor), corners)
+    box, inside = view.points(corners, side, SIZE), view.box(corners, side, SIZE)
     share = np.prod(inside[1] - inside[0]) / np.prod(box[1] - box[0])
     assert share >= min(OVERLAPS) - 1e-6
 

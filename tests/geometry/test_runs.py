@@ -8,7 +8,7 @@ from pycocotools import mask as coco
 
 from partialres.geometry import contour
 from partialres.geometry.projection import projection_dice_loss, runs_dice_loss
-from partialres.geometry.runs import shadows
+from partialres.geometry.runs import shadows, unpack_window
 
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 
@@ -18,6 +18,16 @@ def test_shadows_are_those_of_the_unpacked_mask(mask):
     columns, rows = shadows(coco.encode(np.asfortranarray(mask, dtype=np.uint8)))
     assert columns.tolist() == mask.any(axis=0).tolist()
     assert rows.tolist() == mask.any(axis=1).tolist()
+
+
+@given(masks)
+def test_a_window_has_all_of_a_mask_and_nothing_around_it(mask):
+    window, (x, y) = unpack_window(coco.encode(np.asfortranarray(mask, dtype=np.uint8)))
+    whole = np.zeros_like(mask)
+    whole[y : y + window.shape[0], x : x + window.shape[1]] = window
+    assert (whole == mask).all()
+    if mask.any():
+        assert window[0].any() and window[-1].any() and window[:, 0].any() and window[:, -1].any()
 
 
 def test_runs_over_several_columns_cover_what_they_pass():
