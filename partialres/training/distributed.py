@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -29,9 +30,12 @@ class Processes:
         """Whether this is the one that writes."""
         return self.rank == 0
 
-    def share(self, members: Any) -> Any:
-        """This process's part of a sequence or array; the parts of all processes are the whole, none twice."""
-        return members[self.rank :: self.count]
+    def share(self, members: np.ndarray) -> np.ndarray:
+        """This process's part of an array; the parts of all processes are the whole, none twice.
+
+        A part follows on the one before, so that refs of an image that are side by side stay in one process.
+        """
+        return np.array_split(members, self.count)[self.rank]
 
     def weight(self, mine: int, all_of_them: int) -> float:
         """What a mean over `mine` samples is multiplied with, so that the processes' average is the mean over all."""
