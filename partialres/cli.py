@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from partialres import __version__
 from partialres import cli_report as report
+from partialres.allocator import keep_freed_memory
 from partialres.cli_benchmark import benchmark
 from partialres.cli_download import download, unpack
 from partialres.cli_options import IN_DIR, IN_FILE, OUT, Section
@@ -25,6 +26,7 @@ class Commands(click.Group):
     """Shows errors of data, settings and training as messages, and everything unforeseen with its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        keep_freed_memory()
         try:
             return super().invoke(ctx)
         except (DataError, ConfigError, TrainingError) as error:

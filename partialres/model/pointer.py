@@ -126,17 +126,15 @@ class PointModel(nn.Module):
         projected = [layer.cross_attention.keys_values(x, positions) for layer in self._decoder_layers()]
         shares = valid if self.config.cctf_means == "image" else torch.ones_like(valid)
         image = (x[:, : height * width].unflatten(1, (height, width)) * shares[..., None]).float()
-        grid_y, grid_x = torch.meshgrid(
-            (torch.arange(height, device=x.device) + 0.5) / height,
-            (torch.arange(width, device=x.device) + 0.5) / width,
-            indexing="ij",
-        )
         return Memory(
             features=x,
-            keys=[keys for keys, _ in projected],
-            values=[values for _, values in projected],
+            keys=[keys.contiguous() for keys, _ in projected],  # read once a token: a head's positions side by side
+            values=[values.contiguous() for _, values in projected],
             bias=bias,
-            grid=torch.stack([grid_x, grid_y], -1).flatten(0, 1),
+            centres=(
+                (torch.arange(width, device=x.device) + 0.5) / width,
+                (torch.arange(height, device=x.device) + 0.5) / height,
+            ),
             extent=torch.stack([valid[:, 0].float().mean(1), valid[:, :, 0].float().mean(1)], -1),
             cells=torch.tensor([width, height], dtype=torch.float32, device=x.device),
             columns=image.sum(1) / shares.sum(1).clamp(min=1)[..., None],
