@@ -95,16 +95,20 @@ def summarise(points: pd.DataFrame, selected: pd.DataFrame, truth: pd.DataFrame)
 
     truth: refs with ref_id, height, width and mask, which training never sees: only this report does.
     """
-    masks = truth.set_index("ref_id")[["height", "width", "mask"]].dropna()
+    known = truth[truth["mask"].notna()]
+    masks = {
+        ref_id: {"size": [height, width], "counts": counts.encode()}
+        for ref_id, height, width, counts in zip(
+            *(known[column].tolist() for column in ("ref_id", "height", "width", "mask")), strict=True
+        )
+    }
 
     def mean_iou(table: pd.DataFrame) -> float:
         scores = []
         for ref_id, flat in zip(table["ref_id"], table["points"], strict=True):
-            if ref_id in masks.index:
-                height, width, counts = masks.loc[ref_id]
-                shape = as_array(flat)
-                real = {"size": [int(height), int(width)], "counts": counts.encode()}
-                both, either = metrics.areas(contour.polygon_rle(shape, int(height), int(width)), real)
+            if ref_id in masks:
+                real = masks[ref_id]
+                both, either = metrics.areas(contour.polygon_rle(as_array(flat), *real["size"]), real)
                 scores.append(both / either if either else 0.0)
         return 100 * float(np.mean(scores)) if scores else 0.0
 
