@@ -229,7 +229,7 @@ def train_res(
         files["selected"] = selected
         chosen = read_table(selected, ["ref_id", "points"])
         rows = pd.concat([rows, everything.set_index("ref_id").loc[chosen["ref_id"]].reset_index()], ignore_index=True)
-        pseudo_points = [np.array([list(point) for point in many], dtype=float) for many in chosen["points"]]
+        pseudo_points = [pseudo.as_array(many) for many in chosen["points"]]
         targets, outlines = targets + pseudo_points, outlines + pseudo_points
         wrong = [len(many) for many in targets if len(many) != points]
         if wrong:
