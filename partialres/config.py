@@ -21,7 +21,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The point-sequence model (paper sec. 3).
+    """The point-sequence model (paper sec. 3), or with head "mask" its two-head peer (Figure 1), which has no sequence.
 
     The fields from padded_words on choose between the paper, the default, and what the released code does instead.
     """
@@ -42,6 +42,7 @@ class ModelConfig:
     cctf: bool = True  # coordinate tokens carry the features they point at (eq. 3-5)
     pmca: bool = True  # cross-attention with a Gaussian prior around the point (eq. 6-7)
     pmca_sigma: float = 8.0
+    head: Literal["points", "mask"] = "points"  # mask: a box and a convolutional mask head, as MDETR has them
     padded_words: int = 0  # released 15 (RefCOCOg 20): the GRU reads padding too, up to this many words; 0: never
     language_token: bool = False  # released: the expression joins the encoder's input as one more token
     cctf_axes: Literal["paper", "transposed"] = "paper"  # released: x looks up rows and y columns
@@ -61,6 +62,10 @@ class ModelConfig:
         _require(0 <= self.dropout < 1, "dropout must be in [0, 1)")
         _require(self.bins >= 2, "bins must be at least 2")
         _require(self.padded_words >= 0, "padded_words must be at least 0")
+        _require(
+            self.head == "points" or not (self.cctf or self.pmca),
+            "head: mask has no sequence of points for CCTF and PMCA to work on; set cctf: false and pmca: false",
+        )
 
     def step_1(self) -> ModelConfig:
         """The model of step 1, SeqTR's: without what step 2 brings in."""
@@ -107,6 +112,18 @@ def check_jitter(step: str, jitter: tuple[float, float] | None, frozen: str) -> 
         f"{step}.jitter needs the images themselves, of which model.frozen: all keeps cached features only; set "
         f"{step}.jitter: null or model.frozen: but_last_two",
     )
+
+
+def check_head(head: str, retrain: bool, jitters: Mapping[str, tuple[float, float] | None]) -> None:
+    """Raises ConfigError if a mask head is to do what only a head of points can.
+
+    retrain: whether step 3 follows. jitters: of each training by its section's name.
+    """
+    if head == "points":
+        return
+    _require(not retrain, "model.head: mask predicts no points for step 3 to learn from; set retrain: false")
+    for step, jitter in jitters.items():
+        _require(jitter is None, f"{step}.jitter is for model.head: points alone; set {step}.jitter: null")
 
 
 # What step 2 may have otherwise than step 1: the weights fit all the same.

@@ -17,6 +17,7 @@ from partialres.config import (
     PseudoConfig,
     TrainConfig,
     check_contour,
+    check_head,
     check_jitter,
     check_visual,
     fill,
@@ -33,7 +34,8 @@ DECISIVE = {
 GENERATED = {"refcoco": "refshapes", "refcoco+": "refshapes+", "refcocog": "refshapesg"}  # flavour -> folder
 SECTIONS = {"model": ModelConfig, "pretraining": PretrainConfig, "rec": TrainConfig, "res": TrainConfig,
             "retrain": TrainConfig, "pseudo": PseudoConfig}  # fmt: skip
-# What the data, the backbone and step 1 are made with; of the model's settings all but what step 2 brings in.
+# What the data, the backbone and step 1 are made with; of the model's settings all but what step 2 brings in. Only the
+# mask head's step 1 is one of its own, for all experiments that have that head.
 SHARED = ("rec", "text", "visual", "image_size", "pretraining")
 RANGES = {"all": lambda ratio: True, "partial": lambda ratio: ratio < 100, "full": lambda ratio: ratio == 100}
 
@@ -120,6 +122,18 @@ def ratios_of(config: Mapping[str, Any], dataset: str, experiment: str) -> list[
     return [ratio for ratio in config["datasets"][dataset].get("ratios", config["ratios"]) if kept(ratio)]
 
 
+def head(config: Mapping[str, Any], dataset: str, experiment: str | None = None) -> str:
+    """The head of an experiment's model, or of the base settings': points or mask."""
+    found: str = settings(config, dataset, experiment)["model"].get("head", ModelConfig.head)
+    return found
+
+
+def mask_step_1(config: Mapping[str, Any], dataset: str) -> str | None:
+    """The experiment whose settings the mask head's step 1 is trained with, the first with that head; None without."""
+    names = [name for name in config["experiments"] if ratios_of(config, dataset, name)]
+    return next((name for name in names if head(config, dataset, name) == "mask"), None)
+
+
 def check(config: Mapping[str, Any]) -> None:
     """Fill every experiment's settings at every ratio, so that a mistake shows before anything runs.
 
@@ -130,6 +144,10 @@ def check(config: Mapping[str, Any]) -> None:
             if name not in config["experiments"]:
                 known = ", ".join(config["experiments"])
                 raise ConfigError(f"datasets.{dataset}.experiments: no experiment '{name}'; there are {known}")
+        base = settings(config, dataset)
+        if head(config, dataset) != "points":
+            raise ConfigError(f"{dataset}: model.head: mask is an experiment's; set it in experiments.*.settings.model")
+        step_1 = {"points": base, "mask": settings(config, dataset, mask_step_1(config, dataset))}
         for experiment in config["experiments"]:
             for ratio in ratios_of(config, dataset, experiment):
                 chosen = settings(config, dataset, experiment, ratio)
@@ -138,24 +156,31 @@ def check(config: Mapping[str, Any]) -> None:
                         fill(kind, chosen[name], name)
                     model = fill(ModelConfig, chosen["model"], "model")
                     check_contour(chosen["contour"], model.end)
-                    for step in ("rec", "res", "retrain"):
-                        check_jitter(step, fill(TrainConfig, chosen[step], step).jitter, model.frozen)
+                    jitters = {step: fill(TrainConfig, chosen[step], step).jitter for step in ("rec", "res", "retrain")}
+                    for step, jitter in jitters.items():
+                        check_jitter(step, jitter, model.frozen)
+                    retrain = reaches(config, experiment, "retrain")
+                    check_head(model.head, retrain, {step: jitters[step] for step in ("rec", "res")})
                     if "rec" not in config["datasets"][dataset]:
                         check_visual(chosen["visual"], model.frozen)
                 except ConfigError as error:
                     raise ConfigError(f"{dataset}, {experiment}, {ratio:g} %: {error}") from None
-                for key in _changed(chosen, settings(config, dataset)):
+                for key in _changed(chosen, base, step_1[head(config, dataset, experiment)]):
                     raise ConfigError(
                         f"{dataset}, {experiment}, {ratio:g} %: '{key}' is changed, which all experiments and ratios "
                         "share"
                     )
 
 
-def _changed(chosen: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
-    """The keys of what all experiments share that one of them has otherwise than the base."""
-    model, shared = (asdict(fill(ModelConfig, each["model"])) for each in (chosen, base))
+def _changed(chosen: Mapping[str, Any], base: Mapping[str, Any], step_1: Mapping[str, Any]) -> list[str]:
+    """The keys of what all experiments share that one of them has otherwise than the base.
+
+    step_1: what step 1 of the experiment's head is trained with.
+    """
+    model, shared, first = (asdict(fill(ModelConfig, each["model"])) for each in (chosen, base, step_1))
+    shared["head"] = first["head"]
     own = [f"model.{key}" for key in model if key not in OF_STEP_2 and model[key] != shared[key]]
-    return [key for key in SHARED if chosen[key] != base[key]] + own
+    return [key for key in SHARED if chosen[key] != (step_1 if key == "rec" else base)[key]] + own
 
 
 def expand(path: str, key: str) -> str:

@@ -14,8 +14,17 @@ import safetensors.torch
 import torch
 
 from partialres import evaluation, metrics, pseudo
-from partialres.config import ModelConfig, PretrainConfig, TrainConfig, check_contour, check_jitter
+from partialres.config import (
+    ConfigError,
+    ModelConfig,
+    PretrainConfig,
+    TrainConfig,
+    check_contour,
+    check_head,
+    check_jitter,
+)
 from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, Jitter, make_samples
+from partialres.data.mask_targets import make_mask_samples
 from partialres.data.vocabulary import Vocabulary, word_vectors
 from partialres.files import (
     DataError,
@@ -30,7 +39,9 @@ from partialres.files import (
 )
 from partialres.geometry import boxes, contour
 from partialres.model import darknet_weights
-from partialres.model.pointer import PointModel, Visual
+from partialres.model.build import Model, build_model
+from partialres.model.mask_head import UPSAMPLING, MaskHeadModel
+from partialres.model.pointer import Visual
 from partialres.training import checkpoint
 from partialres.training.distributed import gathered, joined
 from partialres.training.loop import pick_device, train
@@ -49,7 +60,7 @@ class Sources:
         """The vocabulary."""
         return Vocabulary.from_json(read_json(self.vocabulary))
 
-    def inputs(self, model: PointModel) -> Inputs:
+    def inputs(self, model: Model) -> Inputs:
         """The images as the model sees them; raises DataError if cached features are of other visual weights."""
         inputs = Inputs(self.images, model.visual.stride, self.features)
         if self.features and not model.visual.frozen:
@@ -167,7 +178,7 @@ def train_rec(
     visual: Path | None,
     vectors: Path | None,
 ) -> None:
-    """Step 1: the box of every training ref as a sequence of two points. No mask is read.
+    """Step 1: the box of every training ref, as a sequence of two points or by a box head. No mask is read.
 
     The model is SeqTR's, without CCTF, PMCA and all that comes with them, as the paper starts from SeqTR's weights.
     visual: weights to start the visual part from, DarkNet's or ours. vectors: word vectors in GloVe's text format.
@@ -175,7 +186,7 @@ def train_rec(
     """
     words = sources.words()
     torch.manual_seed(run.seed)
-    model = PointModel(model_config.step_1(), len(words), points=2)
+    model = build_model(model_config.step_1(), len(words), points=2)
     if visual:
         _load_visual(model.visual, visual, model_config.frozen)
     if vectors:
@@ -205,6 +216,7 @@ def train_res(
 ) -> None:
     """Steps 2 and 3: contours of the labelled refs, in step 3 with the selected pseudo points beside them.
 
+    A mask head learns the masks themselves, and has no step 3.
     init: step 1's model. modules: from its config to this step's. points: N. positions: see `load_weights`.
     sampling: how masks are traced to points.
     Raises DataError if selected points are not N a ref, ConfigError if the model cannot say what it is taught.
@@ -213,13 +225,15 @@ def train_res(
     model_config = modules(checkpoint.read_config(init))
     check_contour(sampling, model_config.end)
     torch.manual_seed(run.seed)
-    model = PointModel(model_config, len(words), points)
+    check_head(model_config.head, selected is not None, {"training": config.jitter})
+    model = build_model(model_config, len(words), points)
     fresh = checkpoint.load_weights(model, init, words.digest(), positions)
     say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
-    everything = read_table(split, ["ref_id", "image_id", "height", "width", "mask", "labelled", "expressions"])
+    everything = read_table(split, ["ref_id", "image_id", "height", "width", "bbox", "mask", "labelled", "expressions"])
     rows = everything[everything["labelled"]].reset_index(drop=True)
     targets, outlines = [], []
-    for counts, height, width in zip(rows["mask"], rows["height"], rows["width"], strict=True):
+    traced = rows if model_config.head == "points" else rows[:0]  # a mask head learns the masks as they are
+    for counts, height, width in zip(traced["mask"], traced["height"], traced["width"], strict=True):
         mask = contour.decode(counts, height, width)
         targets.append(contour.sample(mask, points, sampling))
         if config.jitter:
@@ -242,7 +256,7 @@ def train_res(
 
 
 def _fit(
-    model: PointModel,
+    model: Model,
     rows: pd.DataFrame,
     targets: list[np.ndarray],
     jitter: Jitter | None,
@@ -254,16 +268,21 @@ def _fit(
 ) -> None:
     """Train, then write metrics.csv and provenance.json, and model.safetensors last: it says that all is there.
 
-    targets: points in pixels of the images. configs: "training" and whatever else decides the result. files: inputs
-    that do, beside the sources.
+    targets: points in pixels of the images; a mask head's are in the rows. configs: "training" and whatever else
+    decides the result. files: inputs that do, beside the sources.
     """
     check_jitter("training", configs["training"].jitter, model.config.frozen)
+    check_head(model.config.head, False, {"training": configs["training"].jitter})
     words, inputs, device = sources.words(), sources.inputs(model), pick_device(run.device)
     files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
     configs = {"model": model.config, "points": model.points, **configs}
     origin = checkpoint.provenance(configs, files, run.seed, str(device))
     settings = model.config
-    samples = make_samples(rows, targets, inputs, words, settings.bins, settings.rounding, settings.span, jitter)
+    if isinstance(model, MaskHeadModel):
+        masks = model.mask_head is not None
+        samples = make_mask_samples(rows, inputs, words, masks=masks, upsampling=UPSAMPLING)
+    else:
+        samples = make_samples(rows, targets, inputs, words, settings.bins, settings.rounding, settings.span, jitter)
     decisive = ("commit", "config", "inputs", "versions", "seed", "device")
     state = checkpoint.Resume(run.resume, {key: origin[key] for key in decisive})
     with joined(device) as processes:
@@ -282,7 +301,7 @@ def _fit(
 
 
 def _predictions(
-    model: PointModel, refs: pd.DataFrame, sources: Sources, words: Vocabulary, batch: int, device: str, label: str
+    model: Model, refs: pd.DataFrame, sources: Sources, words: Vocabulary, batch: int, device: str, label: str
 ) -> list[evaluation.Prediction] | None:
     """What the model says of every expression, each process decoding a part; None in all processes but the first."""
     inputs, place = sources.inputs(model), pick_device(device)
@@ -296,9 +315,11 @@ def _predictions(
 
 
 def predict(split: Path, sources: Sources, weights: Path, batch: int, device: str, out: Path) -> None:
-    """points.parquet of the unlabelled refs in a split table."""
+    """points.parquet of the unlabelled refs in a split table; raises ConfigError if the model has a mask head."""
     words = sources.words()
     model = checkpoint.load_model(weights, words.digest())
+    if isinstance(model, MaskHeadModel):
+        raise ConfigError(f"{weights}: a mask head (model.head: mask) predicts no points; take a model of head: points")
     columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
     refs = pseudo.candidates(read_table(split, columns))
     found = _predictions(model, refs, sources, words, batch, device, "predict")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -142,14 +142,16 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Samples:
-    """Training refs, each with all its expressions and one target sequence."""
+    """Training refs, each with all its expressions and one target: a sequence, or a box and from step 2 on a mask."""
 
     rows: np.ndarray  # int64 [n]: image cache rows
     words: list[np.ndarray]  # n of int64 [expressions, L]
-    targets: np.ndarray  # int64 [n, T]: of the whole images
+    targets: np.ndarray | None  # int64 [n, T]: of the whole images; None for a mask head
     points: Sequence[np.ndarray] = field(default=())  # n of float [N, 2], pixels of the original images
     quantisation: Quantisation | None = None
     jitter: Jitter | None = None
+    boxes: np.ndarray | None = None  # a mask head's targets: see `Batch`
+    masks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -175,8 +177,12 @@ def make_samples(
             for each, row in zip(points, rows, strict=True)
         ]
     )
-    words = [np.stack([vocabulary.encode(expression) for expression in many]) for many in refs["expressions"]]
-    return Samples(rows, words, targets, points, quantisation, jitter)
+    return Samples(rows, encode_expressions(refs, vocabulary), targets, points, quantisation, jitter)
+
+
+def encode_expressions(refs: pd.DataFrame, vocabulary: Vocabulary) -> list[np.ndarray]:
+    """The words of each ref's expressions, int64 [expressions, L] a ref."""
+    return [np.stack([vocabulary.encode(expression) for expression in many]) for many in refs["expressions"]]
 
 
 def jittered(samples: Samples, inputs: Inputs, member: int, rng: np.random.Generator) -> tuple[View, np.ndarray]:
@@ -238,6 +244,10 @@ class _Steps(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         members = self.order[step]
         words = np.stack([self.samples.words[member][self.chosen[member]] for member in members])
+        if self.samples.boxes is not None:
+            boxes, masks = (_tensor(of_all, members) for of_all in (self.samples.boxes, self.samples.masks))
+            return replace(self.inputs.batch(self.samples.rows[members], words), boxes=boxes, masks=masks)
+        assert self.samples.targets is not None
         if self.samples.jitter is None:
             return self.inputs.batch(self.samples.rows[members], words, self.samples.targets[members])
         drawn = [
@@ -246,6 +256,11 @@ class _Steps(Dataset[Batch]):
         ]
         views, targets = zip(*drawn, strict=True)
         return self.inputs.view_batch(self.samples.rows[members], views, words, np.stack(targets))
+
+
+def _tensor(of_all: np.ndarray | None, members: np.ndarray) -> torch.Tensor | None:
+    """The members' part of what there may be of all samples."""
+    return None if of_all is None else torch.from_numpy(of_all[members])
 
 
 def steps_per_epoch(samples: Samples, batch: int) -> int:

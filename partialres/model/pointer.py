@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialres.config import ModelConfig
+from partialres.config import ModelConfig, TrainConfig
 from partialres.model import transformer
 from partialres.model.darknet import build_backbone, frozen_statistics, pixels_from_uint8
 from partialres.model.fusion import LanguageGate, VisualNeck
@@ -28,6 +28,8 @@ class Batch:
     image_index: Tensor  # int64 [B]: which image each expression is about
     words: Tensor  # int64 [B, L], padded with 0
     tokens: Tensor | None = None  # int64 [B, T]: x1, y1, ..., xN, yN, end
+    boxes: Tensor | None = None  # a mask head's targets, float [B, 4]: centre x, y, width, height in units of the frame
+    masks: Tensor | None = None  # and uint8 [B, h, w]: how much of each cell of the frame the mask covers, 0 to 255
     lengths: Tensor | None = None  # int64 [B], words of each row; stays on the CPU; counted if not given
 
     def __post_init__(self) -> None:
@@ -36,10 +38,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        tokens = None if self.tokens is None else self.tokens.to(device, non_blocking=True)
-        names = ("images", "valid", "image_index", "words")
-        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        return Batch(**moved, tokens=tokens, lengths=self.lengths)
+        names = ("images", "valid", "image_index", "words", "tokens", "boxes", "masks")
+        there = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in there.items()}
+        return Batch(**moved, lengths=self.lengths)
 
 
 class Visual(nn.Module):
@@ -73,8 +75,8 @@ class Visual(nn.Module):
             return torch.tanh(self.neck(self.backbone(pixels)))
 
 
-class PointModel(nn.Module):
-    """SeqTR's architecture with CCTF and PMCA: one softmax over bins and end, for boxes (N = 2) and contours alike."""
+class Grounding(nn.Module):
+    """What finds the expression in the image, whatever head says where: all up to the decoder's queries."""
 
     def __init__(self, config: ModelConfig, words: int, points: int) -> None:
         """words: size of the vocabulary with padding and unknown. points: N, two for a box."""
@@ -86,19 +88,6 @@ class PointModel(nn.Module):
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.decoder_norm = nn.LayerNorm(config.width)
-        self.coordinates = nn.Embedding(config.bins + 1, config.width)
-        self.positions = nn.Embedding(2 * points + 1, config.width)
-        self.start = nn.Parameter(torch.zeros(config.width), requires_grad=config.start == "learned")
-        self.predictor = nn.Sequential(
-            nn.Linear(config.width, config.width), nn.ReLU(),
-            nn.Linear(config.width, config.width), nn.ReLU(),
-            nn.Linear(config.width, config.bins + 1),
-        )  # fmt: skip
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Teacher-forced logits [B, T, bins + 1] of every token given those before it; batch.tokens must be set."""
-        assert batch.tokens is not None
-        return self.logits(self.encode(batch), batch.tokens)
 
     def encode(self, batch: Batch) -> Memory:
         """Images and expressions to the decoder's memory. The visual part runs once an image, not an expression."""
@@ -140,6 +129,32 @@ class PointModel(nn.Module):
             columns=image.sum(1) / shares.sum(1).clamp(min=1)[..., None],
             rows=image.sum(2) / shares.sum(2).clamp(min=1)[..., None],
         )
+
+
+class PointModel(Grounding):
+    """SeqTR's architecture with CCTF and PMCA: one softmax over bins and end, for boxes (N = 2) and contours alike."""
+
+    def __init__(self, config: ModelConfig, words: int, points: int) -> None:
+        """words: size of the vocabulary with padding and unknown. points: N, two for a box."""
+        super().__init__(config, words, points)
+        self.coordinates = nn.Embedding(config.bins + 1, config.width)
+        self.positions = nn.Embedding(2 * points + 1, config.width)
+        self.start = nn.Parameter(torch.zeros(config.width), requires_grad=config.start == "learned")
+        self.predictor = nn.Sequential(
+            nn.Linear(config.width, config.width), nn.ReLU(),
+            nn.Linear(config.width, config.width), nn.ReLU(),
+            nn.Linear(config.width, config.bins + 1),
+        )  # fmt: skip
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Teacher-forced logits [B, T, bins + 1] of every token given those before it; batch.tokens must be set."""
+        assert batch.tokens is not None
+        return self.logits(self.encode(batch), batch.tokens)
+
+    def loss(self, logits: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+        """The weighted cross-entropy (see `sequence_loss`) of what `forward` made of the batch; batch.tokens is set."""
+        assert batch.tokens is not None
+        return sequence_loss(logits, batch.tokens, config.smoothing, config.end_weight, config.first_weight)
 
     def embed(self, tokens: Tensor, memory: Memory, first: int = 0) -> Tensor:
         """Coordinate tokens [B, T] at sequence places first, first + 1, ... -> decoder inputs [B, T, D].

@@ -230,6 +230,18 @@ def rec_model(wildcards):
     return results(f"{wildcards.dataset}/seed{wildcards.seed}/rec/model.safetensors")
 
 
+def step_1_model(wildcards):
+    """Step 1's model that an experiment starts from: the mask head has one of its own."""
+    if ex.head(config, wildcards.dataset, wildcards.experiment) == "mask":
+        return results(f"{wildcards.dataset}/seed{wildcards.seed}/rec_mask/model.safetensors")
+    return rec_model(wildcards)
+
+
+def mask_setting(key):
+    """A param: as `setting`, of the experiment that says how the mask head's step 1 is trained."""
+    return lambda wildcards: setting(key, ex.mask_step_1(config, wildcards.dataset))(wildcards)
+
+
 def given_vocabulary(wildcards):
     """The vocabulary that a model brings to the data set, or nothing: words are then counted."""
     path = config["datasets"][wildcards.dataset].get("vocabulary")
@@ -308,22 +320,28 @@ def evaluations(step, experiment=None):
     ]
 
 
+def mask_rec(name):
+    """The folder of the mask head's step 1, where an experiment on the data set has that head."""
+    return ["rec_mask"] * (ex.mask_step_1(config, name) is not None)
+
+
 def rec_histories():
     """metrics.csv of every step 1 that is trained here."""
     return [
-        results(f"{name}/seed{seed}/rec/metrics.csv")
+        results(f"{name}/seed{seed}/{step}/metrics.csv")
         for name, entry in config["datasets"].items()
         for seed in config["seeds"]
-        if "rec" not in entry
+        for step in ["rec"] * ("rec" not in entry) + mask_rec(name)
     ]
 
 
 def rec_evaluations():
     """metrics.json of every step 1, on every split of its data set."""
     return [
-        results(f"{name}/seed{seed}/rec/{split}/metrics.json")
+        results(f"{name}/seed{seed}/{step}/{split}/metrics.json")
         for name, entry in config["datasets"].items()
         for seed in config["seeds"]
+        for step in ["rec"] + mask_rec(name)
         for split in entry["splits"]
     ]
 
