@@ -13,6 +13,7 @@ from pycocotools import mask as coco
 
 from partialres import metrics
 from partialres.data.batches import Inputs, expression_batches
+from partialres.data.crop import Crop
 from partialres.data.images import resized
 from partialres.data.mask_targets import grown
 from partialres.data.vocabulary import Vocabulary
@@ -35,6 +36,14 @@ class Prediction:
     mask: Rle | None = None  # of a mask head, at the image's own size; its points are its box's corners
 
 
+@dataclass(frozen=True)
+class Known:
+    """The refs' boxes, for a model that predicts pseudo points."""
+
+    corners: np.ndarray  # float64 [n, 2, 2], left top and right bottom in pixels of the original images
+    guided: bool  # coordinates are restricted to them
+
+
 @torch.no_grad()
 def predict(
     model: Model,
@@ -46,20 +55,24 @@ def predict(
     device: torch.device,
     label: str,
     block: tuple[int, int] = (0, 1),
+    known: Known | None = None,
 ) -> Iterator[Prediction]:
     """Answer every expression of refs (columns image_id, expressions); order: image by image.
 
-    block: (i, n) for the i-th of n parts of the images alone.
+    block: (i, n) for the i-th of n parts of the images alone. known: the refs' boxes, where the model may use them.
     """
     model.to(device).eval()
     rows = inputs.rows(refs["image_id"].tolist())
+    cropped = known is not None and model.config.view == "box"
+    crops = [inputs.crop(int(row), known.corners[place] if cropped else None) for place, row in enumerate(rows)]  # type: ignore[union-attr]
+    batches = expression_batches(refs, inputs, vocabulary, batch, block, crops if cropped else None)
     total = -(-sum(map(len, refs["expressions"])) // batch // block[1])
-    for positions, texts, group in progress(expression_batches(refs, inputs, vocabulary, batch, block), label, total):
+    for positions, texts, group in progress(batches, label, total):
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             if isinstance(model, MaskHeadModel):
                 answers = _found(model, group.to(device), rows[positions], inputs)
             else:
-                answers = _decoded(model, group.to(device), rows[positions], inputs)
+                answers = _decoded(model, group.to(device), positions, rows, crops, inputs, known)
         for position, text, one in zip(positions, texts, answers, strict=True):
             yield Prediction(int(position), text, *one)
 
@@ -67,14 +80,28 @@ def predict(
 Answer = tuple[np.ndarray, np.ndarray, Rle | None]  # points, probabilities and mask of a Prediction
 
 
-def _decoded(model: PointModel, batch: Batch, rows: np.ndarray, inputs: Inputs) -> list[Answer]:
-    """The points that the model says of each expression. rows: int64 [B], of their images in the cache."""
-    chosen, probabilities = model.decode(model.encode(batch))
-    extents = np.stack([inputs.extent(int(row), model.config.span) for row in rows])
-    points = tokens.sequence_to_points(chosen.cpu().numpy(), extents, model.config.bins)
+def _decoded(
+    model: PointModel, batch: Batch, positions: np.ndarray, rows: np.ndarray, crops: Sequence[Crop], inputs: Inputs,
+    known: Known | None,
+) -> list[Answer]:  # fmt: skip
+    """The points that the model says of each expression.
+
+    positions: int64 [B], its ref in the table. rows, crops: of every ref, its image in the cache and the part it shows.
+    """
+    config, members = model.config, positions.tolist()
+    extents = np.stack([inputs.extent(int(rows[one]), config.span, crops[one]) for one in members])
+    allowed = box = None
+    if known is not None:
+        corners = np.stack([crops[one].points(known.corners[one]) for one in members])
+        bins = tokens.quantise(corners, extents[:, None], config.bins, config.rounding)  # [B, 2 corners, 2 axes]
+        place = torch.from_numpy(bins).to(batch.words.device)
+        box = place.flatten(1) if config.prompt == "box" else None
+        allowed = place.transpose(1, 2) if known.guided else None
+    chosen, probabilities = model.decode(model.encode(batch), allowed, box)
+    points = tokens.sequence_to_points(chosen.cpu().numpy(), extents, config.bins)
     return [
-        (one / inputs.scale(int(row)), sure.astype(np.float64), None)
-        for one, sure, row in zip(points, probabilities.cpu().numpy(), rows, strict=True)
+        (crops[one].original(many), sure.astype(np.float64), None)
+        for one, many, sure in zip(members, points, probabilities.cpu().numpy(), strict=True)
     ]
 
 

@@ -13,6 +13,7 @@ from partialres.config import (
     OF_STEP_2,
     ConfigError,
     ModelConfig,
+    PredictConfig,
     PretrainConfig,
     PseudoConfig,
     TrainConfig,
@@ -26,14 +27,14 @@ from partialres.config import (
 BY_RATIO = "by_ratio"
 # What decides each step's files, beside the steps before it: experiments equal in these share the files.
 DECISIVE = {
-    "res": ("points", "contour", "positions", "model", "res"),
-    "points": ("points", "contour", "positions", "model", "res", "predict"),
-    "selected": ("points", "contour", "positions", "model", "res", "predict", "pseudo"),
-    "retrain": ("points", "contour", "positions", "model", "res", "predict", "pseudo", "retrain"),
+    "res": ("points", "contour", "positions", "model", "teacher", "res"),
+    "points": ("points", "contour", "positions", "model", "teacher", "res", "predict"),
+    "selected": ("points", "contour", "positions", "model", "teacher", "res", "predict", "pseudo"),
+    "retrain": ("points", "contour", "positions", "model", "teacher", "res", "predict", "pseudo", "retrain"),
 }
 GENERATED = {"refcoco": "refshapes", "refcoco+": "refshapes+", "refcocog": "refshapesg"}  # flavour -> folder
 SECTIONS = {"model": ModelConfig, "pretraining": PretrainConfig, "rec": TrainConfig, "res": TrainConfig,
-            "retrain": TrainConfig, "pseudo": PseudoConfig}  # fmt: skip
+            "retrain": TrainConfig, "pseudo": PseudoConfig, "predict": PredictConfig}  # fmt: skip
 # What the data, the backbone and step 1 are made with; of the model's settings all but what step 2 brings in. Only the
 # mask head's step 1 is one of its own, for all experiments that have that head.
 SHARED = ("rec", "text", "visual", "image_size", "pretraining")

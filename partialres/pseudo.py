@@ -18,16 +18,19 @@ from partialres.geometry.runs import unpack_windows
 BLOCK = 64  # masks looked at together, which bounds the memory
 
 
-def candidates(refs: pd.DataFrame) -> pd.DataFrame:
-    """The unlabelled refs of a split table, without masks, each with its first expression only: one contour a ref."""
+def candidates(refs: pd.DataFrame, expressions: str = "first") -> pd.DataFrame:
+    """The unlabelled refs of a split table, without masks, each with its first expression or with all of them."""
     unlabelled = refs[~refs["labelled"]].drop(columns=["mask", "parts"], errors="ignore").reset_index(drop=True)
+    if expressions == "all":
+        return unlabelled
     return unlabelled.assign(expressions=[[many[0]] for many in unlabelled["expressions"]])
 
 
 def points_table(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFrame:
     """points.parquet: ref_id, expression, points [N][2] in pixels, probabilities [2N], d (eq. 8; 0 to 2).
 
-    refs: the candidates, with ref_id, bbox, height and width.
+    Of a ref's contours, one an expression, that with the lowest D. refs: the candidates, with ref_id, bbox, height and
+    width.
     """
     places = [prediction.position for prediction in predictions]
     sizes = refs[["height", "width"]].to_numpy()[places].tolist()
@@ -40,7 +43,7 @@ def points_table(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFr
             for prediction, size in zip(predictions[block], sizes[block], strict=True)
         ]
         losses[block] = projection.runs_dice_losses(masks, np.array(boxes[block], dtype=np.float64))
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "ref_id": refs["ref_id"].to_numpy()[places],
             "expression": [prediction.expression for prediction in predictions],
@@ -49,16 +52,19 @@ def points_table(refs: pd.DataFrame, predictions: list[Prediction]) -> pd.DataFr
             "d": losses,
         }
     )
+    best = table.sort_values("d", kind="stable").drop_duplicates("ref_id").index
+    return table.loc[best.sort_values()].reset_index(drop=True)
 
 
 def select(
     points: pd.DataFrame, sizes: pd.DataFrame, config: PseudoConfig, number: int, sampling: contour.Sampling = "uniform"
 ) -> pd.DataFrame:
-    """selected.parquet: ref_id, points [number][2], d of the candidates with D below the threshold.
+    """selected.parquet: ref_id, points [number][2], d, weight of the candidates with D below the threshold.
 
     points: a points table. sizes: ref_id, height, width. number: N. With resampling (RPP) the kept points are connected
     to a mask and N points spaced on its outline, evenly or as released; a mask that vanishes when filled, or has no
-    contour to be sampled, is left out, never replaced.
+    contour to be sampled, is left out, never replaced. Weights, in training's loss, have mean one: all alike, or by the
+    geometric mean of the probabilities of a contour's tokens.
     """
     below = points[points["d"] < config.threshold]
     polygons = [as_array(flat) for flat in below["points"]]
@@ -68,8 +74,12 @@ def select(
         extents = [shapes[ref_id] for ref_id in below["ref_id"]]
         polygons = list(progress(_resampled(polygons, extents, number, sampling), "select", total=len(polygons)))
         made[:] = [not np.isnan(polygon).all() for polygon in polygons]
-    columns = {"ref_id": below["ref_id"], "points": [polygon.tolist() for polygon in polygons], "d": below["d"]}
-    return pd.DataFrame(columns)[made].reset_index(drop=True)
+    points_of = [polygon.tolist() for polygon in polygons]
+    columns = {"ref_id": below["ref_id"], "points": points_of, "d": below["d"], "weight": np.ones(len(below))}
+    if config.weight == "probability":
+        columns["weight"] = [float(np.exp(np.log(np.maximum(sure, 1e-9)).mean())) for sure in below["probabilities"]]
+    kept = pd.DataFrame(columns)[made].reset_index(drop=True)
+    return kept.assign(weight=kept["weight"] / kept["weight"].mean())
 
 
 def _resampled(

@@ -101,7 +101,8 @@ def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["
     Everything else must fit.
     positions: what to do with a position table of another length. "drop" it, as the released code does; or "extend" it:
     the first point keeps its two rows, and every later x (y) takes the row of the box's second x (y) plus its own
-    initial value, so that the model still knows which axis a place is about.
+    initial value, so that the model still knows which axis a place is about. Of a model whose contours follow their box
+    the box keeps all of its four rows.
 
     Returns the names left at their initial values.
     """
@@ -119,18 +120,19 @@ def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["
             f"{' ...' if len(wrong) > 5 else ''}; both must be made with the same model sizes"
         )
     if positions == "extend" and "positions.weight" in missing:
-        kept["positions.weight"] = _extended(given["positions.weight"], own["positions.weight"])
+        kept["positions.weight"] = _extended(given["positions.weight"], own["positions.weight"], model.config.prompt)
         missing.remove("positions.weight")
     model.load_state_dict(kept, strict=False)
     return missing
 
 
-def _extended(short: Tensor, initial: Tensor) -> Tensor:
+def _extended(short: Tensor, initial: Tensor, prompt: str) -> Tensor:
     """A position table [T, D] from a box's [5, D] (x1, y1, x2, y2, end) and its own initial values [T, D]."""
     table = initial.clone()
-    table[:2] = short[:2]
     table[2:-1:2] += short[2]
     table[3:-1:2] += short[3]
+    kept = 4 if prompt == "box" else 2
+    table[:kept] = short[:kept]
     table[-1] = short[-1]
     return table
 
