@@ -59,7 +59,7 @@ def test_the_experiment_overrides_the_data_set_which_overrides_the_base(config):
     config["experiments"]["strict"] = {"settings": {"pseudo": {"threshold": 0.05}}}
     assert ex.pick(ex.settings(config, "refshapes", "ours", 10), "pseudo.threshold") == 0.3
     strict = ex.settings(config, "refshapes", "strict", 10)
-    assert (strict["points"], strict["pseudo"]) == (9, {"threshold": 0.05, "resample": True})
+    assert (strict["points"], strict["pseudo"]) == (9, {"threshold": 0.05, "resample": True, "weight": "none"})
     assert ex.settings(config, "refshapes")["points"] == 9
 
 

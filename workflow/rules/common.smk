@@ -114,10 +114,29 @@ def setting(key, experiment=None):
     return value
 
 
-def flag(key, name):
-    """A param: --name or --no-name by the truth of a dotted key."""
+def flag(key, name, otherwise=None):
+    """A param: --name by the truth of a dotted key, else --no-name or --otherwise."""
     value = setting(key)
-    return lambda wildcards: f"--{name}" if value(wildcards) else f"--no-{name}"
+    return lambda wildcards: f"--{name}" if value(wildcards) else f"--{otherwise or f'no-{name}'}"
+
+
+def model(step):
+    """A param: the model section of step 2, the teacher, or of step 3, the student."""
+
+    def value(wildcards):
+        chosen = ex.settings(config, wildcards.dataset, wildcards.experiment, float(wildcards.ratio))
+        return json.dumps(ex.model_of(chosen, step), sort_keys=True)
+
+    return value
+
+
+def teacher(wildcards):
+    """The model that predicts pseudo points: step 2's, or in a second round step 3's of the experiment before."""
+    before = ex.after(config, wildcards.experiment)
+    if before is None:
+        return owned(f"{RUN_PATH}/res/model.safetensors", "res")(wildcards)
+    known = {**dict(wildcards), "experiment": before}
+    return owned(f"{RUN_PATH}/retrain/model.safetensors", "retrain")(known)
 
 
 def dataset(key, default=None):
@@ -161,8 +180,9 @@ def owned(path, step):
     """An input: the path with the experiment whose files of that step this one shares."""
 
     def filled(wildcards):
-        experiment = ex.owner(config, wildcards.dataset, wildcards.experiment, float(wildcards.ratio), step)
-        return results(path.format(**{**dict(wildcards), "experiment": experiment}))
+        known = dict(wildcards)
+        experiment = ex.owner(config, known["dataset"], known["experiment"], float(known["ratio"]), step)
+        return results(path.format(**{**known, "experiment": experiment}))
 
     return filled
 
@@ -315,7 +335,7 @@ def evaluations(step, experiment=None):
     return [
         results(f"{RUN_PATH.format(**run)}/{step}/{split}/metrics.json")
         for run in runs(step, experiment)
-        if owns(run, step)
+        if owns(run, step) and ex.scored(config, run["dataset"], run["experiment"], float(run["ratio"]), step)
         for split in config["datasets"][run["dataset"]]["splits"]
     ]
 

@@ -139,7 +139,7 @@ rule train_res:
     params:
         points=setting("points"),
         contour=setting("contour"),
-        model=setting("model"),
+        model=model("res"),
         positions=setting("positions"),
         training=setting("res"),
         features=option("--features", "features", folder=True),
@@ -190,7 +190,7 @@ use rule train_res as retrain_res with:
     params:
         points=setting("points"),
         contour=setting("contour"),
-        model=setting("model"),
+        model=model("retrain"),
         positions=setting("positions"),
         training=setting("retrain"),
         features=option("--features", "features", folder=True),
