@@ -113,13 +113,14 @@ class Grounding(nn.Module):
         bias, positions = F.pad(bias, (0, extra)), F.pad(positions, (0, 0, 0, extra))
         for layer in self.encoder:
             x = layer(x, positions, bias)
-        projected = [layer.cross_attention.keys_values(x, positions) for layer in self._decoder_layers()]
+        keys, values = self.project(x, positions)
         shares = valid if self.config.cctf_means == "image" else torch.ones_like(valid)
         image = (x[:, : height * width].unflatten(1, (height, width)) * shares[..., None]).float()
         return Memory(
             features=x,
-            keys=[keys.contiguous() for keys, _ in projected],  # read once a token: a head's positions side by side
-            values=[values.contiguous() for _, values in projected],
+            positions=positions,
+            keys=keys,
+            values=values,
             bias=bias,
             centres=(
                 (torch.arange(width, device=x.device) + 0.5) / width,
@@ -130,6 +131,14 @@ class Grounding(nn.Module):
             columns=image.sum(1) / shares.sum(1).clamp(min=1)[..., None],
             rows=image.sum(2) / shares.sum(2).clamp(min=1)[..., None],
         )
+
+    def project(self, features: Tensor, positions: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Keys and values of every decoder layer, each [B, h, K, D/h], of features and positions [B, K, D].
+
+        A head's positions lie side by side, for they are read once a token.
+        """
+        projected = [layer.cross_attention.keys_values(features, positions) for layer in self._decoder_layers()]
+        return [keys.contiguous() for keys, _ in projected], [values.contiguous() for _, values in projected]
 
 
 class PointModel(Grounding):

@@ -20,6 +20,7 @@ class Memory:
     """What the decoder looks at: the encoder's output, projected for every decoder layer once a sequence."""
 
     features: Tensor  # [B, K, D]: row by row, then the language token where there is one
+    positions: Tensor  # [B, K, D]: added to the features for the keys
     keys: list[Tensor]  # a layer: [B, h, K, D/h]
     values: list[Tensor]  # a layer: [B, h, K, D/h]
     bias: Tensor  # [B, 1, 1, K]: 0, or -inf at padded positions
@@ -77,9 +78,10 @@ def dropped(x: Tensor, share: float) -> Tensor:
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
     """Attention of [B, h, T, D/h] over [B, h, K, D/h], bias [B or 1, h or 1, T or 1, K] added -> [B, T, D]."""
-    if dropout and query.device.type == "cpu":
+    if query.device.type == "cpu" and (dropout or query.shape[2] == 1):  # both slow in the fused form there
         scores = query / math.sqrt(query.shape[-1]) @ keys.transpose(-1, -2)
-        mixed = dropped((scores if bias is None else scores + bias).softmax(-1), dropout) @ values
+        weights = (scores if bias is None else scores + bias).softmax(-1)
+        mixed = (dropped(weights, dropout) if dropout else weights) @ values
     else:
         mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, dropout_p=dropout)
     return mixed.transpose(1, 2).flatten(2)
