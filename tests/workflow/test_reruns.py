@@ -47,6 +47,7 @@ def setting(name: str, value: Any) -> dict[str, Any]:
 
 
 STRICT = {"strict": {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}}
+MASK_HEAD = {"mask_head": {"retrain": False, "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}}
 CHANGES = [
     Change("`pseudo.threshold`", STEP_3 | REPORT, setting("pseudo.threshold", 0.5)),
     Change("`points`", LATER, setting("points", 8)),
@@ -69,6 +70,13 @@ CHANGES = [
     Change("a ratio less", SCORES | GALLERY | {"figure_training"}, {"ratios": [10]}, new="no path has this"),
     Change("an experiment more", STEP_3 | SCORES | {"table_pseudo", "figure_training"}, {"experiments": STRICT},
            new="/ratio10/strict/"),
+    Change(
+        "an experiment with `head: mask` more",
+        {"train_rec_mask", "evaluate_rec_mask", "table_rec", "train_res", "train_res_full", "evaluate_res"}
+        | SCORES | {"figure_training"},
+        {"experiments": MASK_HEAD},
+        new="mask",
+    ),
     Change(
         "an evaluation split more",
         {"evaluate_rec", "evaluate_res", "table_rec"} | SCORES,
