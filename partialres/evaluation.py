@@ -12,9 +12,10 @@ import torch
 from pycocotools import mask as coco
 
 from partialres import metrics
-from partialres.data.batches import Inputs, expression_batches
+from partialres.data.batches import expression_batches
 from partialres.data.crop import Crop
 from partialres.data.images import resized
+from partialres.data.inputs import Inputs
 from partialres.data.mask_targets import grown
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError, progress

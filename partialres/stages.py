@@ -26,8 +26,9 @@ from partialres.config import (
     check_jitter,
     check_view,
 )
-from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, Jitter, make_samples
+from partialres.data.inputs import FEATURES, FEATURES_INFO, Inputs
 from partialres.data.mask_targets import make_mask_samples
+from partialres.data.samples import Jitter, make_samples
 from partialres.data.vocabulary import Vocabulary, word_vectors
 from partialres.files import (
     DataError,

@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from partialres.data.batches import Inputs
 from partialres.data.images import cache_images
+from partialres.data.inputs import Inputs
 from partialres.data.refer import read_refs
 from partialres.data.refshapes import RefshapesConfig, generate
 from partialres.data.splits import split

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from partialres.data.batches import epoch_batches, make_samples
+from partialres.data.batches import epoch_batches
+from partialres.data.samples import make_samples
 from partialres.files import read_table
 from partialres.geometry import boxes, contour
 from tests.test_stages import MODEL, POINTS, TRAINING, done, place, run, sources, train_res, weights  # noqa: F401

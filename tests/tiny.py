@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from partialres.config import ModelConfig, TrainConfig
-from partialres.data.batches import Inputs, Samples, make_samples
+from partialres.data.inputs import Inputs
+from partialres.data.samples import Samples, make_samples
 from partialres.data.splits import split
 from partialres.data.vocabulary import Vocabulary
 from partialres.geometry import contour

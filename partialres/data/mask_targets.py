@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from partialres.data.batches import Inputs, Samples, encode_expressions
+from partialres.data.inputs import Inputs
+from partialres.data.samples import Samples, encode_expressions
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError
 from partialres.geometry import boxes, contour

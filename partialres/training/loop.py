@@ -11,7 +11,9 @@ import pandas as pd
 import torch
 
 from partialres.config import ConfigError, TrainConfig
-from partialres.data.batches import Inputs, Samples, batch_size, epoch_batches, steps_per_epoch
+from partialres.data.batches import batch_size, epoch_batches, steps_per_epoch
+from partialres.data.inputs import Inputs
+from partialres.data.samples import Samples
 from partialres.files import TrainingError, progress, say
 from partialres.model.build import Model
 from partialres.training.checkpoint import Resume

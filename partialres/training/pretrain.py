@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import PretrainConfig
-from partialres.data.batches import Inputs
+from partialres.data.inputs import Inputs
 from partialres.files import DataError, TrainingError, progress, read_json, say
 from partialres.geometry.boxes import to_corners
 from partialres.model.pointer import Visual

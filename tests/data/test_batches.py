@@ -5,16 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from partialres.data.batches import (
-    Inputs,
-    Jitter,
-    epoch_batches,
-    expression_batches,
-    jittered,
-    make_samples,
-    steps_per_epoch,
-)
+from partialres.data.batches import epoch_batches, expression_batches, steps_per_epoch
 from partialres.data.images import ImageCache
+from partialres.data.inputs import Inputs
+from partialres.data.samples import Jitter, jittered, make_samples
 from partialres.files import DataError
 from partialres.geometry import boxes, contour, tokens
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from partialres.cli import main
 from partialres.config import PretrainConfig
-from partialres.data.batches import Inputs
+from partialres.data.inputs import Inputs
 from partialres.files import DataError, TrainingError
 from partialres.model.pointer import Visual
 from partialres.training.pretrain import ABSENT, DetectionHead, detection_loss, pretrain, read_scenes
