@@ -27,12 +27,12 @@ from partialres.config import (
 )
 
 BY_RATIO = "by_ratio"
-# What decides each step's files, beside the steps before it: experiments equal in these share the files.
+# What decides each step's files, beside step 2's model: experiments equal in these share the files.
 DECISIVE = {
-    "res": ("points", "contour", "positions", "model", "teacher", "res"),
-    "points": ("points", "contour", "positions", "model", "teacher", "res", "predict"),
-    "selected": ("points", "contour", "positions", "model", "teacher", "res", "predict", "pseudo"),
-    "retrain": ("points", "contour", "positions", "model", "teacher", "res", "predict", "pseudo", "retrain"),
+    "res": ("points", "contour", "positions", "res"),
+    "points": ("points", "contour", "positions", "res", "predict"),
+    "selected": ("points", "contour", "positions", "res", "predict", "pseudo"),
+    "retrain": ("points", "contour", "positions", "res", "predict", "pseudo", "retrain", "model"),
 }
 GENERATED = {"refcoco": "refshapes", "refcoco+": "refshapes+", "refcocog": "refshapesg"}  # flavour -> folder
 SECTIONS = {"model": ModelConfig, "pretraining": PretrainConfig, "rec": TrainConfig, "res": TrainConfig,
@@ -105,7 +105,7 @@ def owner(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float
 
 def _decisive(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float, step: str) -> list[Any]:
     chosen = settings(config, dataset, experiment, ratio)
-    own = [chosen[key] for key in DECISIVE[step]]
+    own = [model_of(chosen, "res"), *(chosen[key] for key in DECISIVE[step])]
     before = None if step == "res" else after(config, experiment)
     return [*own, None if before is None else _decisive(config, dataset, before, ratio, "retrain")]
 
