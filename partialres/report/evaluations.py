@@ -28,7 +28,7 @@ _RUN = (
     r"(?:^|/)(?P<dataset>[^/]+)/seed(?P<seed>\d+)/"
     r"(?:rec|ratio(?P<ratio>\d+(?:\.\d+)?)/(?P<experiment>[^/]+)/(?P<step>res|retrain|pseudo))/"
 )
-_EVALUATION = re.compile(_RUN + r"(?P<split>[^/]+)/metrics\.json$")
+_EVALUATION = re.compile(_RUN + r"(?P<split>[^/]+)/(?:metrics\.json|predictions\.parquet)$")
 _STEP_FILE = re.compile(_RUN + r"[^/]+$")
 _GRAMMAR = "{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}"
 
@@ -52,11 +52,11 @@ class Evaluation(Run):
 
 
 def evaluation_of(path: Path) -> Evaluation:
-    """The evaluation that a metrics.json belongs to, read from its path.
+    """The evaluation that a metrics.json, or the predictions.parquet beside it, belongs to, read from its path.
 
     Folders before the data set do not matter. Raises DataError if the path is not
     {dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/metrics.json with step res or retrain, nor
-    {dataset}/seed{seed}/rec/{split}/metrics.json.
+    {dataset}/seed{seed}/rec/{split}/metrics.json, nor either with predictions.parquet.
     """
     match = _EVALUATION.search(Path(path).as_posix())
     if match is None or match["step"] == "pseudo":

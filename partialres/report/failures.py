@@ -38,8 +38,8 @@ _OUTCOMES = ("right", "wrong outline", "wrong object")
 _ATTRIBUTES = {
     "size": "mask area, share of the image",
     "parts": "separate parts of the mask",
-    "solidity": "mask area over its convex hull's",
-    "kind": "what the expression names",
+    "solidity": "convexity (mask area / convex hull)",
+    "kind": "kind of expression",
     "length": "words of the expression",
 }
 _LENGTHS = ((1, 2), (3, 4), (5, 7), (8, np.inf))
@@ -134,12 +134,12 @@ def outcome(predictions: pd.DataFrame) -> pd.Series:
 def analyse(refs: Path, predictions: Sequence[Path]) -> pd.DataFrame:
     """Every model's mIoU in each bin, and its outcomes, as a tidy table.
 
-    refs: refs.parquet. predictions: predictions.parquet files of one data set and split, beside their metrics.json.
+    refs: refs.parquet. predictions: predictions.parquet files of one data set and split.
     Columns: dataset, split, ratio, experiment, step, label, attribute (of `describe`, or outcome), bin, expressions
     (over all seeds alike; of an outcome: all), mean and sd over seeds (mIoU, or the outcome's share; per cent), seeds.
     Raises DataError if there is no file, files are of several data sets or splits, or of other expressions.
     """
-    runs = [evaluation_of(path.with_name("metrics.json")) for path in map(Path, predictions)]
+    runs = [evaluation_of(path) for path in predictions]
     if len({(run.dataset, run.split) for run in runs}) != 1:
         raise DataError("failures are told of one data set and split: give predictions.parquet files of one")
     columns = ["ref_id", "expression", "iou", "box_iou"]
@@ -149,8 +149,9 @@ def analyse(refs: Path, predictions: Sequence[Path]) -> pd.DataFrame:
             raise DataError(
                 f"{path}: scored on other expressions than {predictions[0]}; evaluate both on one refs.parquet"
             )
+    objects = read_table(refs, ["ref_id", "height", "width", "mask"])
     try:
-        bins = binned(describe(read_table(refs, ["ref_id", "height", "width", "mask"]), tables[0]))
+        bins = binned(describe(objects, tables[0]))
     except DataError as error:
         raise DataError(f"{refs}: {error}") from None
     return _over_seeds(

@@ -47,7 +47,10 @@ def test_table1_holds_mean_deviation_gain_and_share_of_the_oracle(runs: list[Pat
     assert (final["seeds"], final["expressions"], final["label"]) == (2, 200, "Ours, step 3 (final)")
     assert cell(table, "RefShapes: mIoU", "10 %", "Ours, step 3 (final)", ("val", "mIoU")) == "61.00 ± 1.41"
     assert cell(table, "RefShapes: mIoU", "10 %", "Ours, step 3 (final)", ("test", "of oracle")) == "74.7 %"
-    assert cell(table, "RefShapes: mIoU", "10 %", "Ours, step 3 (final)", ("val", "gain")) == "+10.00"
+    assert cell(table, "RefShapes: mIoU", "10 %", "Ours, step 3 (final)", ("val", "gain")) == (
+        f"+10.00 [{final['gain_low']:.2f}, {final['gain_high']:.2f}]"
+    )
+    assert 9 < final["gain_low"] < 10 < final["gain_high"] < 11
 
 
 def test_table1_lists_every_step_and_the_two_rows_at_every_mask(runs: list[Path]) -> None:
@@ -68,6 +71,7 @@ def test_oiou_has_its_own_grids(runs: list[Path]) -> None:
     for grid, other in zip(table.grids, ("oIoU", "mIoU"), strict=True):
         assert all(column.name != other for column in grid.columns)
     assert cell(table, "RefShapes: oIoU", "1 %", "Baseline", ("val", "oIoU")) == "24.00 ± 1.41"
+    assert cell(table, "RefShapes: oIoU", "10 %", "Ours, step 3 (final)", ("val", "gain")) == "+10.00"  # no interval
 
 
 def test_gain_compares_the_same_seeds(scored: Write) -> None:
