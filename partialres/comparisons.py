@@ -1,8 +1,8 @@
 """Which runs of a config each comparison of the report sets side by side, by what their settings are.
 
 The workflow asks these functions for a table's rows, makes the rows' files, and hands the rows to the command that
-writes the table, as JSON. `ours` is the one experiment that is known by its name: the others are told apart by the
-settings in which they differ from it.
+writes the table, as JSON. The baseline, ours, the oracle and ours_plus are known by their names, all others are told
+apart by the settings in which they differ from ours.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from partialres.comparisons import BASELINE, ORACLE, OURS
 from partialres.files import DataError, read_json
 
-BASELINE, OURS, ORACLE = "baseline", "ours", "oracle"
 COUNTS = ("expressions", "refs")  # keys of metrics.json that are numbers of things, not figures
 RUN_COLUMNS = ["dataset", "seed", "ratio", "experiment", "step"]
 PSEUDO_FIGURES = ["candidates", "kept", "kept_share", "true_iou_kept", "true_iou_all", "mean_d"]
