@@ -13,11 +13,12 @@ from click.core import ParameterSource
 
 from partialres import __version__
 from partialres import cli_report as report
+from partialres.allocator import keep_freed_memory
 from partialres.cli_benchmark import benchmark
 from partialres.cli_download import download, unpack
 from partialres.cli_options import IN_DIR, IN_FILE, OUT, Section
 from partialres.cli_weights import export_weights, import_weights
-from partialres.config import ConfigError, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig
+from partialres.config import ConfigError, ModelConfig, PredictConfig, PretrainConfig, PseudoConfig, TrainConfig
 from partialres.files import DataError, TrainingError
 
 
@@ -25,6 +26,7 @@ class Commands(click.Group):
     """Shows errors of data, settings and training as messages, and everything unforeseen with its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        keep_freed_memory()
         try:
             return super().invoke(ctx)
         except (DataError, ConfigError, TrainingError) as error:
@@ -311,15 +313,25 @@ def train_res(
 @click.argument("rows", type=IN_FILE)
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of step 2.")
 @click.option("--batch", type=click.IntRange(min=1), default=128, help="About so many expressions at once.")
+@click.option("--guided/--free", default=False, help="Restrict coordinates to the known box.")
+@click.option(
+    "--expressions",
+    type=click.Choice(["first", "all"]),
+    default="first",
+    help="Decode a ref's first expression, or all and keep the contour with the lowest D.",
+)
 @click.option("--out", type=OUT, required=True)
 @model_inputs
 @running
-def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads: int | None, **sources: Any) -> None:
+def predict(
+    rows: Path, model: Path, batch: int, guided: bool, expressions: Any, out: Path, device: str, threads: int | None,
+    **sources: Any,
+) -> None:  # fmt: skip
     """Pseudo points of the unlabelled refs in ROWS (split.parquet), with their D (eq. 8)."""
     from partialres import stages
 
     _threads(threads)
-    stages.predict(rows, _sources(sources), model, batch, device, out)
+    stages.predict(rows, _sources(sources), model, PredictConfig(batch, guided, expressions), device, out)
 
 
 @main.command()
@@ -334,9 +346,15 @@ def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads
 @click.option("--num-points", type=click.IntRange(min=3), required=True, help="Contour points N.")
 @click.option("--resample/--no-resample", default=True, help="Space the N points evenly (RPP).")
 @click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How kept masks are traced to points.")
+@click.option(
+    "--weight",
+    type=click.Choice(["none", "probability"]),
+    default="none",
+    help="What a kept mask weighs in training: all the same, or by how sure its tokens were.",
+)
 @click.option("--out", type=OUT, required=True)
 def select(
-    points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, out: Path
+    points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, weight: Any, out: Path
 ) -> None:
     """Keep the pseudo POINTS that agree with the boxes in ROWS, and space them evenly."""
     from partialres import pseudo
@@ -344,7 +362,7 @@ def select(
 
     table = read_table(points)
     sizes = read_table(rows, ["ref_id", "height", "width"])
-    kept = pseudo.select(table, sizes, PseudoConfig(threshold, resample), num_points, sampling)
+    kept = pseudo.select(table, sizes, PseudoConfig(threshold, resample, weight), num_points, sampling)
     write_table(kept, out)
     click.echo(f"kept {len(kept)} of {len(table)} pseudo masks (D < {threshold})", err=True)
 

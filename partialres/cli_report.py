@@ -110,7 +110,7 @@ def table_extensions(files: tuple[Path, ...], selections: tuple[Path, ...], runs
 @FILES
 @TABLE_OUT
 def table_failures(refs: Path, files: tuple[Path, ...], out: Path) -> None:
-    """IoU by what object and expression are like, from refs.parquet and predictions.parquet FILES of one split."""
+    """IoU by what object and expression are like, from refs.parquet and metrics.json FILES, predictions beside each."""
     from partialres.report import failures
 
     _write_table(failures.table(failures.analyse(refs, files)), out)
@@ -199,7 +199,7 @@ def peer(files: tuple[Path, ...], peers: tuple[str, ...], out: Path) -> None:
 @FILES
 @FIGURE_OUT
 def failure_panels(refs: Path, files: tuple[Path, ...], out: Path) -> None:
-    """IoU by what object and expression are like, from refs.parquet and predictions.parquet FILES of one split."""
+    """IoU by what object and expression are like, from refs.parquet and metrics.json FILES, predictions beside each."""
     from partialres.report import failures
 
     failures.draw(failures.analyse(refs, files), out, out.with_suffix(".pdf"))

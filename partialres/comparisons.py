@@ -176,8 +176,9 @@ def _places(config: Config) -> Iterator[tuple[str, float]]:
 
 
 def _runs(config: Config, dataset: str, ratio: float, experiment: str, step: str) -> bool:
+    """Whether an experiment comes to a step's model, and that is scored."""
     there = experiment in config["experiments"] and ratio in ex.ratios_of(config, dataset, experiment)
-    return there and ex.reaches(config, experiment, step)
+    return there and ex.reaches(config, experiment, step) and ex.scored(config, dataset, experiment, ratio, step)
 
 
 def _owns(config: Config, dataset: str, ratio: float, experiment: str) -> bool:

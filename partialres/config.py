@@ -21,7 +21,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The point-sequence model (paper sec. 3).
+    """The point-sequence model (paper sec. 3), or with head "mask" its two-head peer (Figure 1), which has no sequence.
 
     The fields from padded_words on choose between the paper, the default, and what the released code does instead.
     """
@@ -42,6 +42,9 @@ class ModelConfig:
     cctf: bool = True  # coordinate tokens carry the features they point at (eq. 3-5)
     pmca: bool = True  # cross-attention with a Gaussian prior around the point (eq. 6-7)
     pmca_sigma: float = 8.0
+    head: Literal["points", "mask"] = "points"  # mask: a box and a convolutional mask head, as MDETR has them
+    prompt: Literal["none", "box"] = "none"  # box: a contour follows the two corners of its box
+    view: Literal["image", "box"] = "image"  # box: of the image the surroundings of the known box, enlarged
     padded_words: int = 0  # released 15 (RefCOCOg 20): the GRU reads padding too, up to this many words; 0: never
     language_token: bool = False  # released: the expression joins the encoder's input as one more token
     cctf_axes: Literal["paper", "transposed"] = "paper"  # released: x looks up rows and y columns
@@ -61,6 +64,14 @@ class ModelConfig:
         _require(0 <= self.dropout < 1, "dropout must be in [0, 1)")
         _require(self.bins >= 2, "bins must be at least 2")
         _require(self.padded_words >= 0, "padded_words must be at least 0")
+        _require(
+            self.head == "points" or (self.prompt, self.view) == ("none", "image"),
+            "head: mask has neither a prompt nor a view of the box; set prompt: none and view: image",
+        )
+        _require(
+            self.head == "points" or not (self.cctf or self.pmca),
+            "head: mask has no sequence of points for CCTF and PMCA to work on; set cctf: false and pmca: false",
+        )
 
     def step_1(self) -> ModelConfig:
         """The model of step 1, SeqTR's: without what step 2 brings in."""
@@ -109,9 +120,35 @@ def check_jitter(step: str, jitter: tuple[float, float] | None, frozen: str) -> 
     )
 
 
+def check_view(view: str, jitter: tuple[float, float] | None, span: str) -> None:
+    """Raises ConfigError if a model that sees the known box's surroundings is to see them otherwise too."""
+    _require(
+        view == "image" or jitter is None,
+        "model.view: box draws its own windows around the box; set res.jitter: null for it",
+    )
+    _require(view == "image" or span == "frame", "model.view: box enlarges to the frame; set model.span: frame")
+
+
+def check_boxes(boxes: bool, prompt: str) -> None:
+    """Raises ConfigError if refs without a contour are to train a model that says no boxes."""
+    _require(not boxes or prompt == "box", "boxes: true needs sequences that begin with a box; set model.prompt: box")
+
+
+def check_head(head: str, retrain: bool, jitters: Mapping[str, tuple[float, float] | None]) -> None:
+    """Raises ConfigError if a mask head is to do what only a head of points can.
+
+    retrain: whether step 3 follows. jitters: of each training by its section's name.
+    """
+    if head == "points":
+        return
+    _require(not retrain, "model.head: mask predicts no points for step 3 to learn from; set retrain: false")
+    for step, jitter in jitters.items():
+        _require(jitter is None, f"{step}.jitter is for model.head: points alone; set {step}.jitter: null")
+
+
 # What step 2 may have otherwise than step 1: the weights fit all the same.
-OF_STEP_2 = ("cctf", "pmca", "pmca_sigma", "pmca_scale", "cctf_axes", "cctf_cells", "cctf_means", "language_token",
-             "start", "end")  # fmt: skip
+OF_STEP_2 = ("prompt", "view", "cctf", "pmca", "pmca_sigma", "pmca_scale", "cctf_axes", "cctf_cells", "cctf_means",
+             "language_token", "start", "end")  # fmt: skip
 OF_TRAINING = ("frozen", "freeze_words", "dropout")  # what a model's outputs do not depend on
 
 
@@ -137,6 +174,7 @@ class TrainConfig:
     first_weight: float = 1.0  # loss weight of the sequence's first token (released REC: 1.5)
     group_images: bool = False  # refs of one image in one batch: their backbone pass is shared
     checkpoint_epochs: int = 1  # resume state is written after this many epochs
+    boxes: bool = False  # refs without a contour train too, by their box alone (model.prompt: box)
     jitter: tuple[float, float] | None = None  # large-scale jitter: the range of the image's scale (released 0.3, 1.4)
 
     def __post_init__(self) -> None:
@@ -173,9 +211,22 @@ class PseudoConfig:
 
     threshold: float = 0.10  # a pseudo mask is kept where D is below this
     resample: bool = True  # RPP: points spaced evenly along the kept mask's outline
+    weight: Literal["none", "probability"] = "none"  # probability: a kept mask weighs by how sure its tokens were
 
     def __post_init__(self) -> None:
         _require(0 < self.threshold <= 2.01, "threshold must be in (0, 2]: D is the sum of two dice losses")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Prediction of pseudo points. The paper knows the box and decodes one expression without it."""
+
+    batch: int = 128  # about so many expressions at once
+    guided: bool = False  # coordinates are restricted to the known box
+    expressions: Literal["first", "all"] = "first"  # all: of a ref's contours the one with the lowest D
+
+    def __post_init__(self) -> None:
+        _require(self.batch >= 1, "batch must be at least 1")
 
 
 def _require(holds: bool, message: str) -> None:

@@ -13,11 +13,15 @@ from partialres.config import (
     OF_STEP_2,
     ConfigError,
     ModelConfig,
+    PredictConfig,
     PretrainConfig,
     PseudoConfig,
     TrainConfig,
+    check_boxes,
     check_contour,
+    check_head,
     check_jitter,
+    check_view,
     check_visual,
     fill,
 )
@@ -25,15 +29,16 @@ from partialres.config import (
 BY_RATIO = "by_ratio"
 # What decides each step's files, beside the steps before it: experiments equal in these share the files.
 DECISIVE = {
-    "res": ("points", "contour", "positions", "model", "res"),
-    "points": ("points", "contour", "positions", "model", "res", "predict"),
-    "selected": ("points", "contour", "positions", "model", "res", "predict", "pseudo"),
-    "retrain": ("points", "contour", "positions", "model", "res", "predict", "pseudo", "retrain"),
+    "res": ("points", "contour", "positions", "model", "teacher", "res"),
+    "points": ("points", "contour", "positions", "model", "teacher", "res", "predict"),
+    "selected": ("points", "contour", "positions", "model", "teacher", "res", "predict", "pseudo"),
+    "retrain": ("points", "contour", "positions", "model", "teacher", "res", "predict", "pseudo", "retrain"),
 }
 GENERATED = {"refcoco": "refshapes", "refcoco+": "refshapes+", "refcocog": "refshapesg"}  # flavour -> folder
 SECTIONS = {"model": ModelConfig, "pretraining": PretrainConfig, "rec": TrainConfig, "res": TrainConfig,
-            "retrain": TrainConfig, "pseudo": PseudoConfig}  # fmt: skip
-# What the data, the backbone and step 1 are made with; of the model's settings all but what step 2 brings in.
+            "retrain": TrainConfig, "pseudo": PseudoConfig, "predict": PredictConfig}  # fmt: skip
+# What the data, the backbone and step 1 are made with; of the model's settings all but what step 2 brings in. Only the
+# mask head's step 1 is one of its own, for all experiments that have that head.
 SHARED = ("rec", "text", "visual", "image_size", "pretraining")
 RANGES = {"all": lambda ratio: True, "partial": lambda ratio: ratio < 100, "full": lambda ratio: ratio == 100}
 
@@ -100,7 +105,25 @@ def owner(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float
 
 def _decisive(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float, step: str) -> list[Any]:
     chosen = settings(config, dataset, experiment, ratio)
-    return [chosen[key] for key in DECISIVE[step]]
+    own = [chosen[key] for key in DECISIVE[step]]
+    before = None if step == "res" else after(config, experiment)
+    return [*own, None if before is None else _decisive(config, dataset, before, ratio, "retrain")]
+
+
+def after(config: Mapping[str, Any], experiment: str) -> str | None:
+    """The experiment whose last model predicts this one's pseudo points: its second round. None: step 2's does."""
+    found: str | None = config["experiments"][experiment].get("after")
+    return found
+
+
+def model_of(chosen: Mapping[str, Any], step: str) -> dict[str, Any]:
+    """The model section of a step, res or retrain, in an experiment's settings: step 2's is the teacher of step 3."""
+    return merge(chosen["model"], chosen["teacher"]) if step == "res" else dict(chosen["model"])
+
+
+def scored(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float, step: str) -> bool:
+    """Whether a step's model is evaluated: not if it must be shown the known box."""
+    return model_of(settings(config, dataset, experiment, ratio), step).get("view", ModelConfig.view) != "box"
 
 
 def variants(
@@ -113,25 +136,28 @@ def variants(
     """
     if of not in config["experiments"]:
         return {}
-    rest, _ = _apart(settings(config, dataset, of, ratio), keys, step)
+    rest, _ = _apart(config, dataset, of, ratio, keys, step)
     found = {}
     for name in config["experiments"]:
         if ratio in ratios_of(config, dataset, name) and reaches(config, name, step):
-            own, values = _apart(settings(config, dataset, name, ratio), keys, step)
+            own, values = _apart(config, dataset, name, ratio, keys, step)
             if own == rest and owner(config, dataset, name, ratio, step) == name:
                 found[name] = values
     return found
 
 
-def _apart(chosen: Mapping[str, Any], keys: Sequence[str], step: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _apart(
+    config: Mapping[str, Any], dataset: str, experiment: str, ratio: float, keys: Sequence[str], step: str
+) -> tuple[tuple[dict[str, Any], str | None], dict[str, Any]]:
     """What decides a step, defaults filled in, without the keys; and the keys' values."""
+    chosen = settings(config, dataset, experiment, ratio)
     filled = {key: chosen[key] for key in DECISIVE[step]}
     filled |= {key: asdict(fill(SECTIONS[key], filled[key])) for key in filled if key in SECTIONS}
     values = {key: pick(filled, key) for key in keys}
     for key in keys:
         section, name = key.split(".")
         del filled[section][name]
-    return filled, values
+    return (filled, None if step == "res" else after(config, experiment)), values
 
 
 def reaches(config: Mapping[str, Any], experiment: str, step: str) -> bool:
@@ -140,15 +166,29 @@ def reaches(config: Mapping[str, Any], experiment: str, step: str) -> bool:
 
 
 def ratios_of(config: Mapping[str, Any], dataset: str, experiment: str) -> list[float]:
-    """The ratios an experiment runs at on a data set: all of the data set's, those below 100 (partial) or 100 (full).
+    """The ratios an experiment runs at on a data set: all of the data set's, those below 100 (partial), 100 (full) or
+    those it lists.
 
     A data set without ratios of its own has the config's; none where it names its experiments and this is not among
     them.
     """
     if experiment not in config["datasets"][dataset].get("experiments", [experiment]):
         return []
-    kept = RANGES[config["experiments"][experiment].get("ratios", "all")]
+    wanted = config["experiments"][experiment].get("ratios", "all")
+    kept = RANGES[wanted] if isinstance(wanted, str) else wanted.__contains__
     return [ratio for ratio in config["datasets"][dataset].get("ratios", config["ratios"]) if kept(ratio)]
+
+
+def head(config: Mapping[str, Any], dataset: str, experiment: str | None = None) -> str:
+    """The head of an experiment's model, or of the base settings': points or mask."""
+    found: str = settings(config, dataset, experiment)["model"].get("head", ModelConfig.head)
+    return found
+
+
+def mask_step_1(config: Mapping[str, Any], dataset: str) -> str | None:
+    """The experiment whose settings the mask head's step 1 is trained with, the first with that head; None without."""
+    names = [name for name in config["experiments"] if ratios_of(config, dataset, name)]
+    return next((name for name in names if head(config, dataset, name) == "mask"), None)
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -161,32 +201,65 @@ def check(config: Mapping[str, Any]) -> None:
             if name not in config["experiments"]:
                 known = ", ".join(config["experiments"])
                 raise ConfigError(f"datasets.{dataset}.experiments: no experiment '{name}'; there are {known}")
+        base = settings(config, dataset)
+        if head(config, dataset) != "points":
+            raise ConfigError(f"{dataset}: model.head: mask is an experiment's; set it in experiments.*.settings.model")
+        step_1 = {"points": base, "mask": settings(config, dataset, mask_step_1(config, dataset))}
         for experiment in config["experiments"]:
+            _check_after(config, dataset, experiment)
             for ratio in ratios_of(config, dataset, experiment):
                 chosen = settings(config, dataset, experiment, ratio)
                 try:
                     for name, kind in SECTIONS.items():
                         fill(kind, chosen[name], name)
                     model = fill(ModelConfig, chosen["model"], "model")
-                    check_contour(chosen["contour"], model.end)
-                    for step in ("rec", "res", "retrain"):
-                        check_jitter(step, fill(TrainConfig, chosen[step], step).jitter, model.frozen)
+                    jitters = {step: fill(TrainConfig, chosen[step], step).jitter for step in ("rec", "res", "retrain")}
+                    for step, jitter in jitters.items():
+                        check_jitter(step, jitter, model.frozen)
+                    for step in ("res", "retrain"):
+                        of_step = fill(ModelConfig, model_of(chosen, step), "teacher" if step == "res" else "model")
+                        check_contour(chosen["contour"], of_step.end)
+                        check_view(of_step.view, jitters[step], of_step.span)
+                        check_boxes(fill(TrainConfig, chosen[step], step).boxes, of_step.prompt)
+                    retrain = reaches(config, experiment, "retrain")
+                    check_head(model.head, retrain, {step: jitters[step] for step in ("rec", "res")})
                     if "rec" not in config["datasets"][dataset]:
                         check_visual(chosen["visual"], model.frozen)
                 except ConfigError as error:
                     raise ConfigError(f"{dataset}, {experiment}, {ratio:g} %: {error}") from None
-                for key in _changed(chosen, settings(config, dataset)):
+                for key in _changed(chosen, base, step_1[head(config, dataset, experiment)]):
                     raise ConfigError(
                         f"{dataset}, {experiment}, {ratio:g} %: '{key}' is changed, which all experiments and ratios "
                         "share"
                     )
 
 
-def _changed(chosen: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
-    """The keys of what all experiments share that one of them has otherwise than the base."""
-    model, shared = (asdict(fill(ModelConfig, each["model"])) for each in (chosen, base))
+def _check_after(config: Mapping[str, Any], dataset: str, experiment: str) -> None:
+    """Raises ConfigError if an experiment follows one that has no step 3 at one of its ratios, or itself in the end."""
+    before, seen = after(config, experiment), [experiment]
+    while before is not None:
+        where = f"experiments.{seen[-1]}.after"
+        if before in seen:
+            raise ConfigError(f"{where}: {' after '.join([*seen, before])} goes round in a circle")
+        if before not in config["experiments"] or not reaches(config, before, "retrain"):
+            raise ConfigError(f"{where}: '{before}' is no experiment with a step 3 (retrain: true)")
+        lacking = set(ratios_of(config, dataset, seen[-1])) - set(ratios_of(config, dataset, before))
+        if lacking:
+            raise ConfigError(f"{where}: '{before}' does not run at {min(lacking):g} % on {dataset}")
+        seen.append(before)
+        before = after(config, before)
+
+
+def _changed(chosen: Mapping[str, Any], base: Mapping[str, Any], step_1: Mapping[str, Any]) -> list[str]:
+    """The keys of what all experiments share that one of them has otherwise than the base.
+
+    step_1: what step 1 of the experiment's head is trained with.
+    """
+    first = asdict(fill(ModelConfig, step_1["model"]))
+    model, shared = (asdict(fill(ModelConfig, model_of(each, "res"))) for each in (chosen, base))
+    shared["head"] = first["head"]
     own = [f"model.{key}" for key in model if key not in OF_STEP_2 and model[key] != shared[key]]
-    return [key for key in SHARED if chosen[key] != base[key]] + own
+    return [key for key in SHARED if chosen[key] != (step_1 if key == "rec" else base)[key]] + own
 
 
 def expand(path: str, key: str) -> str:

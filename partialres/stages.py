@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +14,20 @@ import safetensors.torch
 import torch
 
 from partialres import evaluation, metrics, pseudo
-from partialres.config import ModelConfig, PretrainConfig, TrainConfig, check_contour, check_jitter
+from partialres.config import (
+    ConfigError,
+    ModelConfig,
+    PredictConfig,
+    PretrainConfig,
+    TrainConfig,
+    check_boxes,
+    check_contour,
+    check_head,
+    check_jitter,
+    check_view,
+)
 from partialres.data.batches import FEATURES, FEATURES_INFO, Inputs, Jitter, make_samples
+from partialres.data.mask_targets import make_mask_samples
 from partialres.data.vocabulary import Vocabulary, word_vectors
 from partialres.files import (
     DataError,
@@ -30,7 +42,9 @@ from partialres.files import (
 )
 from partialres.geometry import boxes, contour
 from partialres.model import darknet_weights
-from partialres.model.pointer import PointModel, Visual
+from partialres.model.build import Model, build_model
+from partialres.model.mask_head import UPSAMPLING, MaskHeadModel
+from partialres.model.pointer import Visual
 from partialres.training import checkpoint
 from partialres.training.distributed import gathered, joined
 from partialres.training.loop import pick_device, train
@@ -49,8 +63,10 @@ class Sources:
         """The vocabulary."""
         return Vocabulary.from_json(read_json(self.vocabulary))
 
-    def inputs(self, model: PointModel) -> Inputs:
+    def inputs(self, model: Model) -> Inputs:
         """The images as the model sees them; raises DataError if cached features are of other visual weights."""
+        if model.config.view == "box":  # features are of whole images
+            return Inputs(self.images, model.visual.stride)
         inputs = Inputs(self.images, model.visual.stride, self.features)
         if self.features and not model.visual.frozen:
             raise DataError(f"{self.features}: only a wholly frozen visual part has features (model.frozen: all)")
@@ -167,7 +183,7 @@ def train_rec(
     visual: Path | None,
     vectors: Path | None,
 ) -> None:
-    """Step 1: the box of every training ref as a sequence of two points. No mask is read.
+    """Step 1: the box of every training ref, as a sequence of two points or by a box head. No mask is read.
 
     The model is SeqTR's, without CCTF, PMCA and all that comes with them, as the paper starts from SeqTR's weights.
     visual: weights to start the visual part from, DarkNet's or ours. vectors: word vectors in GloVe's text format.
@@ -175,7 +191,7 @@ def train_rec(
     """
     words = sources.words()
     torch.manual_seed(run.seed)
-    model = PointModel(model_config.step_1(), len(words), points=2)
+    model = build_model(model_config.step_1(), len(words), points=2)
     if visual:
         _load_visual(model.visual, visual, model_config.frozen)
     if vectors:
@@ -205,6 +221,7 @@ def train_res(
 ) -> None:
     """Steps 2 and 3: contours of the labelled refs, in step 3 with the selected pseudo points beside them.
 
+    A mask head learns the masks themselves, and has no step 3.
     init: step 1's model. modules: from its config to this step's. points: N. positions: see `load_weights`.
     sampling: how masks are traced to points.
     Raises DataError if selected points are not N a ref, ConfigError if the model cannot say what it is taught.
@@ -213,13 +230,17 @@ def train_res(
     model_config = modules(checkpoint.read_config(init))
     check_contour(sampling, model_config.end)
     torch.manual_seed(run.seed)
-    model = PointModel(model_config, len(words), points)
+    check_head(model_config.head, selected is not None, {"training": config.jitter})
+    model = build_model(model_config, len(words), points)
     fresh = checkpoint.load_weights(model, init, words.digest(), positions)
     say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
-    everything = read_table(split, ["ref_id", "image_id", "height", "width", "mask", "labelled", "expressions"])
+    everything = read_table(split, ["ref_id", "image_id", "height", "width", "bbox", "mask", "labelled", "expressions"])
     rows = everything[everything["labelled"]].reset_index(drop=True)
-    targets, outlines = [], []
-    for counts, height, width in zip(rows["mask"], rows["height"], rows["width"], strict=True):
+    targets: list[np.ndarray | None] = []
+    outlines: list[np.ndarray] = []
+    weights: np.ndarray | None = None  # all alike
+    traced = rows if model_config.head == "points" else rows[:0]  # a mask head learns the masks as they are
+    for counts, height, width in zip(traced["mask"], traced["height"], traced["width"], strict=True):
         mask = contour.decode(counts, height, width)
         targets.append(contour.sample(mask, points, sampling))
         if config.jitter:
@@ -227,43 +248,62 @@ def train_res(
     files = {"split": split, "init": init}
     if selected:
         files["selected"] = selected
-        chosen = read_table(selected, ["ref_id", "points"])
+        chosen = read_table(selected, ["ref_id", "points", "weight"])
         rows = pd.concat([rows, everything.set_index("ref_id").loc[chosen["ref_id"]].reset_index()], ignore_index=True)
-        pseudo_points = [np.array([list(point) for point in many], dtype=float) for many in chosen["points"]]
-        targets, outlines = targets + pseudo_points, outlines + pseudo_points
-        wrong = [len(many) for many in targets if len(many) != points]
+        pseudo_points = [pseudo.as_array(many) for many in chosen["points"]]
+        targets, outlines = [*targets, *pseudo_points], outlines + pseudo_points
+        weights = np.concatenate([np.ones(len(rows) - len(chosen)), chosen["weight"]])
+        wrong = [len(many) for many in pseudo_points if len(many) != points]
         if wrong:
             raise DataError(f"{selected}: holds contours of {wrong[0]} points, not {points}; select again")
         say(f"train-res: {len(rows) - len(chosen)} labelled refs and {len(chosen)} pseudo-labelled ones")
+    if config.boxes:
+        check_boxes(config.boxes, model_config.prompt)
+        unknown = everything[~everything["ref_id"].isin(rows["ref_id"])]
+        rows, targets = pd.concat([rows, unknown], ignore_index=True), [*targets, *[None] * len(unknown)]
+        outlines = [*outlines, *[np.empty((0, 2), dtype=np.float32)] * len(unknown)]
+        weights = np.ones(len(rows)) if weights is None else np.concatenate([weights, np.ones(len(unknown))])
+        say(f"train-res: and the boxes of the {len(unknown)} others")
     label = "train-res (step 3)" if selected else "train-res (step 2)"
     configs = {"training": config, "positions": positions, "contour": sampling}
     jitter = Jitter(config.jitter, outlines, sampling) if config.jitter else None
-    _fit(model, rows, targets, jitter, sources, configs, files, run, label)
+    _fit(model, rows, targets, jitter, sources, configs, files, run, label, weights)
 
 
 def _fit(
-    model: PointModel,
+    model: Model,
     rows: pd.DataFrame,
-    targets: list[np.ndarray],
+    targets: Sequence[np.ndarray | None],
     jitter: Jitter | None,
     sources: Sources,
     configs: dict[str, Any],
     files: dict[str, Path],
     run: Run,
     label: str,
+    weights: np.ndarray | None = None,
 ) -> None:
     """Train, then write metrics.csv and provenance.json, and model.safetensors last: it says that all is there.
 
-    targets: points in pixels of the images. configs: "training" and whatever else decides the result. files: inputs
-    that do, beside the sources.
+    targets: points in pixels of the images, None where not known; a mask head's are in the rows. weights: of the
+    targets in the loss. configs: "training" and whatever else
+    decides the result. files: inputs that do, beside the sources.
     """
     check_jitter("training", configs["training"].jitter, model.config.frozen)
+    check_view(model.config.view, configs["training"].jitter, model.config.span)
+    check_head(model.config.head, False, {"training": configs["training"].jitter})
     words, inputs, device = sources.words(), sources.inputs(model), pick_device(run.device)
     files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
     configs = {"model": model.config, "points": model.points, **configs}
     origin = checkpoint.provenance(configs, files, run.seed, str(device))
     settings = model.config
-    samples = make_samples(rows, targets, inputs, words, settings.bins, settings.rounding, settings.span, jitter)
+    if isinstance(model, MaskHeadModel):
+        masks = model.mask_head is not None
+        samples = make_mask_samples(rows, inputs, words, masks=masks, upsampling=UPSAMPLING)
+    else:
+        samples = make_samples(
+            rows, targets, inputs, words, settings.bins, settings.rounding, settings.span, jitter,
+            prompt=settings.prompt, view=settings.view, weights=weights,
+        )  # fmt: skip
     decisive = ("commit", "config", "inputs", "versions", "seed", "device")
     state = checkpoint.Resume(run.resume, {key: origin[key] for key in decisive})
     with joined(device) as processes:
@@ -282,26 +322,34 @@ def _fit(
 
 
 def _predictions(
-    model: PointModel, refs: pd.DataFrame, sources: Sources, words: Vocabulary, batch: int, device: str, label: str
-) -> list[evaluation.Prediction] | None:
+    model: Model, refs: pd.DataFrame, sources: Sources, words: Vocabulary, batch: int, device: str, label: str,
+    known: evaluation.Known | None = None,
+) -> list[evaluation.Prediction] | None:  # fmt: skip
     """What the model says of every expression, each process decoding a part; None in all processes but the first."""
     inputs, place = sources.inputs(model), pick_device(device)
     with joined(place) as processes:
         found = evaluation.predict(
             model, refs, inputs, words,
-            batch=batch, device=place, label=label, block=(processes.rank, processes.count),
+            batch=batch, device=place, label=label, block=(processes.rank, processes.count), known=known,
         )  # fmt: skip
         everything = gathered(list(found), processes)
         return everything if processes.first else None
 
 
-def predict(split: Path, sources: Sources, weights: Path, batch: int, device: str, out: Path) -> None:
-    """points.parquet of the unlabelled refs in a split table."""
+def predict(split: Path, sources: Sources, weights: Path, config: PredictConfig, device: str, out: Path) -> None:
+    """points.parquet of the unlabelled refs in a split table; raises ConfigError if the model has a mask head.
+
+    A model whose contours follow their box is told the box; one that sees the box alone is shown it.
+    """
     words = sources.words()
     model = checkpoint.load_model(weights, words.digest())
+    if isinstance(model, MaskHeadModel):
+        raise ConfigError(f"{weights}: a mask head (model.head: mask) predicts no points; take a model of head: points")
     columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
-    refs = pseudo.candidates(read_table(split, columns))
-    found = _predictions(model, refs, sources, words, batch, device, "predict")
+    refs = pseudo.candidates(read_table(split, columns), config.expressions)
+    corners = np.array([boxes.to_corners(np.asarray(box, dtype=float)) for box in refs["bbox"]]).reshape(-1, 2, 2)
+    known = evaluation.Known(corners, config.guided)
+    found = _predictions(model, refs, sources, words, config.batch, device, "predict", known)
     if found is not None:
         write_table(pseudo.points_table(refs, found), out)
 
@@ -310,6 +358,8 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
     """predictions.parquet and metrics.json of one split; a model of two points is scored by its boxes."""
     words = sources.words()
     model = checkpoint.load_model(weights, words.digest())
+    if model.config.view == "box":
+        raise ConfigError(f"{weights}: sees the known box (model.view: box), which a score must not be given")
     chosen = evaluation.select_split(read_table(refs), split)
     found = _predictions(model, chosen, sources, words, batch, device, f"evaluate {split}")
     if found is None:

@@ -134,6 +134,8 @@ def export_weights(path: Path, vocabulary: Path, out: Path) -> None:
     """
     words = Vocabulary.from_json(read_json(vocabulary))
     model = checkpoint.load_model(path, words.digest())
+    if not isinstance(model, PointModel):
+        raise DataError(f"{path}: has a mask head, which no released model has; export one of model.head: points")
     state = {name: value.contiguous() for name, value in to_released(model).items()}
     tokens = {word: index for index, word in enumerate((*RELEASED_SPECIAL, *words.words[2:]))}
     if len(tokens) != len(words):

@@ -73,6 +73,11 @@ def test_beyond_the_paper_is_what_differs_in_more_than_its_ablations() -> None:
     assert comparisons.extensions(full) == []  # without step 3 of ours there is nothing to compare with
 
 
+def test_a_second_round_goes_beyond_the_paper() -> None:
+    rows = comparisons.extensions(config(again={"ratios": "partial", "after": "ours"}))
+    assert [(row.experiment, row.reference) for row in rows] == [("ours", True), ("again", False)]
+
+
 def test_files_that_experiments_share_are_named_by_their_owner() -> None:
     full = config(no_rpp=NO_RPP)
     full["experiments"] = {"no_rpp": NO_RPP, **full["experiments"]}  # now it comes first and makes step 2

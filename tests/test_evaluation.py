@@ -85,6 +85,30 @@ def test_boxes_are_scored_whichever_corner_comes_first():
     assert list(table.columns) == ["ref_id", "expression", "points", "box_iou"]
 
 
+def found(mask, corners):
+    """What a mask head says: a mask of its own and the corners of its box."""
+    runs = {"size": list(mask.shape), "counts": contour.encode(mask).encode()}
+    return Prediction(0, "expression", np.asarray(corners, dtype=float), np.empty(0), runs)
+
+
+def test_a_mask_heads_mask_and_box_are_scored_apart_and_it_has_no_points():
+    row = scored([ref(SQUARE)], found(contour.fill(SQUARE + np.array([5, 0]), 40, 50), [[10, 10], [20, 20]])).iloc[0]
+    assert row["iou"] == row["iou_upstream"] == pytest.approx(1 / 3)
+    assert row["box_iou"] == 1 and row["points"] == []
+    row = scored([ref(SQUARE)], found(np.zeros((40, 50), dtype=bool), [[10, 10], [20, 20]])).iloc[0]
+    assert (row["iou"], row["iou_upstream"], row["intersection"], row["union"], row["box_iou"]) == (0, 0, 0, 100, 1)
+
+
+def test_the_released_score_of_a_mask_is_taken_in_the_resized_frame_and_of_parts_as_a_crowd():
+    both = ref(SQUARE, OTHER, box=(10, 10, 30, 10))
+    one = found(contour.fill(SQUARE, 40, 50), [[10, 10], [20, 20]])
+    for size in (50, 100, 25):
+        row = scored([both], one, size=size).iloc[0]
+        assert row["iou"] == 0.5 and row["iou_upstream"] == 1.0
+    odd = scored([ref(SQUARE)], found(contour.fill(SQUARE + np.array([1, 0]), 40, 50), SQUARE[[0, 2]]), size=25).iloc[0]
+    assert odd["iou"] == pytest.approx(9 / 11) and odd["iou_upstream"] != pytest.approx(9 / 11)  # every second column
+
+
 def test_a_ref_without_a_mask_cannot_be_scored_and_is_named():
     with pytest.raises(DataError, match="ref_id 8"):
         scored([ref(SQUARE), ref(SQUARE, ref_id=8) | {"mask": None, "parts": None}], said(SQUARE))

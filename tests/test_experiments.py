@@ -59,7 +59,7 @@ def test_the_experiment_overrides_the_data_set_which_overrides_the_base(config):
     config["experiments"]["strict"] = {"settings": {"pseudo": {"threshold": 0.05}}}
     assert ex.pick(ex.settings(config, "refshapes", "ours", 10), "pseudo.threshold") == 0.3
     strict = ex.settings(config, "refshapes", "strict", 10)
-    assert (strict["points"], strict["pseudo"]) == (9, {"threshold": 0.05, "resample": True})
+    assert (strict["points"], strict["pseudo"]) == (9, {"threshold": 0.05, "resample": True, "weight": "none"})
     assert ex.settings(config, "refshapes")["points"] == 9
 
 
@@ -183,4 +183,56 @@ def test_a_data_set_that_names_its_experiments_runs_no_others(config):
     assert ex.ratios_of(config, "refshapes", "baseline") == []
     config["datasets"]["refshapes"]["experiments"] = ["ours", "theirs"]
     with pytest.raises(ConfigError, match=r"datasets\.refshapes\.experiments: no experiment 'theirs'"):
+        ex.check(config)
+
+
+MASK_HEAD = {"retrain": False, "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
+
+
+def test_the_mask_head_has_a_step_1_of_its_own_with_settings_of_its_own(config):
+    config["experiments"]["mask_head"] = ex.merge(MASK_HEAD, {"settings": {"rec": {"epochs": 99}}})
+    config["experiments"]["mask_wide"] = copy.deepcopy(config["experiments"]["mask_head"])
+    ex.check(config)
+    assert ex.mask_step_1(config, "refshapes") == "mask_head"
+    assert [ex.head(config, "refshapes", name) for name in ("ours", "mask_head")] == ["points", "mask"]
+    assert ex.owner(config, "refshapes", "mask_head", 10, "res") == "mask_head"
+    config["experiments"]["mask_wide"]["settings"]["rec"]["epochs"] = 98
+    with pytest.raises(ConfigError, match="refshapes, mask_wide, 1 %: 'rec' is changed"):
+        ex.check(config)
+    del config["experiments"]["mask_head"], config["experiments"]["mask_wide"]
+    assert ex.mask_step_1(config, "refshapes") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"retrain": True}, "refshapes, mask_head, 1 %: model.head: mask predicts no points.*retrain: false"),
+        ({"settings": {"model": {"cctf": True}}}, "mask_head, 1 %: model: head: mask .*set cctf: false"),
+        ({"settings": {"model": {"width": 128}}}, "mask_head, 1 %: 'model.width' is changed"),
+        ({"settings": {"image_size": 64}}, "mask_head, 1 %: 'image_size' is changed"),
+        ({"settings": {"rec": {"epochs": {"by_ratio": {"1": 5, "100": 7}}}}}, "mask_head, 1 %: 'rec' is changed"),
+    ],
+)
+def test_what_a_mask_head_cannot_have_is_named(config, change, message):
+    config["experiments"]["mask_head"] = ex.merge(MASK_HEAD, change)
+    with pytest.raises(ConfigError, match=message):
+        ex.check(config)
+
+
+def test_jitter_is_not_for_a_mask_head_where_the_other_experiments_have_it(config):
+    config["settings"]["model"]["frozen"] = "none"
+    for step in ("rec", "res", "retrain"):
+        config["settings"][step]["jitter"] = [0.3, 1.4]
+    ex.check(config)
+    config["experiments"]["mask_head"] = MASK_HEAD
+    with pytest.raises(ConfigError, match=r"rec\.jitter is for model\.head: points alone"):
+        ex.check(config)
+    none = {"settings": {step: {"jitter": None} for step in ("rec", "res")}}
+    config["experiments"]["mask_head"] = ex.merge(MASK_HEAD, none)
+    ex.check(config)
+
+
+def test_a_mask_head_for_all_experiments_is_refused(config):
+    config["settings"]["model"] |= {"head": "mask", "cctf": False, "pmca": False}
+    with pytest.raises(ConfigError, match=r"refshapes: model\.head: mask is an experiment's"):
         ex.check(config)

@@ -23,7 +23,7 @@ def test_a_mask_is_kept_where_d_is_below_the_threshold_and_not_at_it():
     table = points((1, SQUARE, 0.05), (2, SQUARE, 0.1), (3, SQUARE, 0.0999))
     kept = pseudo.select(table, SIZES, PseudoConfig(threshold=0.1), 4)
     assert kept["ref_id"].tolist() == [1, 3] and kept["d"].tolist() == [0.05, 0.0999]
-    assert list(kept.columns) == ["ref_id", "points", "d"]
+    assert list(kept.columns) == ["ref_id", "points", "d", "weight"]
 
 
 def test_kept_points_are_spaced_evenly_from_the_top_left_of_the_filled_mask():
@@ -56,7 +56,7 @@ def test_as_released_kept_points_are_every_so_many_pixels_and_may_be_too_few():
 
 def test_none_kept_is_an_empty_table_with_its_columns():
     kept = pseudo.select(points((1, SQUARE, 0.5)), SIZES, PseudoConfig(threshold=0.1), 4)
-    assert kept.empty and list(kept.columns) == ["ref_id", "points", "d"]
+    assert kept.empty and list(kept.columns) == ["ref_id", "points", "d", "weight"]
     assert pseudo.select(pseudo.points_table(SIZES.assign(bbox=None), []), SIZES, PseudoConfig(), 4).empty
 
 
@@ -107,3 +107,23 @@ def test_the_report_tells_how_good_kept_and_all_candidates_truly_are():
     assert report["mean_d"] == pytest.approx(2.3 / 3)
     nothing = pseudo.summarise(table.head(0), table.head(0), truth)
     assert (nothing["kept_share"], nothing["true_iou_all"], nothing["mean_d"]) == (0, 0, 0)
+
+
+def test_of_a_refs_contours_the_one_nearest_to_the_box_is_taken():
+    refs = pd.DataFrame({"ref_id": [7, 8], "bbox": [[10, 10, 20, 20]] * 2, "height": 60, "width": 80})
+    far, near = np.array(SQUARE) + 5, np.array(SQUARE) + 1
+    found = [Prediction(1, "a", far, np.ones(8)), Prediction(0, "b", near, np.ones(8)),
+             Prediction(1, "c", near, np.ones(8)), Prediction(1, "d", near, np.ones(8))]  # fmt: skip
+    table = pseudo.points_table(refs, found)
+    assert table[["ref_id", "expression"]].to_numpy().tolist() == [[7, "b"], [8, "c"]]
+    assert (
+        len(pseudo.candidates(refs.assign(labelled=False, expressions=[["a", "b"]] * 2), "all")["expressions"][0]) == 2
+    )
+
+
+def test_kept_masks_weigh_alike_or_by_how_sure_their_tokens_were():
+    table = points((1, SQUARE, 0.0), (2, SQUARE, 0.0), (3, SQUARE, 1.0))
+    table["probabilities"] = [[0.25] * 8, [1.0, 0.25] * 4, [1.0] * 8]
+    assert pseudo.select(table, SIZES, PseudoConfig(), 4)["weight"].tolist() == [1, 1]
+    weights = pseudo.select(table, SIZES, PseudoConfig(weight="probability"), 4)["weight"]
+    assert weights.tolist() == pytest.approx([0.25 / 0.375, 0.5 / 0.375])

@@ -17,7 +17,10 @@ from partialres.cli import main
 from tests.tiny import TINY
 
 PACKAGE = Path(partialres.__file__).parent
-OF_OPTIONS = {("partialres.config", "fill"), ("partialres.config", "_convert")}  # called while options are parsed
+# Called before a command, or while its options are parsed.
+OF_OPTIONS = {
+    ("partialres.allocator", "keep_freed_memory"), ("partialres.config", "fill"), ("partialres.config", "_convert")
+}  # fmt: skip
 
 
 def modules(command: str) -> set[str]:

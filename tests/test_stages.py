@@ -110,7 +110,7 @@ def test_points_are_predicted_for_every_unlabelled_ref_once_in_pixels_of_its_ima
 
 def test_selected_points_are_those_below_the_threshold(place):
     chosen, given = read_table(place / "selected.parquet"), read_table(place / "boxes.parquet")
-    assert list(chosen.columns) == ["ref_id", "points", "d"]
+    assert list(chosen.columns) == ["ref_id", "points", "d", "weight"]
     assert chosen["ref_id"].tolist() == given.loc[given["d"] < 0.1, "ref_id"].tolist()
     assert 0 < len(chosen) < len(given)
 

@@ -30,13 +30,14 @@ def unshared(batch: Batch) -> Batch:
 def decode(model: PointModel, memory: Memory) -> tuple[Tensor, Tensor]:
     """Greedy tokens int64 [B, 2N] and their logits [B, 2N, bins + 1], the decoder run on the whole prefix each time.
 
-    Of a model whose sequences end last.
+    On the encoder's output, too, which every layer projects again. Of a model whose sequences end last.
     """
     found = torch.zeros(len(memory.features), 0, dtype=torch.int64, device=memory.features.device)
     seen = []
     for _ in range(2 * model.points):
         unknown = found.new_zeros(len(found), 1)  # the token that is asked for; what stands there is not looked at
-        logits = model.logits(memory, torch.cat([found, unknown], 1))[:, -1]
+        keys, values = model.project(memory.features, memory.positions)
+        logits = model.logits(replace(memory, keys=keys, values=values), torch.cat([found, unknown], 1))[:, -1]
         found = torch.cat([found, logits[:, :-1].argmax(-1, keepdim=True)], 1)
         seen.append(logits)
     return found, torch.stack(seen, 1)

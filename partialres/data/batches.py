@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,13 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from partialres.data.crop import Crop, around, whole
 from partialres.data.images import ImageCache
 from partialres.data.jitter import View, draw_view, whole_view
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError, read_json
 from partialres.geometry import contour, tokens
+from partialres.geometry.boxes import to_corners
 from partialres.model.pointer import Batch
 
 FEATURES = "features.npy"  # float16 [images, fusion, H, W], rows in the image cache's order
@@ -56,7 +58,18 @@ class Inputs:
         height, width = (-(-int(side) // self.stride) * self.stride for side in shape)
         return height, width
 
-    def extent(self, row: int, span: str, view: View | None = None) -> np.ndarray:
+    def crop(self, row: int, corners: np.ndarray | None = None, rng: np.random.Generator | None = None) -> Crop:
+        """The whole image in a cache row, or the surroundings of a box in it.
+
+        corners: of the box, [2, 2] in pixels of the original image. rng: draws the surroundings (`crop.around`).
+        """
+        height, width = (int(side) for side in self.cache.shape[row])
+        scale = self.cache.scale(row)
+        if corners is None:
+            return whole((height, width), self.size, scale)
+        return around(corners, (height, width), self.size, scale, rng)
+
+    def extent(self, row: int, span: str, view: View | Crop | None = None) -> np.ndarray:
         """Pixels that the bins of x and of y span, [2]: the frame's, or with span "image" the image's padded sides.
 
         view: of the image, where it is not seen whole.
@@ -90,10 +103,14 @@ class Inputs:
         images = self.pixels(distinct) if self.features is None else self.features[distinct]
         return self._batch(images, self.valid(distinct), index.astype(np.int64), words, targets)
 
-    def view_batch(self, rows: np.ndarray, views: Sequence[View], words: np.ndarray, targets: np.ndarray) -> Batch:
-        """A batch of expressions [B] that each have their own view of the image in cache rows [B].
+    def view_batch(
+        self, rows: np.ndarray, views: Sequence[View | Crop], words: np.ndarray, targets: np.ndarray | None = None,
+        index: np.ndarray | None = None,
+    ) -> Batch:  # fmt: skip
+        """A batch of expressions [B] about views [I] of the images in cache rows [I].
 
-        So it holds B images: two refs of one image do not share its features.
+        index: int64 [B], which view each is about; each has its own if not given. Two refs of one image then do not
+        share its features.
         """
         frames = np.zeros((len(rows), self.size, self.size, 3), dtype=np.uint8)
         cells = self.size // self.stride
@@ -103,7 +120,7 @@ class Inputs:
             frame[: image.shape[0], : image.shape[1]] = image
             height, width = self._in_strides(view.shape)
             mask[: height // self.stride, : width // self.stride] = True
-        return self._batch(frames, valid, np.arange(len(rows)), words, targets)
+        return self._batch(frames, valid, np.arange(len(rows)) if index is None else index, words, targets)
 
     def _batch(
         self, images: np.ndarray, valid: np.ndarray, index: np.ndarray, words: np.ndarray, targets: np.ndarray | None
@@ -142,41 +159,78 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Samples:
-    """Training refs, each with all its expressions and one target sequence."""
+    """Training refs, each with all its expressions and one target: a sequence, or a box and from step 2 on a mask."""
 
     rows: np.ndarray  # int64 [n]: image cache rows
     words: list[np.ndarray]  # n of int64 [expressions, L]
-    targets: np.ndarray  # int64 [n, T]: of the whole images
-    points: Sequence[np.ndarray] = field(default=())  # n of float [N, 2], pixels of the original images
+    targets: np.ndarray | None  # int64 [n, T]: of the whole images; None for a mask head
+    points: Sequence[np.ndarray | None] = field(default=())  # n of float [N, 2], pixels of the original images
     quantisation: Quantisation | None = None
     jitter: Jitter | None = None
+    corners: np.ndarray | None = None  # float [n, 2, 2]: boxes, in pixels of the original images
+    prompted: bool = False  # a target begins with the corners of its box
+    cropped: bool = False  # of the image the surroundings of the box are seen
+    weights: np.ndarray | None = None  # float32 [n]: see `Batch`
+    boxes: np.ndarray | None = None  # a mask head's targets: see `Batch`
+    masks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def sequence(self, member: int, place: Callable[[np.ndarray], np.ndarray], extent: np.ndarray) -> np.ndarray:
+        """A ref's tokens int64 [T] in a view of its image; -1 for the contour where it is not known.
+
+        place: from points in pixels of the original image to the view's. extent: pixels that the bins span.
+        """
+        assert self.quantisation is not None
+        points = self.points[member]
+        box = [place(self.corners[member])] if self.prompted and self.corners is not None else []
+        if points is not None:
+            return self.quantisation.sequence(np.concatenate([*box, place(points)]), extent)
+        number = next(len(many) for many in self.points if many is not None)
+        unknown = np.full(2 * number + 1, -1)
+        return np.concatenate([self.quantisation.sequence(np.concatenate(box), extent)[:-1], unknown])
+
 
 def make_samples(
-    refs: pd.DataFrame, points: Sequence[np.ndarray], inputs: Inputs, vocabulary: Vocabulary, bins: int, rounding: str,
-    span: str = "frame", jitter: Jitter | None = None,
+    refs: pd.DataFrame, points: Sequence[np.ndarray | None], inputs: Inputs, vocabulary: Vocabulary, bins: int,
+    rounding: str, span: str = "frame", jitter: Jitter | None = None, *,
+    prompt: str = "none", view: str = "image", weights: np.ndarray | None = None,
 ) -> Samples:  # fmt: skip
     """Samples of refs (columns image_id, expressions) whose contours or box corners are points [n][N, 2].
 
-    points: in pixels of the original images; brought to the frame and quantised here (eq. 2), and with jitter again for
-    every view. bins, rounding, span: of the model's config.
+    points: in pixels of the original images; brought to the frame and quantised here (eq. 2), and again for every view
+    of an image. None where the contour is not known: with a prompt the box is learned alone. bins, rounding, span,
+    prompt, view: of the model's config; with a prompt or a view of the box, refs has column bbox. weights: float [n].
     Raises DataError if there is no ref.
     """
     if not len(refs):
         raise DataError("no training refs: is the ratio too small, or did selection keep nothing and label nothing?")
     rows = inputs.rows(refs["image_id"].tolist())
-    quantisation = Quantisation(bins, rounding, span)
-    targets = np.stack(
-        [
-            quantisation.sequence(each * inputs.scale(int(row)), inputs.extent(int(row), span))
-            for each, row in zip(points, rows, strict=True)
-        ]
-    )
-    words = [np.stack([vocabulary.encode(expression) for expression in many]) for many in refs["expressions"]]
-    return Samples(rows, words, targets, points, quantisation, jitter)
+    needed = prompt == "box" or view == "box"
+    corners = np.stack([to_corners(np.asarray(box, dtype=float)) for box in refs["bbox"]]) if needed else None
+    samples = Samples(
+        rows, encode_expressions(refs, vocabulary), None, points, Quantisation(bins, rounding, span), jitter,
+        corners=corners, prompted=prompt == "box", cropped=view == "box",
+        weights=None if weights is None else np.asarray(weights, dtype=np.float32),
+    )  # fmt: skip
+    if samples.cropped:
+        return samples
+    targets = [
+        samples.sequence(member, scaled(inputs.scale(row)), inputs.extent(row, span))
+        for member, row in enumerate(rows.tolist())
+    ]
+    return replace(samples, targets=np.stack(targets))
+
+
+def scaled(scale: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Points times a scale."""
+    return lambda points: points * scale
+
+
+def encode_expressions(refs: pd.DataFrame, vocabulary: Vocabulary) -> list[np.ndarray]:
+    """The words of each ref's expressions, int64 [expressions, L] a ref."""
+    return [np.stack([vocabulary.encode(expression) for expression in many]) for many in refs["expressions"]]
 
 
 def jittered(samples: Samples, inputs: Inputs, member: int, rng: np.random.Generator) -> tuple[View, np.ndarray]:
@@ -186,16 +240,40 @@ def jittered(samples: Samples, inputs: Inputs, member: int, rng: np.random.Gener
     """
     jitter, quantisation = samples.jitter, samples.quantisation
     assert jitter is not None and quantisation is not None
-    row, points = int(samples.rows[member]), np.asarray(samples.points[member], dtype=np.float64)
+    row, points = int(samples.rows[member]), samples.points[member]
     (height, width), original = inputs.cache.shape[row].tolist(), inputs.cache.original(row)
     whole = whole_view(height, width, inputs.size)
-    there = whole.points(points[~np.isnan(points).any(axis=1)], *original)
+    known = [
+        each for each in (points, None if samples.corners is None else samples.corners[member]) if each is not None
+    ]
+    there = np.concatenate([np.asarray(each, dtype=np.float64) for each in known])
+    there = whole.points(there[~np.isnan(there).any(axis=1)], *original)
     corners = np.stack([there.min(axis=0), there.max(axis=0)]) if len(there) else np.array([[0, 0], [width, height]])
     view = draw_view(rng, height, width, inputs.size, jitter.scales, corners)
-    seen = _points_in(view, points, jitter.outlines[member], original, jitter.sampling)
-    if seen is None:
-        view, seen = whole, whole.points(points, *original)
-    return view, quantisation.sequence(seen, inputs.extent(row, quantisation.span, view))
+
+    def inside(points: np.ndarray) -> np.ndarray | None:
+        return _points_in(
+            view, np.asarray(points, dtype=np.float64), jitter.outlines[member], original, jitter.sampling
+        )
+
+    seen = [inside(each) for each in known]
+    if any(each is None for each in seen):
+        view = whole
+
+    def place(points: np.ndarray) -> np.ndarray:
+        found = view.points(points, *original) if view is whole else inside(points)
+        assert found is not None
+        return found
+
+    return view, samples.sequence(member, place, inputs.extent(row, quantisation.span, view))
+
+
+def cropped(samples: Samples, inputs: Inputs, member: int, rng: np.random.Generator) -> tuple[Crop, np.ndarray]:
+    """A ref's box with surroundings drawn at random, and the ref's tokens int64 [T] in it."""
+    assert samples.corners is not None and samples.quantisation is not None
+    row = int(samples.rows[member])
+    crop = inputs.crop(row, samples.corners[member], rng)
+    return crop, samples.sequence(member, crop.points, inputs.extent(row, samples.quantisation.span, crop))
 
 
 def _points_in(
@@ -238,14 +316,28 @@ class _Steps(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         members = self.order[step]
         words = np.stack([self.samples.words[member][self.chosen[member]] for member in members])
-        if self.samples.jitter is None:
-            return self.inputs.batch(self.samples.rows[members], words, self.samples.targets[members])
+        if self.samples.boxes is not None:
+            boxes, masks = (_tensor(of_all, members) for of_all in (self.samples.boxes, self.samples.masks))
+            return replace(self.inputs.batch(self.samples.rows[members], words), boxes=boxes, masks=masks)
+        return replace(self._sequences(members, words), weights=_tensor(self.samples.weights, members))
+
+    def _sequences(self, members: np.ndarray, words: np.ndarray) -> Batch:
+        rows = self.samples.rows[members]
+        if self.samples.jitter is None and not self.samples.cropped:
+            assert self.samples.targets is not None
+            return self.inputs.batch(rows, words, self.samples.targets[members])
+        draw = cropped if self.samples.cropped else jittered
         drawn = [
-            jittered(self.samples, self.inputs, member, np.random.default_rng([*self.seeds, member]))
+            draw(self.samples, self.inputs, member, np.random.default_rng([*self.seeds, member]))
             for member in members.tolist()
         ]
         views, targets = zip(*drawn, strict=True)
-        return self.inputs.view_batch(self.samples.rows[members], views, words, np.stack(targets))
+        return self.inputs.view_batch(rows, views, words, np.stack(targets))
+
+
+def _tensor(of_all: np.ndarray | None, members: np.ndarray) -> torch.Tensor | None:
+    """The members' part of what there may be of all samples."""
+    return None if of_all is None else torch.from_numpy(of_all[members])
 
 
 def steps_per_epoch(samples: Samples, batch: int) -> int:
@@ -282,11 +374,13 @@ def epoch_batches(
 
 
 def expression_batches(
-    refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, batch: int, block: tuple[int, int] = (0, 1)
-) -> Iterator[tuple[np.ndarray, list[str], Batch]]:
+    refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, batch: int, block: tuple[int, int] = (0, 1),
+    crops: Sequence[Crop] | None = None,
+) -> Iterator[tuple[np.ndarray, list[str], Batch]]:  # fmt: skip
     """All expressions of refs, image by image so that each image's visual features are made once.
 
-    block: (i, n) for the i-th of n parts of the images, which follow each other: one process's work.
+    crops: where each ref is seen, if not in its whole image. block: (i, n) for the i-th of n parts of the images, which
+    follow each other: one process's work.
     Yields positions int64 [B] in refs, the expressions' texts, and the batch; about `batch` expressions each.
     """
     rows = inputs.rows(refs["image_id"].tolist())
@@ -296,7 +390,11 @@ def expression_batches(
     def flush() -> tuple[np.ndarray, list[str], Batch]:
         members = np.array(positions)
         words = np.stack([vocabulary.encode(text) for text in texts])
-        return members, list(texts), inputs.batch(rows[members], words)
+        if crops is None:
+            return members, list(texts), inputs.batch(rows[members], words)
+        seen, index = np.unique(members, return_inverse=True)
+        views = [crops[member] for member in seen.tolist()]
+        return members, list(texts), inputs.view_batch(rows[seen], views, words, index=index.astype(np.int64))
 
     by_image = np.argsort(rows, kind="stable")
     distinct, image = np.unique(rows[by_image], return_inverse=True)

@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools import mask as coco
 from shapely import Polygon, box, make_valid
 
-from partialres.geometry.runs import Rle, unpack_window
+from partialres.geometry.runs import Rle
 
 Sampling = Literal["uniform", "released"]  # which pixels of a contour become its N points
 
@@ -35,7 +35,8 @@ def polygon_rle(points: np.ndarray, height: int, width: int) -> Rle:
     Rows of NaN are points that are not there. Fewer than three points fill nothing.
     """
     points = np.asarray(points, dtype=np.float64)
-    points = points[~np.isnan(points).any(axis=1)]
+    if np.isnan(points).any():
+        points = points[~np.isnan(points).any(axis=1)]
     if len(points) < 3:
         return coco.encode(np.zeros((height, width), dtype=np.uint8, order="F"))
     return coco.frPyObjects([points.reshape(-1).tolist()], height, width)[0]
@@ -46,48 +47,90 @@ def fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
     return coco.decode(polygon_rle(points, height, width)).astype(bool)
 
 
-def fill_window(points: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """`fill` cut to the box around what is filled, much less than the image: see `runs.unpack_window`."""
-    return unpack_window(polygon_rle(points, height, width))
-
-
 def largest_outline(mask: np.ndarray) -> np.ndarray:
     """The outer contour of the largest part of a mask (paper sec. 3), along pixel edges.
 
-    mask: bool [height, width]. Returns float64 [K, 2], x and y in pixels, clockwise as seen (y down), starting at the
-    topmost and of those the leftmost corner. Raises ValueError if the mask is empty.
+    mask: bool [height, width]. Pixels that touch at a corner are of one part; every inner corner is cut off, so that
+    they do not part there. Returns float64 [K, 2], x and y in pixels, clockwise as seen (y down), starting at the
+    topmost and of those the leftmost corner. Of parts of one size it is the lowest, by these corners.
+    Raises ValueError if the mask is empty.
     """
-    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))  # of an empty mask 0 x 0
-    if not width:
+    # Columns lie together in memory, as in run lengths: cv2 is shown the transposed mask, whose contours, to it
+    # anticlockwise, are in the image clockwise.
+    columns = np.ascontiguousarray(mask.T, dtype=np.uint8)
+    contours, _ = cv2.findContours(columns, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlines = [_from_top(_edges(np.ascontiguousarray(contour[:, 0, ::-1]))) for contour in contours]
+    if not outlines:
         raise ValueError("the mask is empty")
-    mask = mask[y : y + height, x : x + width]
-    # Every pixel becomes 2 x 2, so that no part is too thin to have an inside; the outline runs through the outermost
-    # quarters' centres, and a quarter of a pixel out from there is the pixels' own edge.
-    doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    outlines = [_grown(contour[:, 0] + (2 * x, 2 * y)) for contour in contours]
-    return _clockwise_from_top(max(outlines, key=lambda outline: abs(signed_area(outline))))
+    if len(outlines) == 1:
+        return outlines[0]
+    # Areas are multiples of 1/16.
+    return max(outlines, key=lambda outline: (round(16 * signed_area(outline)), *outline[0, ::-1]))
 
 
-def _grown(contour: np.ndarray) -> np.ndarray:
-    """The pixel edges around a contour int [K, 2] through the pixel centres of a doubled mask: float64 [L, 2]."""
-    grown = Polygon((contour + 0.5) / 2).buffer(0.25, join_style="mitre")
-    part = max(getattr(grown, "geoms", [grown]), key=lambda polygon: polygon.area)
-    return np.asarray(part.exterior.coords)[:-1]
+# The eight steps from a pixel to a neighbour, clockwise as seen, x before y; those with odd numbers are diagonal.
+_STEPS = np.array([[1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1], [0, -1], [1, -1]])
+_INNER = np.sqrt(2) / 4  # pixels from an inner corner to where it is cut off
 
 
-def _clockwise_from_top(points: np.ndarray) -> np.ndarray:
-    """The same closed contour, clockwise as seen and starting at its topmost, then leftmost, point."""
-    if signed_area(points) < 0:
-        points = points[::-1]
-    start = np.lexsort((points[:, 0], points[:, 1]))[0]
-    return np.roll(points, -int(start), axis=0)
+def _corners(arrived: int, leaving: int) -> list[np.ndarray]:
+    """The corners of a clockwise outline at a pixel, in pixels from the pixel's own, by the steps (of `_STEPS`) with
+    which the contour comes to it and leaves it.
+
+    The outline runs along the pixels' edges. At a pixel it turns right, at each of its outer corners; in the middle of
+    a diagonal step left, at the corner that both pixels share.
+    """
+    before, after = arrived - arrived % 2, leaving + leaving % 2  # which way the outline runs
+    outer = [before - 1 + 2 * turn for turn in range((after - before) % 8 // 2)]
+    found = [np.maximum(_STEPS[corner % 8], 0.0) for corner in outer]
+    if leaving % 2:
+        inner = np.maximum(_STEPS[leaving], 0.0)
+        found += [inner - _INNER * _STEPS[after % 8], inner + _INNER * _STEPS[leaving - 1]]
+    return found
+
+
+def _corner_table() -> tuple[np.ndarray, np.ndarray]:
+    """`_corners` of every two steps, float64 [M, 2], at 9 x (step come by) + (step left by), and how many, int [81].
+
+    Here a step is numbered 3 dy + dx + 4, so that 4, none, is that of a pixel alone, which has its four corners.
+    """
+    table: list[list[np.ndarray]] = [[] for _ in range(81)]
+    numbers = (_STEPS @ (1, 3) + 4).tolist()
+    for arrived, come in enumerate(numbers):
+        for leaving, left in enumerate(numbers):
+            table[9 * come + left] = _corners(arrived, leaving)
+    table[9 * 4 + 4] = [np.maximum(step, 0.0) for step in _STEPS[1::2]]
+    return np.array([corner for found in table for corner in found]), np.array([len(found) for found in table])
+
+
+_CORNERS, _NUMBER = _corner_table()
+_START = np.cumsum(_NUMBER) - _NUMBER
+
+
+def _edges(contour: np.ndarray) -> np.ndarray:
+    """The corners of the pixel edges around a contour of adjacent pixels, int [K, 2] clockwise: float64 [L, 2]."""
+    places = contour[:, 0] + 3 * contour[:, 1]
+    places = np.concatenate([places[-1:], places, places[:1]])
+    steps = places[1:] - places[:-1] + 4
+    turns = 9 * steps[:-1] + steps[1:]
+    number = _NUMBER.take(turns)
+    ends = np.cumsum(number)
+    corners = np.arange(ends[-1]) + np.repeat(_START.take(turns) - ends + number, number)
+    return _CORNERS.take(corners, axis=0) + np.repeat(contour, number, axis=0)
+
+
+def _from_top(points: np.ndarray) -> np.ndarray:
+    """The same closed contour, starting at its topmost, of those its leftmost, point."""
+    x, y = points.T
+    top = np.flatnonzero(y == y.min())
+    start = int(top[x[top].argmin()])
+    return np.concatenate([points[start:], points[:start]])
 
 
 def signed_area(points: np.ndarray) -> float:
     """Area of a closed polygon [N, 2] in square pixels; positive if clockwise as seen (y down)."""
-    following = np.roll(points, -1, axis=0)
-    return 0.5 * float(np.sum(points[:, 0] * following[:, 1] - following[:, 0] * points[:, 1]))
+    x, y = points.T
+    return 0.5 * float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1])
 
 
 def resample(points: np.ndarray, number: int) -> np.ndarray:
@@ -96,13 +139,13 @@ def resample(points: np.ndarray, number: int) -> np.ndarray:
     Raises ValueError if the polyline has no length.
     """
     points = np.asarray(points, dtype=np.float64)
-    closed = np.vstack([points, points[:1]])
-    steps = np.hypot(*np.diff(closed, axis=0).T)
-    along = np.concatenate([[0.0], np.cumsum(steps)])
+    x, y = np.concatenate([points, points[:1]]).T
+    along = np.zeros(len(x))
+    np.cumsum(np.sqrt((x[1:] - x[:-1]) ** 2 + (y[1:] - y[:-1]) ** 2), out=along[1:])
     if along[-1] == 0:
         raise ValueError("the contour has no length")
     at = np.arange(number) * (along[-1] / number)
-    return np.stack([np.interp(at, along, closed[:, axis]) for axis in (0, 1)], axis=1)
+    return np.stack([np.interp(at, along, x), np.interp(at, along, y)], axis=1)
 
 
 def sample(mask: np.ndarray, number: int, sampling: Sampling) -> np.ndarray:
@@ -147,4 +190,5 @@ def cut(outline: np.ndarray, height: int, width: int) -> np.ndarray | None:
         return None
     largest = max(parts, key=lambda part: part.area)
     largest = max(getattr(largest, "geoms", [largest]), key=lambda part: part.area)  # make_valid may nest them
-    return _clockwise_from_top(np.asarray(largest.exterior.coords)[:-1])
+    points = np.asarray(largest.exterior.coords)[:-1]
+    return _from_top(points if signed_area(points) > 0 else points[::-1])

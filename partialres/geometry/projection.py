@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from partialres.geometry.runs import Rle, shadows
-
-
-def _interval(low: float, length: float, extent: int, rounding: str) -> np.ndarray:
-    """The pixels of an axis that [low, low + length) covers: bool [extent]. See projection_dice_loss for rounding."""
-    ends = np.rint([low, low + length]) if rounding == "round" else np.cumsum(np.trunc([low, length]))
-    first, last = np.clip(ends, 0, extent).astype(int)
-    start, end = max(low, 0.0), min(low + length, float(extent))
-    if rounding == "round" and first == last and start < end:  # it has no pixel's centre: the pixel it lies in
-        first = min(int((start + end) / 2), extent - 1)
-        last = first + 1
-    shadow = np.zeros(extent, dtype=bool)
-    shadow[first:last] = True
-    return shadow
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -36,18 +25,51 @@ def projection_dice_loss(mask: np.ndarray, box: np.ndarray, rounding: str = "rou
     four numbers.
     Raises ValueError if the box has no area inside the image.
     """
-    covered = mask.astype(bool)
-    return _loss(np.asarray(covered.any(axis=0)), np.asarray(covered.any(axis=1)), box, rounding)
+    losses = 2.0
+    for axis in (0, 1):
+        shadow = np.asarray(mask.astype(bool).any(axis=axis))
+        (first,), (last,) = _box_intervals(np.asarray(box)[None], np.array([mask.shape[::-1]]), axis, rounding)
+        covered = np.zeros(len(shadow), dtype=bool)
+        covered[first:last] = True
+        losses -= dice(shadow, covered)
+    return losses
 
 
-def runs_dice_loss(rle: Rle, box: np.ndarray, rounding: str = "round") -> float:
-    """`projection_dice_loss` of a mask in COCO run lengths, which is not unpacked."""
-    return _loss(*shadows(rle), box, rounding)
+def runs_dice_losses(rles: Sequence[Rle], boxes: np.ndarray, rounding: str = "round") -> np.ndarray:
+    """`projection_dice_loss` of masks in COCO run lengths, none unpacked: float64 [n].
+
+    boxes: [n, 4], one a mask. Raises ValueError if one has no area inside its image, or for counts that are no RLE.
+    """
+    sizes = np.array([rle["size"][::-1] for rle in rles], dtype=np.int64).reshape(-1, 2)  # widths and heights
+    losses = np.full(len(rles), 2.0)
+    for axis, shadow in enumerate(shadows(rles)):
+        first, last = _box_intervals(boxes, sizes, axis, rounding)
+        ends = np.cumsum(sizes[:, axis])
+        starts = ends - sizes[:, axis]
+        before = np.concatenate([[0], np.cumsum(shadow)])
+        covered, shared = before[ends] - before[starts], before[starts + last] - before[starts + first]
+        losses -= 2.0 * shared / (covered + last - first)
+    return losses
 
 
-def _loss(shadow_x: np.ndarray, shadow_y: np.ndarray, box: np.ndarray, rounding: str) -> float:
-    extents = len(shadow_x), len(shadow_y)
-    box_x, box_y = (_interval(box[axis], box[axis + 2], extents[axis], rounding) for axis in (0, 1))
-    if not box_x.any() or not box_y.any():
-        raise ValueError(f"box {list(box)} has no area inside the {extents[0]} x {extents[1]} image")
-    return 2.0 - dice(shadow_x, box_x) - dice(shadow_y, box_y)
+def _box_intervals(boxes: np.ndarray, sizes: np.ndarray, axis: int, rounding: str) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of an axis (0 is x) that boxes [n, 4] cover: the first and one past the last, int64 [n].
+
+    sizes: width and height of their images, [n, 2]. See projection_dice_loss for rounding and errors.
+    """
+    low, length, extent = boxes[:, axis], boxes[:, axis + 2], sizes[:, axis]
+    high = low + length
+    if rounding == "round":
+        first, last = (np.clip(np.rint(end), 0, extent).astype(np.int64) for end in (low, high))
+        start, end = np.maximum(low, 0), np.minimum(high, extent)
+        thin = (first == last) & (start < end)  # it has no pixel's centre: the pixel it lies in
+        first = np.where(thin, np.minimum(((start + end) / 2).astype(np.int64), extent - 1), first)
+        last = np.where(thin, first + 1, last)
+    else:
+        ends = np.trunc(low), np.trunc(low) + np.trunc(length)
+        first, last = (np.clip(end, 0, extent).astype(np.int64) for end in ends)
+    outside = np.flatnonzero(first >= last)
+    if len(outside):
+        width, height = sizes[outside[0]].tolist()
+        raise ValueError(f"box {boxes[outside[0]].tolist()} has no area inside the {width} x {height} image")
+    return first, last

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import ModelConfig
+from partialres.model import winograd
 
 LEAK = 0.1  # slope of DarkNet's leaky ReLU
 
@@ -23,15 +24,42 @@ class ConvBlock(nn.Module):
         self.bn = nn.BatchNorm2d(out)
         self.leak = leak
 
+        self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None  # of `_folded`, with what it was made of
+
     def forward(self, x: Tensor) -> Tensor:
         if self.bn.training:
-            return F.leaky_relu(self.bn(self.conv(x)), self.leak)
-        # Frozen, or evaluated: the normalisation is a scale and a shift of the kernel, which is small beside the map.
+            return F.leaky_relu(self.bn(self._convolved(x)), self.leak)
+        # Frozen, or evaluated: the normalisation is a scale and a shift of the kernel.
+        by_tiles = winograd.pays(x, self.conv)
+        kernel, shift = self._folded(by_tiles)
+        if by_tiles:
+            return F.leaky_relu_(winograd.convolve(x, kernel) + shift[:, None, None], self.leak)
+        return F.leaky_relu_(F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding), self.leak)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        if winograd.pays(x, self.conv):
+            convolved: Tensor = winograd.Convolution.apply(x, self.conv.weight)
+            return convolved
+        return F.conv2d(x, self.conv.weight, None, self.conv.stride, self.conv.padding)
+
+    def _folded(self, by_tiles: bool) -> tuple[Tensor, Tensor]:
+        """Kernel and shift [out] of convolution and normalisation in one, made anew where one of the two has changed.
+
+        by_tiles: the kernel for `winograd.convolve`, not [out, in, k, k].
+        """
         mean, variance = self.bn.running_mean, self.bn.running_var
         assert mean is not None and variance is not None
+        parts = (self.conv.weight, self.bn.weight, self.bn.bias, mean, variance)
+        key = (int(by_tiles), *(part._version for part in parts), *(part.data_ptr() for part in parts))
+        if self._kept is not None and self._kept[0] == key:
+            return self._kept[1:]
         scale = self.bn.weight * torch.rsqrt(variance + self.bn.eps)
         kernel, shift = self.conv.weight * scale[:, None, None, None], self.bn.bias - mean * scale
-        return F.leaky_relu_(F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding), self.leak)
+        if by_tiles:
+            kernel = winograd.transformed(kernel).transpose(1, 2)
+        if not kernel.requires_grad:
+            self._kept = (key, kernel, shift)
+        return kernel, shift
 
 
 class Residual(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialres.config import ModelConfig
+from partialres.config import ModelConfig, TrainConfig
 from partialres.model import transformer
 from partialres.model.darknet import build_backbone, frozen_statistics, pixels_from_uint8
 from partialres.model.fusion import LanguageGate, VisualNeck
@@ -27,7 +27,10 @@ class Batch:
     valid: Tensor  # bool [I, H, W] at the features' stride: true inside the image, false in its padding
     image_index: Tensor  # int64 [B]: which image each expression is about
     words: Tensor  # int64 [B, L], padded with 0
-    tokens: Tensor | None = None  # int64 [B, T]: x1, y1, ..., xN, yN, end
+    tokens: Tensor | None = None  # int64 [B, T]: x1, y1, ..., xN, yN, end; -1 where it is not known
+    boxes: Tensor | None = None  # a mask head's targets, float [B, 4]: centre x, y, width, height in units of the frame
+    masks: Tensor | None = None  # and uint8 [B, h, w]: how much of each cell of the frame the mask covers, 0 to 255
+    weights: Tensor | None = None  # float [B]: of each sequence in the loss; all one if not given
     lengths: Tensor | None = None  # int64 [B], words of each row; stays on the CPU; counted if not given
 
     def __post_init__(self) -> None:
@@ -36,10 +39,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        tokens = None if self.tokens is None else self.tokens.to(device, non_blocking=True)
-        names = ("images", "valid", "image_index", "words")
-        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        return Batch(**moved, tokens=tokens, lengths=self.lengths)
+        names = ("images", "valid", "image_index", "words", "tokens", "boxes", "masks", "weights")
+        there = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in there.items()}
+        return Batch(**moved, lengths=self.lengths)
 
 
 class Visual(nn.Module):
@@ -73,8 +76,8 @@ class Visual(nn.Module):
             return torch.tanh(self.neck(self.backbone(pixels)))
 
 
-class PointModel(nn.Module):
-    """SeqTR's architecture with CCTF and PMCA: one softmax over bins and end, for boxes (N = 2) and contours alike."""
+class Grounding(nn.Module):
+    """What finds the expression in the image, whatever head says where: all up to the decoder's queries."""
 
     def __init__(self, config: ModelConfig, words: int, points: int) -> None:
         """words: size of the vocabulary with padding and unknown. points: N, two for a box."""
@@ -86,19 +89,6 @@ class PointModel(nn.Module):
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.decoder_norm = nn.LayerNorm(config.width)
-        self.coordinates = nn.Embedding(config.bins + 1, config.width)
-        self.positions = nn.Embedding(2 * points + 1, config.width)
-        self.start = nn.Parameter(torch.zeros(config.width), requires_grad=config.start == "learned")
-        self.predictor = nn.Sequential(
-            nn.Linear(config.width, config.width), nn.ReLU(),
-            nn.Linear(config.width, config.width), nn.ReLU(),
-            nn.Linear(config.width, config.bins + 1),
-        )  # fmt: skip
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Teacher-forced logits [B, T, bins + 1] of every token given those before it; batch.tokens must be set."""
-        assert batch.tokens is not None
-        return self.logits(self.encode(batch), batch.tokens)
 
     def encode(self, batch: Batch) -> Memory:
         """Images and expressions to the decoder's memory. The visual part runs once an image, not an expression."""
@@ -123,24 +113,60 @@ class PointModel(nn.Module):
         bias, positions = F.pad(bias, (0, extra)), F.pad(positions, (0, 0, 0, extra))
         for layer in self.encoder:
             x = layer(x, positions, bias)
-        projected = [layer.cross_attention.keys_values(x, positions) for layer in self._decoder_layers()]
+        keys, values = self.project(x, positions)
         shares = valid if self.config.cctf_means == "image" else torch.ones_like(valid)
         image = (x[:, : height * width].unflatten(1, (height, width)) * shares[..., None]).float()
-        grid_y, grid_x = torch.meshgrid(
-            (torch.arange(height, device=x.device) + 0.5) / height,
-            (torch.arange(width, device=x.device) + 0.5) / width,
-            indexing="ij",
-        )
         return Memory(
             features=x,
-            keys=[keys for keys, _ in projected],
-            values=[values for _, values in projected],
+            positions=positions,
+            keys=keys,
+            values=values,
             bias=bias,
-            grid=torch.stack([grid_x, grid_y], -1).flatten(0, 1),
+            centres=(
+                (torch.arange(width, device=x.device) + 0.5) / width,
+                (torch.arange(height, device=x.device) + 0.5) / height,
+            ),
             extent=torch.stack([valid[:, 0].float().mean(1), valid[:, :, 0].float().mean(1)], -1),
             cells=torch.tensor([width, height], dtype=torch.float32, device=x.device),
             columns=image.sum(1) / shares.sum(1).clamp(min=1)[..., None],
             rows=image.sum(2) / shares.sum(2).clamp(min=1)[..., None],
+        )
+
+    def project(self, features: Tensor, positions: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Keys and values of every decoder layer, each [B, h, K, D/h], of features and positions [B, K, D].
+
+        A head's positions lie side by side, for they are read once a token.
+        """
+        projected = [layer.cross_attention.keys_values(features, positions) for layer in self._decoder_layers()]
+        return [keys.contiguous() for keys, _ in projected], [values.contiguous() for _, values in projected]
+
+
+class PointModel(Grounding):
+    """SeqTR's architecture with CCTF and PMCA: one softmax over bins and end, for boxes (N = 2) and contours alike."""
+
+    def __init__(self, config: ModelConfig, words: int, points: int) -> None:
+        """words: size of the vocabulary with padding and unknown. points: N, two for a box."""
+        super().__init__(config, words, points)
+        self.coordinates = nn.Embedding(config.bins + 1, config.width)
+        self.prefix = 4 if config.prompt == "box" else 0  # tokens before the contour's: the corners of its box
+        self.positions = nn.Embedding(self.prefix + 2 * points + 1, config.width)
+        self.start = nn.Parameter(torch.zeros(config.width), requires_grad=config.start == "learned")
+        self.predictor = nn.Sequential(
+            nn.Linear(config.width, config.width), nn.ReLU(),
+            nn.Linear(config.width, config.width), nn.ReLU(),
+            nn.Linear(config.width, config.bins + 1),
+        )  # fmt: skip
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Teacher-forced logits [B, T, bins + 1] of every token given those before it; batch.tokens must be set."""
+        assert batch.tokens is not None
+        return self.logits(self.encode(batch), batch.tokens)
+
+    def loss(self, logits: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+        """The weighted cross-entropy (see `sequence_loss`) of what `forward` made of the batch; batch.tokens is set."""
+        assert batch.tokens is not None
+        return sequence_loss(
+            logits, batch.tokens, config.smoothing, config.end_weight, config.first_weight, batch.weights
         )
 
     def embed(self, tokens: Tensor, memory: Memory, first: int = 0) -> Tensor:
@@ -149,6 +175,7 @@ class PointModel(nn.Module):
         With CCTF each carries the mean feature of the column its x, or the row its y, points at (eq. 3-5); as released
         the row that x would be at if it were a y, and the column that y would be at.
         """
+        tokens = tokens.clamp(min=0)
         embedded = self.coordinates(tokens)
         if not self.config.cctf:
             return embedded
@@ -182,15 +209,17 @@ class PointModel(nn.Module):
         return self.predictor(self.decoder_norm(x))
 
     @torch.no_grad()
-    def decode(self, memory: Memory, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def decode(self, memory: Memory, allowed: Tensor | None = None, box: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Greedy decoding of 2N tokens, each token's layers run once (keys and values are cached).
 
         They are coordinates; with the config's end "anywhere" the end token may stand among them, from where on the
         sequence says nothing. allowed: int64 [B, 2, 2], the least and greatest bin of x (row 0) and of y (row 1), or
-        None for all. Returns tokens int64 [B, 2N] and their probabilities, float [B, 2N], among the bins and the end.
+        None for all. box: int64 [B, 4], with the config's prompt "box" the tokens of the known box, or None: the model
+        says them too, before the contour.
+        Returns tokens int64 [B, 2N] and their probabilities, float [B, 2N], among the bins and the end.
         """
         batch, heads = memory.features.shape[0], self.config.heads
-        length = 2 * self.points
+        length = self.prefix + 2 * self.points
         x = self.start.expand(batch, 1, -1)
         shape = (batch, heads, length, self.config.width // heads)
         cache = DecodingCache([x.new_empty(shape) for _ in self.decoder], [x.new_empty(shape) for _ in self.decoder])
@@ -201,10 +230,12 @@ class PointModel(nn.Module):
             if allowed is not None:
                 choices = _restrict(choices, allowed[:, place % 2])
             token = choices.argmax(-1, keepdim=True)
+            if box is not None and place < self.prefix:
+                token = box[:, place : place + 1]
             tokens.append(token)
             probabilities.append(logits.softmax(-1).gather(1, token))
             x = self.embed(token, memory, place)
-        return torch.cat(tokens, 1), torch.cat(probabilities, 1)
+        return torch.cat(tokens[self.prefix :], 1), torch.cat(probabilities[self.prefix :], 1)
 
     def _step(self, x: Tensor, memory: Memory, cache: DecodingCache) -> Tensor:
         """Logits [B, bins + 1] after the input x [B, 1, D], whose keys and values join the cache."""
@@ -226,18 +257,24 @@ def _restrict(logits: Tensor, limits: Tensor) -> Tensor:
     return logits.masked_fill((bins < limits[:, :1]) | (bins > limits[:, 1:]), -torch.inf)
 
 
-def sequence_loss(logits: Tensor, tokens: Tensor, smoothing: float, end_weight: float, first_weight: float) -> Tensor:
+def sequence_loss(
+    logits: Tensor, tokens: Tensor, smoothing: float, end_weight: float, first_weight: float,
+    of_rows: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Cross-entropy of token sequences, smoothed and weighted as the released code has it.
 
-    logits: [B, T, C]. tokens: int64 [B, T], the last of each row the end (class C - 1). The target's share is
-    1 - smoothing, every other class's smoothing / C; the end token weighs end_weight, the first token first_weight.
-    Returns a scalar: the weighted sum over all tokens divided by B * T.
+    logits: [B, T, C]. tokens: int64 [B, T], the last of each row the end (class C - 1); -1 where a token is not known,
+    which then counts for nothing. The target's share is 1 - smoothing, every other class's smoothing / C; the end token
+    weighs end_weight, the first token first_weight. of_rows: float [B], what each sequence weighs besides.
+    Returns a scalar: the weighted sum over all tokens divided by their number, B * T where all are known.
     """
-    classes = logits.shape[-1]
+    classes, known = logits.shape[-1], tokens >= 0
     log_probability = F.log_softmax(logits.float(), -1)
     other = smoothing / classes
-    of_target = log_probability.gather(-1, tokens[..., None])[..., 0]
+    of_target = log_probability.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
     losses = -((1 - smoothing - other) * of_target + other * log_probability.sum(-1))
-    weights = torch.where(tokens == classes - 1, end_weight, 1.0)
+    weights = torch.where(tokens == classes - 1, end_weight, 1.0) * known
     weights[:, 0] = weights[:, 0] * first_weight
-    return (losses * weights).sum() / tokens.numel()
+    if of_rows is not None:
+        weights = weights * of_rows[:, None]
+    return (losses * weights).sum() / known.sum()

@@ -20,10 +20,11 @@ class Memory:
     """What the decoder looks at: the encoder's output, projected for every decoder layer once a sequence."""
 
     features: Tensor  # [B, K, D]: row by row, then the language token where there is one
+    positions: Tensor  # [B, K, D]: added to the features for the keys
     keys: list[Tensor]  # a layer: [B, h, K, D/h]
     values: list[Tensor]  # a layer: [B, h, K, D/h]
     bias: Tensor  # [B, 1, 1, K]: 0, or -inf at padded positions
-    grid: Tensor  # [H * W, 2]: x and y of each image position's centre in units of the frame
+    centres: tuple[Tensor, Tensor]  # x [W] of each column's and y [H] of each row's middle, in units of the frame
     extent: Tensor  # [B, 2]: width and height of the image in units of the frame
     cells: Tensor  # [2]: W and H
     columns: Tensor  # [B, W, D]: mean over height (eq. 3)
@@ -63,10 +64,34 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
+def dropped(x: Tensor, share: float) -> Tensor:
+    """Dropout: `share` of x at random set to 0, the rest divided by 1 - share.
+
+    On a CPU 16 random bits decide each, where `bernoulli_` draws two words of 32 for it and takes four times as long.
+    """
+    if x.device.type != "cpu":
+        return F.dropout(x, share)
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = (words.view(torch.int16)[: x.numel()] >= round(share * 2**16) - 2**15).view(x.shape)
+    return x * kept * (1 / (1 - share))
+
+
 def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
     """Attention of [B, h, T, D/h] over [B, h, K, D/h], bias [B or 1, h or 1, T or 1, K] added -> [B, T, D]."""
-    mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, dropout_p=dropout)
+    if query.device.type == "cpu" and (dropout or query.shape[2] == 1):  # both slow in the fused form there
+        scores = query / math.sqrt(query.shape[-1]) @ keys.transpose(-1, -2)
+        weights = (scores if bias is None else scores + bias).softmax(-1)
+        mixed = (dropped(weights, dropout) if dropout else weights) @ values
+    else:
+        mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, dropout_p=dropout)
     return mixed.transpose(1, 2).flatten(2)
+
+
+class Dropout(nn.Dropout):
+    """`dropped` in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropped(x, self.p) if self.training and self.p else x
 
 
 class Attention(nn.Module):
@@ -86,7 +111,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def keys_values(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """x and positions [B, K, D] -> keys, values, each [B, h, K, D/h]."""
+        """x and positions [B, K, D] -> keys, values, each [B, h, K, D/h], views of [B, K, D]."""
         return split_heads(self.key(x + positions), self.heads), split_heads(self.value(x), self.heads)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
@@ -102,7 +127,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner = nn.Linear(config.width, config.feedforward)
         self.outer = nn.Linear(config.feedforward, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outer(self.dropout(F.relu(self.inner(x))))
@@ -116,7 +141,7 @@ class EncoderLayer(nn.Module):
         self.attention = Attention(config)
         self.feedforward = FeedForward(config)
         self.norm1, self.norm2 = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, positions: Tensor, bias: Tensor) -> Tensor:
         """x, positions [B, K, D], bias [B, 1, 1, K] -> [B, K, D]."""
@@ -160,14 +185,19 @@ class PointPrior(nn.Module):
         else:
             centre = centre * memory.extent[:, None, None]
             weight = (scale * memory.cells).square() / self.sigma
-        prior = _log_gaussian(centre, weight, memory.grid)
+        prior = _log_gaussian(centre, weight, memory.centres)
         return F.pad(prior, (0, memory.features.shape[1] - prior.shape[-1]))
 
 
-def _log_gaussian(centre: Tensor, weight: Tensor, grid: Tensor) -> Tensor:
-    """-sum over axes of weight (grid - centre)^2: centre, weight [B, h, T, 2], grid [K, 2] -> [B, h, T, K]."""
-    u, v = grid.unbind(-1)
-    return -weight[..., :1] * (u - centre[..., :1]).square() - weight[..., 1:] * (v - centre[..., 1:]).square()
+def _log_gaussian(centre: Tensor, weight: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
+    """-sum over axes of weight (place - centre)^2: centre, weight [B, h, T, 2], places [W], [H] -> [B, h, T, H * W].
+
+    The axes are squared apart and meet in one addition: the map itself is the only thing of its size.
+    """
+    along_x, along_y = (
+        -weight[..., axis, None] * (place - centre[..., axis, None]).square() for axis, place in enumerate(places)
+    )
+    return (along_y[..., :, None] + along_x[..., None, :]).flatten(-2)
 
 
 class DecoderLayer(nn.Module):
@@ -180,7 +210,7 @@ class DecoderLayer(nn.Module):
         self.prior = PointPrior(config) if config.pmca else None
         self.feedforward = FeedForward(config)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(config.width) for _ in range(3))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Tensor, positions: Tensor, own: tuple[Tensor, Tensor], causal: Tensor | None, memory: Memory,

@@ -14,6 +14,7 @@ import pandas as pd
 from partialres.comparisons import BASELINE, ORACLE, OURS
 from partialres.files import DataError, read_json
 
+MASK_HEAD = "mask head"  # stands for the experiment in step 1 of the mask head, which all that have that head share
 COUNTS = ("expressions", "refs")  # keys of metrics.json that are numbers of things, not figures
 RUN_COLUMNS = ["dataset", "seed", "ratio", "experiment", "step"]
 PSEUDO_FIGURES = ["candidates", "kept", "kept_share", "true_iou_kept", "true_iou_all", "mean_d"]
@@ -26,16 +27,19 @@ _ORDER = {
 }
 _RUN = (
     r"(?:^|/)(?P<dataset>[^/]+)/seed(?P<seed>\d+)/"
-    r"(?:rec|ratio(?P<ratio>\d+(?:\.\d+)?)/(?P<experiment>[^/]+)/(?P<step>res|retrain|pseudo))/"
+    r"(?:(?P<rec>rec|rec_mask)|ratio(?P<ratio>\d+(?:\.\d+)?)/(?P<experiment>[^/]+)/(?P<step>res|retrain|pseudo))/"
 )
-_EVALUATION = re.compile(_RUN + r"(?P<split>[^/]+)/(?:metrics\.json|predictions\.parquet)$")
+_EVALUATION = re.compile(_RUN + r"(?P<split>[^/]+)/metrics\.json$")
 _STEP_FILE = re.compile(_RUN + r"[^/]+$")
 _GRAMMAR = "{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One step of one run. In step 1 ratio (per cent of refs with masks) and experiment are None."""
+    """One step of one run. In step 1 ratio (per cent of refs with masks) and experiment are None.
+
+    But the experiment of the mask head's own step 1 is MASK_HEAD.
+    """
 
     dataset: str
     seed: int
@@ -52,17 +56,17 @@ class Evaluation(Run):
 
 
 def evaluation_of(path: Path) -> Evaluation:
-    """The evaluation that a metrics.json, or the predictions.parquet beside it, belongs to, read from its path.
+    """The evaluation that a metrics.json belongs to, read from its path.
 
     Folders before the data set do not matter. Raises DataError if the path is not
     {dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/metrics.json with step res or retrain, nor
-    {dataset}/seed{seed}/rec/{split}/metrics.json, nor either with predictions.parquet.
+    {dataset}/seed{seed}/rec/{split}/metrics.json, or rec_mask in the place of rec.
     """
     match = _EVALUATION.search(Path(path).as_posix())
     if match is None or match["step"] == "pseudo":
         raise DataError(
             f"{path}: not the path of an evaluation; it must end in {_GRAMMAR}/{{split}}/metrics.json (step "
-            f"res or retrain) or {{dataset}}/seed{{seed}}/rec/{{split}}/metrics.json"
+            f"res or retrain) or {{dataset}}/seed{{seed}}/rec/{{split}}/metrics.json (of the mask head rec_mask)"
         )
     return Evaluation(**asdict(_run(match)), split=match["split"])
 
@@ -71,13 +75,13 @@ def run_of(path: Path) -> Run:
     """The run whose step folder holds this file (metrics.csv, points.parquet, ...), read from its path.
 
     Raises DataError if the path is neither {dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{file} with
-    step res, retrain or pseudo, nor {dataset}/seed{seed}/rec/{file}.
+    step res, retrain or pseudo, nor {dataset}/seed{seed}/rec/{file}, or rec_mask in the place of rec.
     """
     match = _STEP_FILE.search(Path(path).as_posix())
     if match is None:
         raise DataError(
             f"{path}: not a file of a run; it must end in {_GRAMMAR}/{{file}} (step res, retrain or pseudo) "
-            f"or {{dataset}}/seed{{seed}}/rec/{{file}}"
+            f"or {{dataset}}/seed{{seed}}/rec/{{file}} (of the mask head rec_mask)"
         )
     return _run(match)
 
@@ -88,7 +92,7 @@ def _run(match: re.Match[str]) -> Run:
         dataset=match["dataset"],
         seed=int(match["seed"]),
         ratio=None if ratio is None else float(ratio),
-        experiment=match["experiment"],
+        experiment=MASK_HEAD if match["rec"] == "rec_mask" else match["experiment"],
         step=match["step"] or "rec",
     )
 
@@ -96,7 +100,7 @@ def _run(match: re.Match[str]) -> Run:
 def collect(paths: Iterable[Path]) -> pd.DataFrame:
     """The metrics.json files as a long table, a row a figure, in the order of reports.
 
-    Columns: dataset, seed, ratio (per cent; NaN in step 1), experiment (empty in step 1), step, split,
+    Columns: dataset, seed, ratio (per cent; NaN in step 1), experiment (in step 1 empty or MASK_HEAD), step, split,
     expressions, refs, metric, value (as in the file: 0-100).
     Raises DataError if there is no file, if two are of one evaluation, if a file lacks its counts or holds
     something other than finite numbers, or if one split was scored on different numbers of expressions.

@@ -131,19 +131,20 @@ def outcome(predictions: pd.DataFrame) -> pd.Series:
     return pd.Series(np.where(predictions["iou"] >= 0.5, "right", missed), index=predictions.index)
 
 
-def analyse(refs: Path, predictions: Sequence[Path]) -> pd.DataFrame:
+def analyse(refs: Path, metrics: Sequence[Path]) -> pd.DataFrame:
     """Every model's mIoU in each bin, and its outcomes, as a tidy table.
 
-    refs: refs.parquet. predictions: predictions.parquet files of one data set and split.
+    refs: refs.parquet. metrics: metrics.json files of one data set and split; predictions.parquet lies beside each.
     Columns: dataset, split, ratio, experiment, step, label, attribute (of `describe`, or outcome), bin, expressions
     (over all seeds alike; of an outcome: all), mean and sd over seeds (mIoU, or the outcome's share; per cent), seeds.
     Raises DataError if there is no file, files are of several data sets or splits, or of other expressions.
     """
-    runs = [evaluation_of(path) for path in predictions]
+    runs = [evaluation_of(path) for path in metrics]
+    predictions = [Path(path).with_name("predictions.parquet") for path in metrics]
     if len({(run.dataset, run.split) for run in runs}) != 1:
-        raise DataError("failures are told of one data set and split: give predictions.parquet files of one")
+        raise DataError("failures are told of one data set and split: give metrics.json files of one")
     columns = ["ref_id", "expression", "iou", "box_iou"]
-    tables = [read_table(Path(path), columns) for path in predictions]
+    tables = [read_table(path, columns) for path in predictions]
     for path, table in zip(predictions, tables, strict=True):
         if not table[["ref_id", "expression"]].equals(tables[0][["ref_id", "expression"]]):
             raise DataError(

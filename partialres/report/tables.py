@@ -229,8 +229,8 @@ def _grid(rows: pd.DataFrame, heading: str, metrics: Sequence[str]) -> Grid:
 def table_rec(evaluations: pd.DataFrame) -> Table:
     """Step 1: how well the model finds boxes, before it has seen a mask.
 
-    evaluations: `collect`'s long table; only step 1's rows count. Table.data: dataset, split, metric, mean,
-    sd, seeds, expressions, published. Raises DataError if there are none.
+    evaluations: `collect`'s long table; only step 1's rows count. Table.data: dataset, split, experiment (empty,
+    or MASK_HEAD), metric, mean, sd, seeds, expressions, published. Raises DataError if there are none.
     """
     wanted = evaluations[evaluations["step"] == "rec"]
     if wanted.empty:
@@ -238,13 +238,13 @@ def table_rec(evaluations: pd.DataFrame) -> Table:
             "the table of step 1 has nothing to show: no {dataset}/seed{seed}/rec/{split}/metrics.json given"
         )
     summary = summarise(wanted)
-    paper = words.published().query("step == 'rec'")[["dataset", "split", "metric", "value"]]
+    paper = words.published().query("step == 'rec'")[["dataset", "split", "experiment", "metric", "value"]]
     paper = paper.rename(columns={"value": "published"})
-    columns = ["dataset", "split", "metric", "mean", "sd", "seeds", "expressions"]
+    columns = ["dataset", "split", "experiment", "metric", "mean", "sd", "seeds", "expressions"]
     data = summary.assign(seeds=summary["seeds"].map(len))[columns].merge(paper, how="left")
     beside = data["published"].notna().any()
     rows = []
-    for (dataset, split), group in data.groupby(["dataset", "split"], sort=False):
+    for (dataset, split, experiment), group in data.groupby(["dataset", "split", "experiment"], sort=False):
         cells = group.set_index("metric")
         texts = [
             with_spread(cells.at[metric, "mean"], cells.at[metric, "sd"]) if metric in cells.index else ABSENT
@@ -252,7 +252,8 @@ def table_rec(evaluations: pd.DataFrame) -> Table:
         ]
         if beside:
             texts.append(number(cells["published"].get("box_accuracy", math.nan)))
-        rows.append(Row(dataset_name(dataset), split, (*texts, f"{int(group['expressions'].iloc[0]):,}")))
+        name = f"{dataset_name(dataset)}, {experiment}" if experiment else dataset_name(dataset)
+        rows.append(Row(name, split, (*texts, f"{int(group['expressions'].iloc[0]):,}")))
     names = ["box accuracy", "mean box IoU", *(["SeqTR"] if beside else []), "expressions"]
     notes = [
         "box accuracy: the share of expressions whose predicted box has IoU of at least 0.5 with the true one, %.",

@@ -7,6 +7,7 @@ import hashlib
 import json
 import pickle
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +21,11 @@ from torch import Tensor
 import partialres
 from partialres.config import ModelConfig, fill
 from partialres.files import DataError, atomic, say
-from partialres.model.pointer import PointModel
+from partialres.model.build import Model, build_model
 
 HEADER, FORMAT = "partialres", "partialres 1"
 DIGEST_SIZE = 32  # bytes of a SHA-256
+OF_LATER_STEPS = re.compile(r"\.prior\.|^mask_head\.")  # weights that a model may have and an earlier step's have not
 
 
 def digest(value: Any) -> str:
@@ -38,7 +40,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def save_model(model: PointModel, path: Path, *, words: int, vocabulary: str, provenance: Mapping[str, Any]) -> None:
+def save_model(model: Model, path: Path, *, words: int, vocabulary: str, provenance: Mapping[str, Any]) -> None:
     """Write weights, and in the header what is needed to rebuild the model.
 
     words: size of the vocabulary. vocabulary: its digest, so that weights never meet other word indices.
@@ -82,26 +84,25 @@ def _check_vocabulary(path: Path, header: Mapping[str, str], vocabulary: str) ->
         )
 
 
-def load_model(path: Path, vocabulary: str | None = None) -> PointModel:
+def load_model(path: Path, vocabulary: str | None = None) -> Model:
     """The model in a file, in evaluation mode. vocabulary: the digest it must have been trained with."""
     header = read_header(path)
     if vocabulary is not None:
         _check_vocabulary(path, header, vocabulary)
-    model = PointModel(read_config(path), int(header["words"]), int(header["points"]))
+    model = build_model(read_config(path), int(header["words"]), int(header["points"]))
     model.load_state_dict(safetensors.torch.load_file(path))
     return model.eval()
 
 
-def load_weights(
-    model: PointModel, path: Path, vocabulary: str, positions: Literal["drop", "extend"] = "drop"
-) -> list[str]:
+def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["drop", "extend"] = "drop") -> list[str]:
     """Start a model from an earlier step's weights.
 
-    PMCA, if the earlier model has none, keeps its initial values; if only that has it, it is left out. Everything else
-    must fit.
+    PMCA or a mask head, if the earlier model has none, keeps its initial values; if only that has it, it is left out.
+    Everything else must fit.
     positions: what to do with a position table of another length. "drop" it, as the released code does; or "extend" it:
     the first point keeps its two rows, and every later x (y) takes the row of the box's second x (y) plus its own
-    initial value, so that the model still knows which axis a place is about.
+    initial value, so that the model still knows which axis a place is about. Of a model whose contours follow their box
+    the box keeps all of its four rows.
 
     Returns the names left at their initial values.
     """
@@ -111,7 +112,7 @@ def load_weights(
     kept = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     missing = sorted(own.keys() - kept.keys())
     in_one = own.keys() ^ given.keys()
-    wrong = sorted(name for name in in_one if ".prior." not in name)  # with PMCA beside without: that is all right
+    wrong = sorted(name for name in in_one if not OF_LATER_STEPS.search(name))
     wrong += [name for name in missing if name not in in_one and name != "positions.weight"]
     if wrong:
         raise DataError(
@@ -119,18 +120,19 @@ def load_weights(
             f"{' ...' if len(wrong) > 5 else ''}; both must be made with the same model sizes"
         )
     if positions == "extend" and "positions.weight" in missing:
-        kept["positions.weight"] = _extended(given["positions.weight"], own["positions.weight"])
+        kept["positions.weight"] = _extended(given["positions.weight"], own["positions.weight"], model.config.prompt)
         missing.remove("positions.weight")
     model.load_state_dict(kept, strict=False)
     return missing
 
 
-def _extended(short: Tensor, initial: Tensor) -> Tensor:
+def _extended(short: Tensor, initial: Tensor, prompt: str) -> Tensor:
     """A position table [T, D] from a box's [5, D] (x1, y1, x2, y2, end) and its own initial values [T, D]."""
     table = initial.clone()
-    table[:2] = short[:2]
     table[2:-1:2] += short[2]
     table[3:-1:2] += short[3]
+    kept = 4 if prompt == "box" else 2
+    table[:kept] = short[:kept]
     table[-1] = short[-1]
     return table
 

@@ -1,4 +1,4 @@
-"""The training loop: the same for boxes (step 1) and contours (steps 2 and 3)."""
+"""The training loop: the same for boxes (step 1) and contours or masks (steps 2 and 3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from partialres.config import ConfigError, TrainConfig
 from partialres.data.batches import Inputs, Samples, batch_size, epoch_batches, steps_per_epoch
 from partialres.files import TrainingError, progress, say
-from partialres.model.pointer import PointModel, sequence_loss
+from partialres.model.build import Model
 from partialres.training.checkpoint import Resume
 from partialres.training.distributed import ALONE, Processes, mean_of_all, own_device, parallel
 from partialres.training.ema import Ema
@@ -32,7 +32,7 @@ def rate_factor(config: TrainConfig, epoch: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (epoch - config.warmup_epochs) / (config.epochs - config.warmup_epochs))
 
 
-def make_optimiser(model: PointModel, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimiser(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
     """Adam or AdamW over the parameters that train."""
     kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
     return kind(
@@ -43,7 +43,7 @@ def make_optimiser(model: PointModel, config: TrainConfig) -> torch.optim.Optimi
 
 
 def train(
-    model: PointModel,
+    model: Model,
     samples: Samples,
     inputs: Inputs,
     config: TrainConfig,
@@ -96,10 +96,9 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * factor
             batch = batch.to(device)
-            assert batch.tokens is not None
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = called(batch)
-            loss = sequence_loss(logits, batch.tokens, config.smoothing, config.end_weight, config.first_weight)
+                output = called(batch)
+            loss = model.loss(output, batch, config)
             loss = loss * processes.weight(len(batch.words), batch_size(samples, config.batch, step))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

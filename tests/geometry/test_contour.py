@@ -98,6 +98,31 @@ def test_the_outline_is_clockwise_starts_at_the_top_left_and_stays_in_the_image(
     assert contour.trace(mask, 5)[0].tolist() == outline[0].tolist()
 
 
+def grown(mask):
+    """The outline by growing polygons: through the quarters of the outermost pixels, a quarter of a pixel outwards."""
+    doubled = np.kron(mask, np.ones((2, 2))).astype(np.uint8)
+    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    parts = [shapely.Polygon((part[:, 0] + 0.5) / 2).buffer(0.25, join_style="mitre") for part in contours]
+    return max(parts, key=lambda part: (round(part.area, 6), *min(point[::-1] for point in part.exterior.coords)))
+
+
+@given(st.one_of(masks, hnp.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40))).filter(np.any)))
+def test_the_outline_is_that_of_quarter_pixels_grown_by_a_quarter(mask):
+    expected = np.array(grown(mask).exterior.coords)[:-1]
+    outline = contour.largest_outline(mask)
+    assert len(outline) == len(expected)
+    turned = expected if contour.signed_area(expected) > 0 else expected[::-1]
+    start = np.argmin(np.abs(turned - outline[0]).sum(axis=1))
+    np.testing.assert_allclose(np.roll(turned, -start, axis=0), outline, rtol=0, atol=1e-9)
+
+
+def test_of_parts_of_one_size_the_lowest_is_traced():
+    mask = np.zeros((12, 20), dtype=bool)
+    mask[1:3, 15:18] = mask[6:8, 9:12] = mask[6:8, 3:6] = True
+    assert contour.largest_outline(mask)[0].tolist() == [9, 6]
+    assert contour.largest_outline(mask[:6])[0].tolist() == [15, 1]
+
+
 @pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1), (7, 9)])
 def test_a_mask_that_fills_the_image_has_the_images_edge_as_its_outline(shape):
     height, width = shape
@@ -159,13 +184,3 @@ def test_a_filled_square_counts_pixels_as_coco_does():
 def test_a_polygon_that_leaves_the_image_is_cut_to_it(points):
     mask = contour.fill(points, 20, 30)
     assert mask.shape == (20, 30) and mask.dtype == bool
-
-
-@given(hnp.arrays(float, (5, 2), elements=st.floats(-8, 45)), st.booleans())
-def test_a_window_holds_all_of_a_polygon_and_has_the_same_pixels(points, short):
-    if short:
-        points[3:] = np.nan
-    mask, (x, y) = contour.fill_window(points, 30, 40)
-    whole = np.zeros((30, 40), dtype=bool)
-    whole[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
-    np.testing.assert_array_equal(whole, contour.fill(points, 30, 40))

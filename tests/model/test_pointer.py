@@ -223,3 +223,45 @@ def test_a_stray_tensor_is_noticed_on_the_meta_device(model, batch_for):
     model.to("meta")
     with pytest.raises((RuntimeError, NotImplementedError)):
         model(batch)
+
+
+@torch.no_grad()
+def test_a_contour_follows_its_box_given_or_said(model_with, batch_for):
+    model = model_with(prompt="box")
+    batch = batch_for(model)
+    memory, points = model.encode(batch), 2 * model.points
+    box = torch.tensor([[3, 4, 30, 40]] * len(batch.words))
+    tokens, probabilities = model.decode(memory, box=box)
+    assert tokens.shape == probabilities.shape == (len(box), points)
+    for place in range(points):
+        prefix = torch.cat([box, tokens[:, :place], box[:, :1]], 1)
+        again = model.logits(memory, prefix)[:, -1]
+        assert again[:, :-1].argmax(-1).tolist() == tokens[:, place].tolist()
+    said, _ = model.decode(memory)
+    own = []
+    for _ in range(4):
+        prefix = torch.stack([*own, box[:, 0]], 1)
+        own.append(model.logits(memory, prefix)[:, -1, :-1].argmax(-1))
+    assert model.decode(memory, box=torch.stack(own, 1))[0].tolist() == said.tolist()
+
+
+@torch.no_grad()
+def test_restricted_coordinates_lie_in_the_box(paper_model, batch_for):
+    batch = batch_for(paper_model)
+    allowed = torch.tensor([[[3, 5], [20, 20]]] * len(batch.words))
+    tokens, _ = paper_model.decode(paper_model.encode(batch), allowed)
+    assert ((tokens[:, ::2] >= 3) & (tokens[:, ::2] <= 5)).all() and (tokens[:, 1::2] == 20).all()
+
+
+def test_unknown_tokens_count_for_nothing_and_rows_by_their_weight():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 7, generator=generator)
+    tokens = torch.tensor([[1, 2, 3, 4, 6], [5, 0, -1, -1, -1]])
+    alone = [
+        sequence_loss(logits[:1], tokens[:1], 0.1, 0.1, 1.5),
+        sequence_loss(logits[1:, :2], tokens[1:, :2], 0.1, 0.1, 1.5),
+    ]
+    together = float(sequence_loss(logits, tokens, 0.1, 0.1, 1.5))
+    assert together == pytest.approx(float(5 * alone[0] + 2 * alone[1]) / 7, rel=1e-5)
+    weighted = float(sequence_loss(logits, tokens, 0.1, 0.1, 1.5, torch.tensor([2.0, 0.5])))
+    assert weighted == pytest.approx(float(10 * alone[0] + alone[1]) / 7, rel=1e-5)

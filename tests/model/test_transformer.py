@@ -14,8 +14,9 @@ def make_memory(height, width, extent=(1.0, 1.0), tokens=0):
     """A memory of one image, of which the prior needs only the places."""
     y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
     return Memory(
-        features=torch.zeros(1, height * width + tokens, WIDTH), keys=[], values=[], bias=torch.zeros(1),
-        grid=torch.stack([x, y], -1).flatten(0, 1), extent=torch.tensor([extent]),
+        features=torch.zeros(1, height * width + tokens, WIDTH), positions=torch.zeros(1),
+        keys=[], values=[], bias=torch.zeros(1),
+        centres=(x[0], y[:, 0]), extent=torch.tensor([extent]),
         cells=torch.tensor([width, height]).float(), columns=torch.zeros(1), rows=torch.zeros(1),
     )  # fmt: skip
 

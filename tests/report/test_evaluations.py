@@ -8,6 +8,7 @@ import pytest
 
 from partialres.files import DataError
 from partialres.report.evaluations import (
+    MASK_HEAD,
     Evaluation,
     Run,
     collect,
@@ -50,6 +51,13 @@ def test_files_beside_models_and_pseudo_points_tell_their_run() -> None:
     assert run_of(Path("d/seed1/ratio10/ours/pseudo/points.parquet")) == Run("d", 1, 10.0, "ours", "pseudo")
     with pytest.raises(DataError, match="model"):
         run_of(Path("results/d/model/metrics.csv"))
+
+
+def test_the_mask_heads_step_1_is_told_from_the_other() -> None:
+    assert evaluation_of(Path("d/seed1/rec_mask/val/metrics.json")) == Evaluation("d", 1, None, MASK_HEAD, "rec", "val")
+    assert run_of(Path("results/d/seed1/rec_mask/metrics.csv")) == Run("d", 1, None, MASK_HEAD, "rec")
+    with pytest.raises(DataError, match="rec_masks"):
+        run_of(Path("results/d/seed1/rec_masks/metrics.csv"))
 
 
 def test_collected_figures_equal_the_files(scored: Callable[..., Path]) -> None:

@@ -57,7 +57,7 @@ def predictions(folder: Path, run: str, iou: list[float], box_iou: list[float], 
     path = folder / run / split / "predictions.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"ref_id": range(4), "expression": TEXTS, "iou": iou, "box_iou": box_iou}).to_parquet(path)
-    return path
+    return path.with_name("metrics.json")
 
 
 @pytest.fixture
@@ -156,7 +156,8 @@ def test_what_cannot_be_told_is_refused_by_name(refs: Path, models: list[Path], 
         failures.analyse(refs, [*models, other])
     with pytest.raises(DataError, match="one data set and split"):
         failures.analyse(refs, [])
-    pd.read_parquet(models[2]).assign(expression="x").to_parquet(models[2])
+    changed = models[2].with_name("predictions.parquet")
+    pd.read_parquet(changed).assign(expression="x").to_parquet(changed)
     with pytest.raises(DataError, match=r"ours/retrain/val/predictions\.parquet: scored on other expressions"):
         failures.analyse(refs, models)
     pd.read_parquet(refs).iloc[:2].to_parquet(refs)

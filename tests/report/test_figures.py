@@ -113,6 +113,15 @@ def test_training_curves_follow_the_logs(logs: list[Path], drawn: list[Figure]) 
     assert {to_hex(str(line.get_color())) for line in masks.lines} == set(style.ratio_colours([1, 10]).values())
 
 
+def test_the_mask_heads_step_1_has_a_curve_of_its_own(logs: list[Path], drawn: list[Figure]) -> None:
+    other = logs[0].parents[1] / "rec_mask/metrics.csv"
+    other.parent.mkdir()
+    other.write_text("epoch,step,loss\n0,10,2\n1,20,1\n")
+    figures.training_curves([*logs, other], NOWHERE, NOWHERE)
+    first, second = drawn[0].axes[0].lines
+    assert data(second) == {10: 2, 20: 1} and first.get_linestyle() != second.get_linestyle()
+
+
 def test_a_log_without_loss_is_named(logs: list[Path]) -> None:
     logs[0].write_text("epoch,step\n0,10\n")
     with pytest.raises(DataError, match=r"rec/metrics\.csv: lacks the column 'loss'"):

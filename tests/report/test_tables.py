@@ -153,6 +153,15 @@ def test_step_1_is_told_by_its_boxes(scored: Write) -> None:
         tables.table_rec(collect([scored("refshapes/seed0/ratio1/ours/res")]))
 
 
+def test_the_mask_heads_boxes_have_a_row_of_their_own_without_a_published_figure(scored: Write) -> None:
+    paths = [scored("refcoco/seed0/rec"), scored("refcoco/seed0/rec_mask", box_accuracy=77.0)]
+    table = tables.table_rec(collect(paths))
+    assert cell(table, "Step 1", "RefCOCO", "val", ("", "box accuracy")) == "80.00"
+    assert cell(table, "Step 1", "RefCOCO, mask head", "val", ("", "box accuracy")) == "77.00"
+    assert cell(table, "Step 1", "RefCOCO, mask head", "val", ("", "SeqTR")) == render.ABSENT
+    assert table.data.loc[table.data["experiment"] == "mask head", "published"].isna().all()
+
+
 def test_pseudo_masks_are_told_by_share_and_true_iou(selected: Write) -> None:
     paths = [selected(f"refshapes/seed{seed}/ratio1/ours", kept_share=25.0 + seed) for seed in (0, 1)]
     none = selected("refshapes/seed0/ratio5/ours", kept=0, kept_share=0.0, true_iou_kept=None)

@@ -14,6 +14,7 @@ CCTF = {"retrain": False, "settings": {"model": {"pmca": False}}}
 NO_RPP = {"ratios": "partial", "settings": {"pseudo": {"resample": False}}}
 STRICT = {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}
 LONGER = {"ratios": "partial", "settings": {"retrain": {"epochs": 3}}}
+MASKS = {"retrain": False, "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
 WITHOUT = {"ratio_curve", "qualitative_refshapes", "forest_refshapes", "steps_refshapes", "failures_refshapes"}
 
 
@@ -25,6 +26,7 @@ WITHOUT = {"ratio_curve", "qualitative_refshapes", "forest_refshapes", "steps_re
         ({"no_rpp": NO_RPP}, ALWAYS | {"table3"}),
         ({"strict": STRICT}, ALWAYS | {"table4"}),
         ({"longer": LONGER}, ALWAYS | {"extensions"}),
+        ({"masks": MASKS}, ALWAYS | {"peer"}),
         (
             {"cctf": CCTF, "no_rpp": NO_RPP, "strict": STRICT, "longer": LONGER},
             ALWAYS | {"table2", "table3", "table4", "extensions"},
@@ -32,7 +34,7 @@ WITHOUT = {"ratio_curve", "qualitative_refshapes", "forest_refshapes", "steps_re
         ({"baseline": None}, ALWAYS - WITHOUT),
         ({"ours": {"retrain": False}}, ALWAYS - {"pseudo", "steps_refshapes"}),
     ],
-    ids=["embedded", "cctf", "no_rpp", "strict", "longer", "all", "no baseline", "no step 3"],
+    ids=["embedded", "cctf", "no_rpp", "strict", "longer", "mask head", "all", "no baseline", "no step 3"],
 )
 def test_targets_are_those_whose_experiments_are_there(empty, experiments: dict[str, Any], names: set[str]):
     pending = empty.pending({"experiments": experiments})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from partialres.files import read_table
+from partialres.training.checkpoint import read_header
 from tests.workflow.running import ROOT, Workflow
 
 RUN = "results/refshapes/seed0/ratio10/ours"
@@ -87,6 +89,15 @@ def test_training_and_evaluating_again_gives_the_same_bytes(copy):
         assert path.stat().st_mtime_ns > time and path.read_bytes() == content, path
 
 
+def test_a_mask_head_is_trained_from_a_step_1_of_its_own(copy):
+    scores = "results/refshapes/seed0/ratio10/peer/res/val/metrics.json"
+    output = copy(scores, config={"experiments": {"peer": MASK_HEAD | {"retrain": False}}})
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
+    assert jobs == {"train_rec_mask": "1", "train_res": "1", "evaluate_res": "1", "total": "3"}
+    assert read_header(copy.folder / "results/refshapes/seed0/rec_mask/model.safetensors")["points"] == "2"
+    assert set(copy.read(scores)) > {"mIoU", "box_accuracy"}
+
+
 def test_two_gpus_are_two_processes_of_one_training(copy):
     model = "results/refshapes/seed0/rec/model.safetensors"
     copy(model, "--forcerun", "train_rec", config={"resources": {"rec": {"gpu": 2}}})
@@ -106,6 +117,7 @@ def fails(workflow: Workflow, config: dict[str, Any]) -> str:
     return output
 
 
+MASK_HEAD = {"ratios": "partial", "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
 REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["val"]}
 
 
@@ -129,6 +141,7 @@ REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["
         ({"datasets": {"refshapes": {"splits": "val"}}}, ["splits"]),
         ({"experiments": {"ours": {"settings": {"rec": {"epochs": 3}}}}}, ["ours", "'rec' is changed"]),
         ({"datasets": {"refshapes": None, "real": REAL}}, ["datasets.real.raw", "NO_SUCH_FOLDER"]),
+        ({"experiments": {"peer": MASK_HEAD | {"retrain": True}}}, ["peer, 10 %: model.head: mask", "retrain: false"]),
     ],
 )
 def test_a_mistake_in_the_config_is_named_before_any_job_runs(empty, config, words):

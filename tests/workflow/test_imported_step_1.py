@@ -16,13 +16,13 @@ TINY = Path(__file__).parent / "tiny.yaml"
 
 @pytest.fixture
 def plan(tmp_path):
-    """(data set's keys) -> what a dry run says it would do."""
+    """(further experiments, data set's keys) -> what a dry run says it would do."""
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "vocabulary.json").write_text(json.dumps({}))
 
-    def run(**keys):
+    def run(experiments=None, **keys):
         override = tmp_path / "override.yaml"
-        override.write_text(yaml.safe_dump({"datasets": {"refshapes": keys}}))
+        override.write_text(yaml.safe_dump({"datasets": {"refshapes": keys}, "experiments": experiments or {}}))
         files = [ROOT / "config/config.yaml", TINY, override]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         answer = subprocess.run(
@@ -63,6 +63,20 @@ def test_with_a_file_step_1_is_not_trained_and_every_later_step_starts_from_the_
     assert [f"cache-features {model} " in line for line in commands(text, "cache-features")] == [True]
     (prepare,) = commands(text, "prepare")
     assert f"--vocabulary {tmp_path / 'vocabulary.json'}" in prepare and "--max-words" not in prepare
+
+
+def test_a_mask_heads_step_1_is_trained_on_the_imported_models_features(plan, tmp_path):
+    peer = {"retrain": False, "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
+    imported = {"rec": "$IMPORTED/model.safetensors", "vocabulary": "$IMPORTED/vocabulary.json"}
+    text = plan(experiments={"peer": peer}, **imported)
+    done = jobs(text)
+    assert "train_rec" not in done and done["train_rec_mask"] == 1 and done["evaluate_rec_mask"] == 2, text
+    (training,) = commands(text, "train-rec")
+    assert f"--visual {tmp_path / 'model.safetensors'} " in training and '"head": "mask"' in training
+    trainings = commands(text, "train-res")
+    own = [line for line in trainings if "/peer/res" in line]
+    assert len(own) == 2 and all("--init results/refshapes/seed0/rec_mask/model.safetensors " in line for line in own)
+    assert all(f"--init {tmp_path / 'model.safetensors'} " in line for line in trainings if line not in own)
 
 
 def test_a_folder_that_is_not_set_is_named(plan):

@@ -48,6 +48,7 @@ def setting(name: str, value: Any) -> dict[str, Any]:
 
 
 STRICT = {"strict": {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}}
+MASK_HEAD = {"mask_head": {"retrain": False, "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}}
 CHANGES = [
     Change("`pseudo.threshold`", STEP_3 | REPORT, setting("pseudo.threshold", 0.5)),
     Change("`points`", LATER, setting("points", 8)),
@@ -73,6 +74,13 @@ CHANGES = [
     Change("an experiment more",
            STEP_3 | SCORES | {"table_pseudo", "figure_training", "figure_forest", "table_thresholds"},
            {"experiments": STRICT}, new="/ratio10/strict/"),
+    Change(
+        "an experiment with `head: mask` more",
+        {"train_rec_mask", "evaluate_rec_mask", "table_rec", "train_res", "train_res_full", "evaluate_res"}
+        | SCORES | {"figure_training", "figure_forest", "figure_peer"},
+        {"experiments": MASK_HEAD},
+        new="mask",
+    ),
     Change(
         "an evaluation split more",
         {"evaluate_rec", "evaluate_res", "table_rec"} | SCORES,
@@ -118,7 +126,7 @@ def test_a_change_makes_what_depends_on_it_again_and_nothing_else(done, change):
         own = {
             path
             for rule, paths in pending.items()
-            if rule not in REPORT | {"table_rec", "table_data", "table_thresholds"}
+            if rule not in REPORT | {"table_rec", "table_data", "table_thresholds", "figure_peer"}
             for path in paths
         }
         assert all(change.new in path for path in own)

@@ -114,10 +114,29 @@ def setting(key, experiment=None):
     return value
 
 
-def flag(key, name):
-    """A param: --name or --no-name by the truth of a dotted key."""
+def flag(key, name, otherwise=None):
+    """A param: --name by the truth of a dotted key, else --no-name or --otherwise."""
     value = setting(key)
-    return lambda wildcards: f"--{name}" if value(wildcards) else f"--no-{name}"
+    return lambda wildcards: f"--{name}" if value(wildcards) else f"--{otherwise or f'no-{name}'}"
+
+
+def model(step):
+    """A param: the model section of step 2, the teacher, or of step 3, the student."""
+
+    def value(wildcards):
+        chosen = ex.settings(config, wildcards.dataset, wildcards.experiment, float(wildcards.ratio))
+        return json.dumps(ex.model_of(chosen, step), sort_keys=True)
+
+    return value
+
+
+def teacher(wildcards):
+    """The model that predicts pseudo points: step 2's, or in a second round step 3's of the experiment before."""
+    before = ex.after(config, wildcards.experiment)
+    if before is None:
+        return owned(f"{RUN_PATH}/res/model.safetensors", "res")(wildcards)
+    known = {**dict(wildcards), "experiment": before}
+    return owned(f"{RUN_PATH}/retrain/model.safetensors", "retrain")(known)
 
 
 def dataset(key, default=None):
@@ -161,8 +180,9 @@ def owned(path, step):
     """An input: the path with the experiment whose files of that step this one shares."""
 
     def filled(wildcards):
-        experiment = ex.owner(config, wildcards.dataset, wildcards.experiment, float(wildcards.ratio), step)
-        return results(path.format(**{**dict(wildcards), "experiment": experiment}))
+        known = dict(wildcards)
+        experiment = ex.owner(config, known["dataset"], known["experiment"], float(known["ratio"]), step)
+        return results(path.format(**{**known, "experiment": experiment}))
 
     return filled
 
@@ -228,6 +248,18 @@ def rec_model(wildcards):
     if path:
         return ex.expand(path, f"datasets.{wildcards.dataset}.rec")
     return results(f"{wildcards.dataset}/seed{wildcards.seed}/rec/model.safetensors")
+
+
+def step_1_model(wildcards):
+    """Step 1's model that an experiment starts from: the mask head has one of its own."""
+    if ex.head(config, wildcards.dataset, wildcards.experiment) == "mask":
+        return results(f"{wildcards.dataset}/seed{wildcards.seed}/rec_mask/model.safetensors")
+    return rec_model(wildcards)
+
+
+def mask_setting(key):
+    """A param: as `setting`, of the experiment that says how the mask head's step 1 is trained."""
+    return lambda wildcards: setting(key, ex.mask_step_1(config, wildcards.dataset))(wildcards)
 
 
 def given_vocabulary(wildcards):
@@ -303,27 +335,33 @@ def evaluations(step, experiment=None):
     return [
         results(f"{RUN_PATH.format(**run)}/{step}/{split}/metrics.json")
         for run in runs(step, experiment)
-        if owns(run, step)
+        if owns(run, step) and ex.scored(config, run["dataset"], run["experiment"], float(run["ratio"]), step)
         for split in config["datasets"][run["dataset"]]["splits"]
     ]
+
+
+def mask_rec(name):
+    """The folder of the mask head's step 1, where an experiment on the data set has that head."""
+    return ["rec_mask"] * (ex.mask_step_1(config, name) is not None)
 
 
 def rec_histories():
     """metrics.csv of every step 1 that is trained here."""
     return [
-        results(f"{name}/seed{seed}/rec/metrics.csv")
+        results(f"{name}/seed{seed}/{step}/metrics.csv")
         for name, entry in config["datasets"].items()
         for seed in config["seeds"]
-        if "rec" not in entry
+        for step in ["rec"] * ("rec" not in entry) + mask_rec(name)
     ]
 
 
 def rec_evaluations():
     """metrics.json of every step 1, on every split of its data set."""
     return [
-        results(f"{name}/seed{seed}/rec/{split}/metrics.json")
+        results(f"{name}/seed{seed}/{step}/{split}/metrics.json")
         for name, entry in config["datasets"].items()
         for seed in config["seeds"]
+        for step in ["rec"] + mask_rec(name)
         for split in entry["splits"]
     ]
 

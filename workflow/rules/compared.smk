@@ -56,23 +56,31 @@ def repeated(name, values):
     return " ".join(f"{name} {value}" for value in values)
 
 
-def first_split(step, name=None):
-    """metrics.json of every run that has its own files of a step, on the first split of its data set."""
-    firsts = {name: entry["splits"][0] for name, entry in config["datasets"].items()}
-    each = ((run, results(f"{RUN_PATH.format(**run)}/{step}")) for run in runs(step) if owns(run, step))
+def first_split(step, chosen):
+    """metrics.json of every scored run of a step that is chosen, on the first split of its data set."""
     return [
-        f"{folder}/{firsts[run['dataset']]}/metrics.json" for run, folder in each if name in (None, run["dataset"])
+        results(f"{RUN_PATH.format(**run)}/{step}/{config['datasets'][run['dataset']]['splits'][0]}/metrics.json")
+        for run in runs(step)
+        if chosen(run) and owns(run, step)
+        if ex.scored(config, run["dataset"], run["experiment"], float(run["ratio"]), step)
     ]
 
 
 def gains_of(wildcards):
     """What the forest plot of a data set shows: every step 2 and 3 on its first split."""
-    return first_split("res", wildcards.dataset) + first_split("retrain", wildcards.dataset)
+    here = lambda run: run["dataset"] == wildcards.dataset
+    return first_split("res", here) + first_split("retrain", here)
+
+
+def beside_peers():
+    """What Figure 1 shows: the mask heads, the baseline, ours and the oracle on the first splits."""
+    shown = {"baseline", "ours", "oracle", *PEERS}
+    return [path for step in ("res", "retrain") for path in first_split(step, lambda run: run["experiment"] in shown)]
 
 
 def failing(wildcards):
-    """predictions.parquet of the models whose failures are told, on the first split."""
-    return predictions(scored(comparisons.failures(config, wildcards.dataset), splits=1))
+    """metrics.json of the models whose failures are told, on the first split."""
+    return scored(comparisons.failures(config, wildcards.dataset), splits=1)
 
 
 def labelled():

@@ -120,7 +120,7 @@ rule figure_forest:
 
 rule figure_peer:
     input:
-        metrics=first_split("res") + first_split("retrain"),
+        metrics=beside_peers(),
     output:
         **shown(figure("peer"), "png", "Results", "Figure 1: a mask head with few masks"),
     params:
@@ -143,7 +143,8 @@ rule figure_peer:
 rule table_failures:
     input:
         refs=results("{dataset}/refs.parquet"),
-        predictions=failing,
+        metrics=failing,
+        predictions=lambda wildcards: predictions(failing(wildcards)),
     output:
         **shown(table("failures_{dataset}"), "html", "Failures", "{dataset}"),
     params:
@@ -159,13 +160,14 @@ rule table_failures:
     conda:
         environment("report")
     shell:
-        "python -m partialres tables failures {input.refs} {input.predictions} --out {output.csv} 2> {log}"
+        "python -m partialres tables failures {input.refs} {input.metrics} --out {output.csv} 2> {log}"
 
 
 rule figure_failures:
     input:
         refs=results("{dataset}/refs.parquet"),
-        predictions=failing,
+        metrics=failing,
+        predictions=lambda wildcards: predictions(failing(wildcards)),
     output:
         **shown(figure("failures_{dataset}"), "png", "Failures", "{dataset}"),
     params:
@@ -181,7 +183,7 @@ rule figure_failures:
     conda:
         environment("report")
     shell:
-        "python -m partialres figures failures {input.refs} {input.predictions} --out {output.png} 2> {log}"
+        "python -m partialres figures failures {input.refs} {input.metrics} --out {output.png} 2> {log}"
 
 
 rule table_data:

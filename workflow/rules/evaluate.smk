@@ -30,6 +30,24 @@ rule evaluate_rec:
         "--out $(dirname {output.metrics}) 2> {log}"
 
 
+use rule evaluate_rec as evaluate_rec_mask with:
+    input:
+        refs=results("{dataset}/refs.parquet"),
+        model=results("{dataset}/seed{seed}/rec_mask/model.safetensors"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+    output:
+        predictions=results("{dataset}/seed{seed}/rec_mask/{split}/predictions.parquet"),
+        metrics=results("{dataset}/seed{seed}/rec_mask/{split}/metrics.json"),
+    message:
+        "evaluate step 1 of the mask head on {wildcards.dataset} {wildcards.split} (seed {wildcards.seed})"
+    log:
+        logs("{dataset}/seed{seed}/rec_mask/{split}"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/rec_mask/evaluate-{split}")
+
+
 use rule evaluate_rec as evaluate_res with:
     input:
         refs=results("{dataset}/refs.parquet"),

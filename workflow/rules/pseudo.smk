@@ -2,7 +2,7 @@
 rule predict_pseudo_points:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
-        model=owned("{dataset}/seed{seed}/ratio{ratio}/{experiment}/res/model.safetensors", "res"),
+        model=teacher,
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
@@ -10,6 +10,8 @@ rule predict_pseudo_points:
         results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet"),
     params:
         batch=setting("predict.batch"),
+        guided=flag("predict.guided", "guided", otherwise="free"),
+        expressions=setting("predict.expressions"),
         features=option("--features", "features", folder=True),
         code=code("predict"),
     threads: threads("predict")
@@ -26,8 +28,8 @@ rule predict_pseudo_points:
         environment("predict")
     shell:
         "on_gpus {resources.gpu} predict {input.rows} --model {input.model} --vocabulary {input.vocabulary} "
-        "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
-        "--out {output} 2> {log}"
+        "--images $(dirname {input.images}) {params.features} --batch {params.batch} {params.guided} "
+        "--expressions {params.expressions} --threads {threads} --out {output} 2> {log}"
 
 
 rule select_pseudo_points:
@@ -40,6 +42,7 @@ rule select_pseudo_points:
         threshold=setting("pseudo.threshold"),
         num_points=setting("points"),
         resample=flag("pseudo.resample", "resample"),
+        weight=setting("pseudo.weight"),
         contour=setting("contour"),
         code=code("select"),
     resources:
@@ -55,7 +58,7 @@ rule select_pseudo_points:
         environment("prepare")
     shell:
         "python -m partialres select {input.points} {input.boxes} --threshold {params.threshold} --num-points {params.num_points} "
-        "{params.resample} --contour {params.contour} --out {output} 2> {log}"
+        "{params.resample} --contour {params.contour} --weight {params.weight} --out {output} 2> {log}"
 
 
 rule score_pseudo_points:

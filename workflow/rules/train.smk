@@ -97,10 +97,40 @@ rule train_rec:
         "--seed {params.seed} --threads {threads} --workers {resources.loaders} --resume {params.resume} --out $(dirname {output.model}) 2> {log}"
 
 
+# Step 1 of experiments with `head: mask`, whose box head is another.
+use rule train_rec as train_rec_mask with:
+    input:
+        refs=results("{dataset}/refs.parquet"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+        visual=visual_source,
+        vectors=word_vectors,
+    output:
+        **training_files(results("{dataset}/seed{seed}/rec_mask")),
+    wildcard_constraints:
+        dataset=names_where(lambda entry: True),
+    params:
+        model=mask_setting("model"),
+        training=mask_setting("rec"),
+        features=option("--features", "features", folder=True),
+        visual=option("--visual", "visual"),
+        vectors=option("--vectors", "vectors"),
+        resume=RESUME,
+        code=code("train-rec"),
+        seed="{seed}",
+    message:
+        "step 1 of the mask head on {wildcards.dataset}: every box (seed {wildcards.seed})"
+    log:
+        logs("{dataset}/seed{seed}/train-rec-mask"),
+    benchmark:
+        benchmarks("{dataset}/seed{seed}/train-rec-mask")
+
+
 rule train_res:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
-        init=rec_model,
+        init=step_1_model,
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
@@ -109,7 +139,7 @@ rule train_res:
     params:
         points=setting("points"),
         contour=setting("contour"),
-        model=setting("model"),
+        model=model("res"),
         positions=setting("positions"),
         training=setting("res"),
         features=option("--features", "features", folder=True),
@@ -160,7 +190,7 @@ use rule train_res as retrain_res with:
     params:
         points=setting("points"),
         contour=setting("contour"),
-        model=setting("model"),
+        model=model("retrain"),
         positions=setting("positions"),
         training=setting("retrain"),
         features=option("--features", "features", folder=True),

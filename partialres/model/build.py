@@ -1,0 +1,17 @@
+"""The model that a config describes."""
+
+from __future__ import annotations
+
+from partialres.config import ModelConfig
+from partialres.model.mask_head import MaskHeadModel
+from partialres.model.pointer import PointModel
+
+Model = PointModel | MaskHeadModel
+
+
+def build_model(config: ModelConfig, words: int, points: int) -> Model:
+    """The model with the config's head and random weights.
+
+    words: size of the vocabulary with padding and unknown. points: N; two in step 1, for a box, whatever the head.
+    """
+    return (PointModel if config.head == "points" else MaskHeadModel)(config, words, points)

@@ -1,0 +1,155 @@
+"""The two-head peer of the paper's Figure 1: one query to a box and, from step 2 on, to a mask, in MDETR's manner.
+
+It sees image and expression as `PointModel` does and decodes one learned query. The box head is DETR's; the mask head
+is DETR's for segmentation (Carion et al., ECCV 2020, sec. 4.4 and its released code) without the backbone's finer maps,
+for the point head has not got them either. Step 1 trains all but the mask head, whose weights are random when step 2
+begins: what the paper holds against two-head models where masks are few.
+
+B expressions · K image positions (H * W) · D width · h heads · S = 4 cells of the mask a position's side
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialres.config import ModelConfig, TrainConfig
+from partialres.model.pointer import Batch, Grounding
+from partialres.model.transformer import Memory, split_heads
+
+UPSAMPLING = 4  # cells of the mask along the side of an image position
+L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0  # DETR's and MDETR's weights of the losses; dice and focal loss weigh 1
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # of the focal loss (Lin et al., ICCV 2017), as DETR has them
+
+
+class Found(NamedTuple):
+    """What the model says of each expression."""
+
+    boxes: Tensor  # [B, 4]: centre x, y, width, height in units of the frame, in (0, 1)
+    masks: Tensor | None  # logits [B, S * H, S * W]; None in step 1
+
+
+class MaskHead(nn.Module):
+    """Where the query looks, beside what is there, to a finer map of mask logits (DETR's segmentation head)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.query = nn.Linear(config.width, config.width)
+        self.key = nn.Linear(config.width, config.width)
+        for layer in (self.query, self.key):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        width = config.width
+        self.coarse = nn.Sequential(_block(width + config.heads, width), _block(width, width))
+        self.middle = _block(width, width // 2)
+        self.fine = _block(width // 2, width // 4)
+        self.out = nn.Conv2d(width // 4, 1, 3, padding=1)
+
+    def attention(self, query: Tensor, memory: Memory, positions: int) -> Tensor:
+        """query [B, D] -> attention maps [B, h, positions] that sum to one over heads and positions, as in DETR."""
+        keys = split_heads(self.key(memory.features[:, :positions]), self.heads)
+        queries = split_heads(self.query(query)[:, None], self.heads)
+        scores = (queries @ keys.transpose(-1, -2)).float() * (keys.shape[-1] ** -0.5)
+        scores = scores[:, :, 0] + memory.bias[:, :, 0, :positions].float()
+        return scores.flatten(1).softmax(-1).unflatten(1, (self.heads, positions))
+
+    def forward(self, query: Tensor, memory: Memory, valid: Tensor) -> Tensor:
+        """query [B, D], valid: bool [B, H, W], true inside the image -> logits [B, S * H, S * W]."""
+        height, width = valid.shape[1:]
+        looked = self.attention(query, memory, height * width).unflatten(-1, (height, width))
+        # As one over a map's mean it is of the features' size, whatever the number of heads and positions.
+        looked = looked * (self.heads * height * width)
+        features = memory.features[:, : height * width].transpose(1, 2).unflatten(-1, (height, width))
+        x = torch.cat([features * valid[:, None], looked.to(features.dtype)], 1)
+        x = self.middle(_doubled(self.coarse(x)))
+        return self.out(self.fine(_doubled(x)))[:, 0]
+
+
+def _block(channels: int, out: int) -> nn.Sequential:
+    """A 3 x 3 convolution, GroupNorm and ReLU."""
+    return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.GroupNorm(min(8, out // 2), out), nn.ReLU())
+
+
+def _doubled(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, 2 H, 2 W], the nearest position's features."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class MaskHeadModel(Grounding):
+    """A box head and a convolutional mask head on what `PointModel` sees."""
+
+    def __init__(self, config: ModelConfig, words: int, points: int) -> None:
+        """words: size of the vocabulary with padding and unknown. points: two in step 1, which has no mask head."""
+        super().__init__(config, words, points)
+        self.query = nn.Parameter(torch.randn(1, config.width))
+        self.box_head = nn.Sequential(
+            nn.Linear(config.width, config.width), nn.ReLU(),
+            nn.Linear(config.width, config.width), nn.ReLU(),
+            nn.Linear(config.width, 4),
+        )  # fmt: skip
+        self.mask_head = MaskHead(config) if points > 2 else None
+
+    def forward(self, batch: Batch) -> Found:
+        """The box, and from step 2 on the mask, of every expression."""
+        memory = self.encode(batch)
+        query = self.decode(memory)
+        boxes = self.box_head(query).float().sigmoid()
+        if self.mask_head is None:
+            return Found(boxes, None)
+        return Found(boxes, self.mask_head(query, memory, batch.valid[batch.image_index]).float())
+
+    def decode(self, memory: Memory) -> Tensor:
+        """The query after the decoder, [B, D]: like DETR's it starts from zeros and is learned as a position."""
+        x = memory.features.new_zeros(memory.features.shape[0], 1, self.config.width)
+        for index, layer in enumerate(self._decoder_layers()):
+            own = layer.self_attention.keys_values(x, self.query)
+            x = layer(x, self.query, own, None, memory, index)
+        return self.decoder_norm(x)[:, 0]
+
+    def loss(self, found: Found, batch: Batch, config: TrainConfig) -> Tensor:
+        """The sum of the heads' losses, a scalar: what DETR and MDETR train boxes and masks with.
+
+        batch.boxes, and with a mask head batch.masks, must be set. config has no say: its fields are about tokens.
+        """
+        assert batch.boxes is not None
+        l1 = F.l1_loss(found.boxes, batch.boxes, reduction="none").sum(-1).mean()
+        loss = L1_WEIGHT * l1 + GIOU_WEIGHT * (1 - generalised_iou(found.boxes, batch.boxes)).mean()
+        if found.masks is None:
+            return loss
+        assert batch.masks is not None
+        masks = batch.masks.float() / 255
+        return loss + dice_loss(found.masks, masks).mean() + focal_loss(found.masks, masks).mean()
+
+
+def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
+    """GIoU of boxes [..., 4] (centre x, y, width, height), pair by pair: [...] in [-1, 1] (Rezatofighi et al., 2019).
+
+    That is the IoU less the share of their common bounding box that neither covers.
+    """
+    low, high = (torch.stack([one[..., :2] + side * one[..., 2:] / 2 for one in (first, second)]) for side in (-1, 1))
+    intersection = (high.amin(0) - low.amax(0)).clamp(min=0).prod(-1)
+    union = first[..., 2:].prod(-1) + second[..., 2:].prod(-1) - intersection
+    hull = (high.amax(0) - low.amin(0)).prod(-1)
+    smallest = torch.finfo(union.dtype).tiny
+    return intersection / union.clamp(min=smallest) - (hull - union) / hull.clamp(min=smallest)
+
+
+def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """1 - (2 |p m| + 1) / (|p| + |m| + 1) of mask logits and masks in [0, 1], each [B, H, W]: [B], as DETR has it."""
+    probability, masks = logits.sigmoid().flatten(1), masks.flatten(1)
+    both = (probability * masks).sum(1)
+    return 1 - (2 * both + 1) / (probability.sum(1) + masks.sum(1) + 1)
+
+
+def focal_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Sigmoid focal loss (Lin et al., ICCV 2017) of mask logits and masks in [0, 1], each [B, H, W]: means [B].
+
+    A cell that the mask covers in part is in that part foreground, and background for the rest.
+    """
+    foreground = FOCAL_ALPHA * (1 - logits.sigmoid()) ** FOCAL_GAMMA * -F.logsigmoid(logits)
+    background = (1 - FOCAL_ALPHA) * logits.sigmoid() ** FOCAL_GAMMA * -F.logsigmoid(-logits)
+    return (masks * foreground + (1 - masks) * background).flatten(1).mean(1)

@@ -1,0 +1,206 @@
+"""The two-head peer: its losses against plain formulas, and what the model promises as the point model does."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from partialres.config import ConfigError, ModelConfig, TrainConfig
+from partialres.model.build import build_model
+from partialres.model.mask_head import Found, MaskHeadModel, dice_loss, focal_loss, generalised_iou
+from partialres.model.pointer import Batch, PointModel
+
+CONFIG = ModelConfig(
+    backbone="tiny", frozen="all", fusion=32, language=16, word=8, width=32, heads=4, encoder_layers=2,
+    decoder_layers=2, feedforward=48, head="mask", cctf=False, pmca=False,
+)  # fmt: skip
+WORDS, CELLS = 20, (3, 5)
+
+
+def make_model(points=4, **changes):
+    """A model in evaluation mode, without the zeros and ones that parts start from: they would hide mistakes."""
+    torch.manual_seed(0)
+    model = build_model(dataclasses.replace(CONFIG, **changes), WORDS, points)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.unique().numel() == 1:
+                parameter += torch.randn_like(parameter) / 3
+    return model.eval()
+
+
+@pytest.fixture
+def batch():
+    """Four expressions of 1 to 5 words about two images, one of them padded; visual features as if cached."""
+    generator = torch.Generator().manual_seed(1)
+    words = torch.randint(2, WORDS, (4, 5), generator=generator)
+    for row, length in enumerate((5, 1, 3, 4)):
+        words[row, length:] = 0
+    valid = torch.ones(2, *CELLS, dtype=torch.bool)
+    valid[1, 2:] = False
+    height, width = (4 * side for side in CELLS)
+    return Batch(
+        images=torch.rand(2, CONFIG.fusion, *CELLS, generator=generator) * 2 - 1,
+        valid=valid, image_index=torch.tensor([0, 1, 1, 0]), words=words,
+        boxes=torch.rand(4, 4, generator=generator) / 2 + 0.2,
+        masks=torch.randint(0, 256, (4, height, width), generator=generator).to(torch.uint8),
+    )  # fmt: skip
+
+
+def test_the_head_says_which_model_is_built():
+    assert type(make_model()) is MaskHeadModel
+    assert type(make_model(head="points")) is PointModel
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("token", [False, True])
+def test_a_box_in_the_frame_and_four_cells_of_mask_a_position_are_found(batch, token):
+    found = make_model(language_token=token)(batch)
+    assert found.boxes.shape == (4, 4) and ((found.boxes > 0) & (found.boxes < 1)).all()
+    assert found.masks.shape == (4, 12, 20) and torch.isfinite(found.masks).all()
+
+
+@torch.no_grad()
+def test_step_1_has_no_mask_head(batch):
+    model = make_model(points=2)
+    assert model(batch).masks is None
+    assert not any(name.startswith("mask_head") for name in model.state_dict())
+
+
+@torch.no_grad()
+def test_a_batch_gives_what_each_expression_gives_alone(batch):
+    model = make_model()
+    together = model(batch)
+    for row, image in enumerate(batch.image_index.tolist()):
+        length = int((batch.words[row] != 0).sum())
+        alone = model(
+            Batch(batch.images[image : image + 1], batch.valid[image : image + 1], torch.tensor([0]),
+                  batch.words[row : row + 1, :length])
+        )  # fmt: skip
+        torch.testing.assert_close(alone.boxes, together.boxes[row : row + 1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(alone.masks, together.masks[row : row + 1], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_what_stands_in_the_padding_of_an_image_is_never_looked_at(batch):
+    model = make_model()
+    memory = model.encode(batch)
+    query = model.decode(memory)
+    maps = model.mask_head.attention(query, memory, 15).unflatten(-1, CELLS)
+    torch.testing.assert_close(maps.sum((1, 2, 3)), torch.ones(4))
+    assert (maps[1:3, :, 2:] == 0).all() and (maps[1:3, :, :2] > 0).all()
+    valid = batch.valid[batch.image_index]
+    before = model.mask_head(query, memory, valid)
+    memory.features = torch.where(valid.flatten(1)[..., None], memory.features, 9.0)
+    torch.testing.assert_close(model.mask_head(query, memory, valid), before)
+
+
+@torch.no_grad()
+def test_the_expression_decides_what_is_found(batch):
+    model = make_model()
+    other = dataclasses.replace(batch, words=batch.words.flip(0), lengths=None)
+    assert not torch.allclose(model(other).masks, model(batch).masks, atol=1e-3)
+    assert not torch.allclose(model(other).boxes, model(batch).boxes, atol=1e-4)
+
+
+# A query that is alone attends to itself whatever its key, and its first value is of zeros.
+NO_GRADIENT = ("key.bias", "self_attention.query.weight", "self_attention.query.bias", "self_attention.key.weight",
+               "decoder.0.self_attention.value.weight")  # fmt: skip
+
+
+@pytest.mark.parametrize("points", [2, 4])
+def test_training_moves_every_part_that_trains(batch, points):
+    model = make_model(points).train()
+    model.loss(model(batch), batch, TrainConfig()).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+            assert name.endswith(NO_GRADIENT) or parameter.grad.abs().max() > 0, name
+
+
+def test_boxes_and_masks_of_a_few_expressions_are_learnt_by_heart(batch):
+    model = make_model(dropout=0.0).train()
+    masks = torch.zeros_like(batch.masks)
+    for row, mask in enumerate(masks):
+        mask[2 * row : 2 * row + 4, 3 * row : 3 * row + 6] = 255
+    batch = dataclasses.replace(batch, masks=masks)
+    optimiser = torch.optim.Adam([one for one in model.parameters() if one.requires_grad], lr=3e-3)
+    for _ in range(200):
+        optimiser.zero_grad()
+        model.loss(model(batch), batch, TrainConfig()).backward()
+        optimiser.step()
+    found = model.eval()(batch)
+    assert (generalised_iou(found.boxes, batch.boxes) > 0.8).all()
+    assert (dice_loss(found.masks, masks / 255) < 0.1).all()
+
+
+def test_a_training_step_leaves_no_tensor_behind_on_another_device(batch):
+    model, batch = make_model().train().to("meta"), batch.to("meta")
+    loss = model.loss(model(batch), batch, TrainConfig())
+    loss.backward()
+    assert loss.is_meta and batch.boxes.is_meta and batch.masks.is_meta
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "value"),
+    [
+        ((0.5, 0.5, 0.4, 0.4), (0.5, 0.5, 0.4, 0.4), 1.0),
+        ((0.25, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0), 0.5),  # the left half of the frame
+        ((0.3, 0.3, 0.2, 0.2), (0.4, 0.3, 0.2, 0.2), 1 / 3),  # moved by a half, no corner of the hull empty
+        ((0.3, 0.3, 0.2, 0.2), (0.4, 0.4, 0.2, 0.2), 1 / 7 - 2 / 9),
+        ((0.1, 0.5, 0.2, 1.0), (0.9, 0.5, 0.2, 1.0), -0.6),  # the outer fifths
+        ((0.5, 0.5, 0.0, 0.0), (0.25, 0.25, 0.5, 0.5), 0.0),  # a point in a corner
+    ],
+)
+def test_generalised_iou_of_known_boxes(first, second, value):
+    one, other = torch.tensor(first), torch.tensor(second)
+    assert float(generalised_iou(one, other)) == pytest.approx(value, abs=1e-6)
+    assert float(generalised_iou(other, one)) == pytest.approx(value, abs=1e-6)
+
+
+def test_generalised_iou_of_two_points_at_one_place_has_a_gradient():
+    one = torch.tensor([0.5, 0.5, 0.0, 0.0], requires_grad=True)
+    generalised_iou(one, one.detach()).backward()
+    assert torch.isfinite(one.grad).all()
+
+
+def test_mask_losses_are_those_of_plain_loops():
+    torch.manual_seed(0)
+    logits, masks = torch.randn(2, 3, 4) * 3, torch.rand(2, 3, 4)
+    for row in range(2):
+        both = sizes = focal = 0.0
+        for logit, share in zip(logits[row].flatten().tolist(), masks[row].flatten().tolist(), strict=True):
+            sure = float(torch.sigmoid(torch.tensor(logit)))
+            both, sizes = both + sure * share, sizes + sure + share
+            focal += share * 0.25 * (1 - sure) ** 2 * -float(torch.log(torch.tensor(sure)))
+            focal += (1 - share) * 0.75 * sure**2 * -float(torch.log(torch.tensor(1 - sure)))
+        assert float(dice_loss(logits, masks)[row]) == pytest.approx(1 - (2 * both + 1) / (sizes + 1), rel=1e-5)
+        assert float(focal_loss(logits, masks)[row]) == pytest.approx(focal / 12, rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_an_empty_and_a_whole_mask_cost_nothing_when_found_and_all_when_missed(share):
+    masks = torch.full((1, 24, 24), share)
+    right, wrong = (torch.full((1, 24, 24), sign * (2 * share - 1) * 30) for sign in (1, -1))
+    assert float(dice_loss(right, masks)) == pytest.approx(0, abs=1e-6)
+    assert float(focal_loss(right, masks)) == pytest.approx(0, abs=1e-6)
+    assert float(dice_loss(wrong, masks)) > 0.99 and float(focal_loss(wrong, masks)) > 5
+
+
+def test_the_loss_weighs_boxes_and_masks_as_detr_does(batch):
+    found = Found(batch.boxes + 0.1, torch.zeros(batch.masks.shape))
+    giou = (1 - generalised_iou(found.boxes, batch.boxes)).mean()
+    boxes = 5 * 0.4 + 2 * giou
+    model, config = make_model(), TrainConfig()
+    torch.testing.assert_close(model.loss(Found(found.boxes, None), batch, config), boxes)
+    share = batch.masks.float() / 255
+    focal = F.binary_cross_entropy_with_logits(found.masks, share, reduction="none")
+    focal = focal * 0.25 * (0.25 * share + 0.75 * (1 - share))
+    dice = 1 - (share.sum((1, 2)) + 1) / (120 + share.sum((1, 2)) + 1)
+    torch.testing.assert_close(model.loss(found, batch, config), boxes + focal.mean() + dice.mean())
+
+
+@pytest.mark.parametrize("module", ["cctf", "pmca"])
+def test_modules_of_the_point_sequence_are_refused_with_the_cure(module):
+    with pytest.raises(ConfigError, match="set cctf: false and pmca: false"):
+        dataclasses.replace(CONFIG, **{module: True})
