@@ -21,6 +21,9 @@ def figures() -> None:
 
 
 FILES = click.argument("files", nargs=-1, required=True, type=IN_FILE)
+RUNS = click.option(
+    "--runs", required=True, help="The table's rows as JSON, as the workflow makes them from the config."
+)
 TABLE_OUT = click.option("--out", type=OUT, required=True, help="The CSV; .md and .html are written beside it.")
 FIGURE_OUT = click.option("--out", type=OUT, required=True, help="The PNG; the PDF is written beside it.")
 
@@ -35,11 +38,95 @@ def _write_table(table: Any, out: Path) -> None:
 @FILES
 @TABLE_OUT
 def table_main(files: tuple[Path, ...], out: Path) -> None:
-    """The paper's Table 1 from metrics.json FILES of steps 2 and 3."""
-    from partialres.report import evaluations
+    """The paper's Table 1 from metrics.json FILES of steps 2 and 3, and the predictions.parquet beside each."""
+    from partialres.report import evaluations, intervals
     from partialres.report import tables as make
 
-    _write_table(make.table1(evaluations.collect(files)), out)
+    _write_table(make.table1(evaluations.collect(files), intervals.read_scores(files)), out)
+
+
+def _compared(files: tuple[Path, ...], runs: str) -> tuple[Any, Any, Any]:
+    """What a comparison needs: evaluations, IoU of every expression, and the rows."""
+    from partialres import comparisons
+    from partialres.report import evaluations, intervals
+
+    return evaluations.collect(files), intervals.read_scores(files), comparisons.from_json(runs)
+
+
+@tables.command("ablation")
+@FILES
+@RUNS
+@TABLE_OUT
+def table_ablation(files: tuple[Path, ...], runs: str, out: Path) -> None:
+    """The paper's Table 2, CCTF and PMCA, from metrics.json FILES, predictions.parquet beside each."""
+    from partialres.report import ablations
+
+    _write_table(ablations.ablation(*_compared(files, runs)), out)
+
+
+@tables.command("rpp")
+@FILES
+@RUNS
+@TABLE_OUT
+def table_rpp(files: tuple[Path, ...], runs: str, out: Path) -> None:
+    """The paper's Table 3, resampling, from metrics.json FILES, predictions.parquet beside each."""
+    from partialres.report import ablations
+
+    _write_table(ablations.rpp(*_compared(files, runs)), out)
+
+
+SELECTION = click.option("--selection", "selections", multiple=True, required=True, type=IN_FILE,
+                         help="selection.json of a run of step 3; once for each.")  # fmt: skip
+
+
+@tables.command("thresholds")
+@FILES
+@SELECTION
+@RUNS
+@TABLE_OUT
+def table_thresholds(files: tuple[Path, ...], selections: tuple[Path, ...], runs: str, out: Path) -> None:
+    """The paper's Table 4, the threshold, from metrics.json FILES, predictions.parquet beside each."""
+    from partialres.report import ablations, evaluations
+
+    scored, scores, rows = _compared(files, runs)
+    _write_table(ablations.thresholds(scored, scores, evaluations.collect_pseudo(selections), rows), out)
+
+
+@tables.command("extensions")
+@FILES
+@SELECTION
+@RUNS
+@TABLE_OUT
+def table_extensions(files: tuple[Path, ...], selections: tuple[Path, ...], runs: str, out: Path) -> None:
+    """Beyond the paper: step 3 of other experiments, from metrics.json FILES, predictions.parquet beside each."""
+    from partialres.report import ablations, evaluations
+
+    scored, scores, rows = _compared(files, runs)
+    _write_table(ablations.extensions(scored, scores, evaluations.collect_pseudo(selections), rows), out)
+
+
+@tables.command("failures")
+@click.argument("refs", type=IN_FILE)
+@FILES
+@TABLE_OUT
+def table_failures(refs: Path, files: tuple[Path, ...], out: Path) -> None:
+    """IoU by what object and expression are like, from refs.parquet and metrics.json FILES, predictions beside each."""
+    from partialres.report import failures
+
+    _write_table(failures.table(failures.analyse(refs, files)), out)
+
+
+@tables.command("data")
+@FILES
+@click.option(
+    "--split", "splits", multiple=True, type=IN_FILE, help="A split.parquet, whose labelled refs are counted."
+)
+@TABLE_OUT
+def table_data(files: tuple[Path, ...], splits: tuple[Path, ...], out: Path) -> None:
+    """What the data sets hold, from refs.parquet FILES."""
+    from partialres.report import data
+
+    _write_table(data.table(files, splits), out)
 
 
 @tables.command("details")
@@ -84,6 +171,38 @@ def ratio_curve(files: tuple[Path, ...], out: Path) -> None:
     from partialres.report import figures as draw
 
     draw.ratio_curve(evaluations.collect(files), out, out.with_suffix(".pdf"))
+
+
+@figures.command("forest")
+@FILES
+@FIGURE_OUT
+def forest(files: tuple[Path, ...], out: Path) -> None:
+    """Gains with intervals, from metrics.json FILES of one data set and split, predictions.parquet beside each."""
+    from partialres.report import comparison, intervals
+
+    comparison.forest(intervals.read_scores(files), out, out.with_suffix(".pdf"))
+
+
+@figures.command("peer")
+@FILES
+@click.option("--peer", "peers", multiple=True, required=True, help="An experiment with a mask head; once for each.")
+@FIGURE_OUT
+def peer(files: tuple[Path, ...], peers: tuple[str, ...], out: Path) -> None:
+    """The paper's Figure 1, a mask head with few masks, from metrics.json FILES of one split a data set."""
+    from partialres.report import comparison, evaluations
+
+    comparison.peer(evaluations.collect(files), peers, out, out.with_suffix(".pdf"))
+
+
+@figures.command("failures")
+@click.argument("refs", type=IN_FILE)
+@FILES
+@FIGURE_OUT
+def failure_panels(refs: Path, files: tuple[Path, ...], out: Path) -> None:
+    """IoU by what object and expression are like, from refs.parquet and metrics.json FILES, predictions beside each."""
+    from partialres.report import failures
+
+    failures.draw(failures.analyse(refs, files), out, out.with_suffix(".pdf"))
 
 
 @figures.command("training")

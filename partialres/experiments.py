@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,40 @@ def model_of(chosen: Mapping[str, Any], step: str) -> dict[str, Any]:
 def scored(config: Mapping[str, Any], dataset: str, experiment: str, ratio: float, step: str) -> bool:
     """Whether a step's model is evaluated: not if it must be shown the known box."""
     return model_of(settings(config, dataset, experiment, ratio), step).get("view", ModelConfig.view) != "box"
+
+
+def variants(
+    config: Mapping[str, Any], dataset: str, ratio: float, keys: Sequence[str], step: str, of: str = "ours"
+) -> dict[str, dict[str, Any]]:
+    """The experiments that up to a step are as `of` is but for these dotted keys, each with its values of the keys.
+
+    step: res or retrain. Of experiments that share the step's files only their owner is named. `of` itself need not run
+    at the ratio. Empty if there is no experiment `of`.
+    """
+    if of not in config["experiments"]:
+        return {}
+    rest, _ = _apart(config, dataset, of, ratio, keys, step)
+    found = {}
+    for name in config["experiments"]:
+        if ratio in ratios_of(config, dataset, name) and reaches(config, name, step):
+            own, values = _apart(config, dataset, name, ratio, keys, step)
+            if own == rest and owner(config, dataset, name, ratio, step) == name:
+                found[name] = values
+    return found
+
+
+def _apart(
+    config: Mapping[str, Any], dataset: str, experiment: str, ratio: float, keys: Sequence[str], step: str
+) -> tuple[tuple[dict[str, Any], str | None], dict[str, Any]]:
+    """What decides a step, defaults filled in, without the keys; and the keys' values."""
+    chosen = settings(config, dataset, experiment, ratio)
+    filled = {key: chosen[key] for key in DECISIVE[step]}
+    filled |= {key: asdict(fill(SECTIONS[key], filled[key])) for key in filled if key in SECTIONS}
+    values = {key: pick(filled, key) for key in keys}
+    for key in keys:
+        section, name = key.split(".")
+        del filled[section][name]
+    return (filled, None if step == "res" else after(config, experiment)), values
 
 
 def reaches(config: Mapping[str, Any], experiment: str, step: str) -> bool:

@@ -123,6 +123,9 @@ def test_errors_of_data_are_messages_that_name_the_file(data, tmp_path):
     assert refused(run("cache-images", data.folder / "refs.parquet", "--image-folder", tmp_path, *out), ".jpg")
     (tmp_path / "metrics.json").write_text("{")
     assert refused(run("tables", "main", tmp_path / "metrics.json", *out), "metrics.json")
+    assert refused(run("figures", "forest", tmp_path / "metrics.json", *out), "not the path of an evaluation")
+    assert refused(run("tables", "failures", broken, broken, *out), "broken.parquet", "not the path of an evaluation")
+    assert refused(run("tables", "data", broken, *out), "broken.parquet")
 
 
 def test_what_nobody_foresaw_keeps_its_traceback(monkeypatch, data, tmp_path):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from partialres.comparisons import BASELINE, ORACLE, OURS
 from partialres.files import DataError, read_json
 
-BASELINE, OURS, ORACLE = "baseline", "ours", "oracle"
 MASK_HEAD = "mask head"  # stands for the experiment in step 1 of the mask head, which all that have that head share
 COUNTS = ("expressions", "refs")  # keys of metrics.json that are numbers of things, not figures
 RUN_COLUMNS = ["dataset", "seed", "ratio", "experiment", "step"]

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from partialres.files import DataError, read_table
-from partialres.report import style
+from partialres.report import style, words
 from partialres.report.evaluations import BASELINE, OURS, dataset_name, in_order, oracle_of, run_of, summarise
 
 _STAGES = {"rec": "step 1: boxes", "res": "step 2: labelled masks", "retrain": "step 3: with pseudo masks"}
@@ -27,7 +24,8 @@ def ratio_curve(evaluations: pd.DataFrame, png: Path, pdf: Path, extra: Sequence
 
     evaluations: `evaluations.collect`'s long table. Lines: the baseline, ours after step 2, ours after its
     last step, the last step of each `extra` experiment; the oracle is a dashed level. Bands are ± the sample
-    standard deviation over seeds. The numbers at the markers are the shares of the oracle's mIoU.
+    standard deviation over seeds. The numbers at the markers are the shares of the oracle's mIoU. Where the data set
+    is the paper's, its figures for the baseline and ours are faint diamonds (its Figure 6 and Table 1).
     Raises DataError if there is no mIoU of the baseline, of ours or of an `extra` experiment.
     """
     wanted = evaluations[(evaluations["metric"] == "mIoU") & (evaluations["step"] != "rec")]
@@ -37,9 +35,10 @@ def ratio_curve(evaluations: pd.DataFrame, png: Path, pdf: Path, extra: Sequence
     summary = summarise(wanted)
     datasets = in_order("dataset", summary["dataset"])
     splits = {name: in_order("split", summary.loc[summary["dataset"] == name, "split"]) for name in datasets}
+    paper = words.published().query("metric == 'mIoU' and step != 'rec'")
     oracles = {name: oracle_of(wanted[wanted["dataset"] == name]) for name in datasets}
     with style.applied():
-        figure, panels = _panels(len(datasets), max(map(len, splits.values())), width=3.4, height=2.9)
+        figure, panels = style.panels(len(datasets), max(map(len, splits.values())), width=3.4, height=2.9)
         colours = style.extra_colours(extra)
         for dataset, row in zip(datasets, panels, strict=True):
             for place, axes in enumerate(row):
@@ -48,52 +47,65 @@ def ratio_curve(evaluations: pd.DataFrame, png: Path, pdf: Path, extra: Sequence
                     continue
                 split = splits[dataset][place]
                 rows = summary[(summary["dataset"] == dataset) & (summary["split"] == split)]
-                _ratio_panel(axes, rows, oracles[dataset], colours)
+                there = paper[(paper["dataset"] == dataset) & (paper["split"] == split)]
+                _ratio_panel(axes, rows, oracles[dataset], colours, there)
                 axes.set_title(f"{dataset_name(dataset)} {split}", loc="left")
-                axes.set_xlabel("training refs with a mask")
             row[0].set_ylabel("mIoU, %")
         handles = [
-            _key("Baseline", style.BASELINE, marker="o"),
-            _key("Ours, step 2", style.STEP_2, marker="s"),
-            _key("Ours, final", style.FINAL, marker="o"),
-            *(_key(name, colour, marker="D") for name, colour in colours.items()),
+            style.key("Baseline", style.BASELINE, marker="o"),
+            style.key("Ours, step 2", style.STEP_2, marker="s"),
+            style.key("Ours, final", style.FINAL, marker="o"),
+            *(style.key(name, colour, marker="D") for name, colour in colours.items()),
         ]
+        if set(datasets) & set(paper["dataset"]):
+            handles.append(style.key("the paper", style.SOFT, marker="D", linestyle=""))
         if any(oracles.values()):
-            handles.append(_key("Oracle (numbers: share of its mIoU)", style.ORACLE, linestyle="--"))
-        _legend(figure, handles)
+            handles.append(style.key("Oracle (numbers: share of its mIoU)", style.ORACLE, linestyle="--"))
+        style.legend(figure, handles)
         style.save(figure, png, pdf)
 
 
-def _ratio_panel(axes: Axes, rows: pd.DataFrame, oracle: str | None, extra: Mapping[str, str]) -> None:
-    """One split's lines. rows: `summarise`'s, of one split."""
+def _ratio_panel(
+    axes: Axes, rows: pd.DataFrame, oracle: str | None, extra: Mapping[str, str], paper: pd.DataFrame
+) -> None:
+    """One split's lines. rows: `summarise`'s, of one split; paper: `published`'s, of the same."""
     full = rows[(rows["ratio"] == 100) & (rows["experiment"] == oracle) & (rows["step"] == "res")]["mean"]
     ceiling = float(full.iloc[0]) if len(full) else math.nan
     steps = rows[rows["step"] == "res"]
     finals = rows.drop_duplicates(["ratio", "experiment"], keep="last")  # rows come in the order of steps
     ours = finals[finals["experiment"] == OURS]
     baseline = steps[steps["experiment"] == BASELINE]
-    _line(axes, baseline, style.BASELINE, "o")
-    _line(axes, steps[steps["experiment"] == OURS], style.STEP_2, "s")
+    draw_line(axes, baseline, style.BASELINE, "o")
+    draw_line(axes, steps[steps["experiment"] == OURS], style.STEP_2, "s")
     for name, colour in extra.items():
-        _line(axes, finals[finals["experiment"] == name], colour, "D")
-    _line(axes, ours, style.FINAL, "o")
+        draw_line(axes, finals[finals["experiment"] == name], colour, "D")
+    draw_line(axes, ours, style.FINAL, "o")
+    for name, step, colour in ((BASELINE, "res", style.BASELINE), (OURS, "retrain", style.FINAL)):
+        told = paper[(paper["experiment"] == name) & (paper["step"] == step)]
+        axes.scatter(told["ratio"], told["value"], s=22, marker="D", color=colour, alpha=0.35, linewidth=0, zorder=2)
     if ceiling > 0:  # an oracle that found nothing, as after a test run, has no shares
         _shares(axes, baseline, style.BASELINE, ceiling, above=False)
         _shares(axes, ours, style.FINAL, ceiling, above=not extra)
     if not math.isnan(ceiling):
         axes.axhline(ceiling, color=style.ORACLE, linestyle="--", linewidth=1, zorder=1)
-    ratios = sorted(set(rows["ratio"]))
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(ratios))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{ratio:g} %" for ratio in ratios])
-    axes.set_xlim(min(ratios) / 1.9, max(ratios) * 1.5)
+    ratio_axis(axes, {*rows["ratio"], *paper["ratio"]})
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.margins(y=0.14)  # room for the numbers above and below the outermost markers
     axes.grid(axis="y")
 
 
-def _line(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
+def ratio_axis(axes: Axes, ratios: Iterable[float]) -> None:
+    """Mask ratios, per cent, on a logarithmic axis below."""
+    ratios = sorted(ratios)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(ratios))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([f"{ratio:g} %" for ratio in ratios])
+    axes.set_xlim(min(ratios) / 1.9, max(ratios) * 1.5)
+    axes.set_xlabel("training refs with a mask")
+
+
+def draw_line(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
     """A line with its band of one standard deviation."""
     rows = rows.sort_values("ratio")
     axes.plot(
@@ -149,7 +161,7 @@ def training_curves(logs: Iterable[Path], png: Path, pdf: Path) -> None:
     dashes = {name: patterns[place % len(patterns)] for place, name in enumerate(experiments)}
     with style.applied():
         colours = style.ratio_colours(run.ratio for run, _ in curves if run.ratio is not None)
-        figure, panels = _panels(len(datasets), len(stages), width=3.4, height=2.6)
+        figure, panels = style.panels(len(datasets), len(stages), width=3.4, height=2.6)
         for dataset, row in zip(datasets, panels, strict=True):
             for stage, axes in zip(stages, row, strict=True):
                 members = [(run, log) for run, log in curves if (run.dataset, run.step) == (dataset, stage)]
@@ -167,11 +179,11 @@ def training_curves(logs: Iterable[Path], png: Path, pdf: Path) -> None:
                 axes.set_xlabel("optimiser step")
                 axes.grid(axis="y")
             row[0].set_ylabel("training loss")
-        handles = [_key(f"{ratio:g} % masks", colour) for ratio, colour in colours.items()]
+        handles = [style.key(f"{ratio:g} % masks", colour) for ratio, colour in colours.items()]
         if len(experiments) > 1:
-            handles += [_key(name, style.TEXT, linestyle=dash) for name, dash in dashes.items()]
+            handles += [style.key(name, style.TEXT, linestyle=dash) for name, dash in dashes.items()]
         if handles:
-            _legend(figure, handles)
+            style.legend(figure, handles)
         style.save(figure, png, pdf)
 
 
@@ -215,7 +227,7 @@ def pseudo_histogram(points: Iterable[Path], threshold: float, png: Path, pdf: P
     tail = float(np.quantile(drawn, 0.995)) if len(drawn) else 0.0  # the thin rest is not worth the room
     limit = min(2.0, max(2 * threshold, tail))
     with style.applied():
-        figure, panels = _panels(len(order), len(ratios), width=3.1, height=2.3)
+        figure, panels = style.panels(len(order), len(ratios), width=3.1, height=2.3)
         for (dataset, experiment), row in zip(order, panels, strict=True):
             for ratio, axes in zip(ratios, row, strict=True):
                 parts = found[dataset, experiment].get(ratio)
@@ -244,26 +256,3 @@ def _histogram(axes: Axes, distances: np.ndarray, threshold: float, limit: float
     axes.text(0.97, 0.95, text, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=style.TEXT)
     axes.set_xlim(0, limit)
     axes.set_xlabel("D: 0 equals the box, 2 is disjoint")
-
-
-def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    """A figure of rows x columns panels, each width x height inches."""
-    wide = max(width * columns + 0.3, 5.0)  # inches: legends need that much
-    figure = Figure(figsize=(wide, height * rows + 0.4), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _key(label: str, colour: str, marker: str = "", linestyle: Any = "-") -> Line2D:
-    looks: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": linestyle}
-    return Line2D([], [], linewidth=1.5, markersize=4.5, label=label, **looks)
-
-
-def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """A legend above the panels, in as many columns as fit."""
-    widths = np.array([0.6 + 0.075 * len(str(handle.get_label())) for handle in handles])  # inches, about
-    fitting = (
-        columns
-        for columns in range(len(handles), 1, -1)
-        if sum(part.max() for part in np.array_split(widths, columns)) < figure.get_figwidth()
-    )
-    figure.legend(handles=handles, loc="outside upper left", ncols=next(fitting, 1))

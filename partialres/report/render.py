@@ -76,6 +76,12 @@ def with_spread(mean: float, sd: float, decimals: int = 2) -> str:
     return number(mean, decimals) + ("" if pd.isna(sd) else f" ± {number(sd, decimals)}")
 
 
+def with_interval(value: float, low: float, high: float) -> str:
+    """A gain with its sign and its interval in brackets, or alone where there is none."""
+    bounds = "" if pd.isna(low) else f" [{number(low)}, {number(high)}]"
+    return number(value, sign=True) + bounds
+
+
 def to_markdown(table: Table) -> str:
     """The table as GitHub-flavoured Markdown, its columns aligned in the source too."""
     lines = [f"# {_plain(table.title)}", ""]

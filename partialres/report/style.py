@@ -11,9 +11,11 @@ import matplotlib
 
 matplotlib.use("Agg")  # before seaborn loads pyplot: reports are made on machines without a screen
 
+import numpy as np
 import seaborn as sns
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from partialres.files import atomic
 
@@ -81,3 +83,27 @@ def ratio_colours(ratios: Iterable[float]) -> Mapping[float, str]:
 def extra_colours(names: Sequence[str]) -> Mapping[str, str]:
     """A colour for each further experiment, told apart from the baseline's and ours."""
     return {name: _EXTRA[place % len(_EXTRA)] for place, name in enumerate(names)}
+
+
+def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure of rows x columns panels, each width x height inches."""
+    wide = max(width * columns + 0.3, 5.0)  # inches: legends need that much
+    figure = Figure(figsize=(wide, height * rows + 0.4), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def key(label: str, colour: str, marker: str = "", linestyle: Any = "-") -> Line2D:
+    """A legend's entry."""
+    looks: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": linestyle}
+    return Line2D([], [], linewidth=1.5, markersize=4.5, label=label, **looks)
+
+
+def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """A legend above the panels, in as many columns as fit."""
+    widths = np.array([0.6 + 0.075 * len(str(handle.get_label())) for handle in handles])  # inches, about
+    fitting = (
+        columns
+        for columns in range(len(handles), 1, -1)
+        if sum(part.max() for part in np.array_split(widths, columns)) < figure.get_figwidth()
+    )
+    figure.legend(handles=handles, loc="outside upper left", ncols=next(fitting, 1))

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from partialres.files import DataError
+from partialres.report import intervals, words
 from partialres.report.evaluations import (
     BASELINE,
-    ORACLE,
     OURS,
     PSEUDO_FIGURES,
     dataset_name,
@@ -24,44 +23,26 @@ from partialres.report.evaluations import (
     oracle_of,
     summarise,
 )
-from partialres.report.render import ABSENT, Column, Grid, Row, Table, number, with_spread
-
-UPSTREAM = "mIoU_upstream"
-MEANING = {
-    "mIoU": "mIoU: the mean over expressions of intersection over union at the image's own size, per cent.",
-    "oIoU": "oIoU: intersection summed over all expressions, over union summed likewise, in per cent. "
-    "Not to be compared with mIoU: it weighs large objects more.",
-}
-_STEPS = {"res": "step 2", "retrain": "step 3"}
-_PUBLISHED = Path(__file__).with_name("published.csv")
+from partialres.report.render import ABSENT, Column, Grid, Row, Table, number, with_interval, with_spread
 
 
-def published() -> pd.DataFrame:
-    """The paper's figures for its method, its baseline and SeqTR, under the names of this project's runs.
-
-    Columns: dataset, split, ratio, experiment, step, metric, value (per cent), source (where in the paper).
-    RefCOCOg's val and test are the UMD split's (val-u, test-u); 100 % baseline is the fully supervised SeqTR.
-    """
-    table = pd.read_csv(_PUBLISHED, dtype={"ratio": "float64"})
-    return table.assign(experiment=table["experiment"].fillna(""))
-
-
-def table1(evaluations: pd.DataFrame) -> Table:
+def table1(evaluations: pd.DataFrame, scores: intervals.Scores) -> Table:
     """The paper's Table 1: experiments by ratio, beside the baseline, the oracle and the published figures.
 
     evaluations: `collect`'s long table with mIoU and oIoU; step 1's rows are passed over.
+    scores: of the same evaluations (`intervals.read_scores`).
     Table.data is tidy: dataset, split, ratio, experiment, step, label, final (the experiment's last step),
     metric (mIoU, oIoU, mIoU_upstream), mean, sd (sample, over seeds), seeds (their number), expressions,
     share_of_oracle (per cent of the oracle's mean), gain (points over the baseline at the same ratio,
-    averaged over the row's seeds), published.
+    averaged over the row's seeds), gain_low and gain_high (of mIoU's gain: the interval), published.
     Raises DataError if there is nothing to show, or an experiment below 100 % has no baseline of its ratio
     and seeds.
     """
     masks = evaluations[evaluations["step"] != "rec"]
-    wanted = masks[masks["metric"].isin(["mIoU", "oIoU", UPSTREAM])]
+    wanted = masks[masks["metric"].isin(["mIoU", "oIoU", words.UPSTREAM])]
     if wanted.empty:
         raise DataError("Table 1 has nothing to show: no metrics.json of step 2 or 3 was given")
-    data = _compare(wanted)
+    data = _compare(wanted, scores)
     grids = []
     for metric in ("mIoU", "oIoU"):
         for dataset in in_order("dataset", data["dataset"]):
@@ -71,13 +52,13 @@ def table1(evaluations: pd.DataFrame) -> Table:
     return Table("Referring-expression segmentation by mask ratio", _table1_notes(data), tuple(grids), data)
 
 
-def _compare(wanted: pd.DataFrame) -> pd.DataFrame:
-    """Summary rows with label, final, share_of_oracle, gain and published added (`table1`)."""
+def _compare(wanted: pd.DataFrame, scores: intervals.Scores) -> pd.DataFrame:
+    """Summary rows with label, final, share_of_oracle, gain, its interval and published added (`table1`)."""
     summary = summarise(wanted)
     key = ["dataset", "split", "ratio", "experiment", "step", "metric"]
     values = wanted.set_index([*key, "seed"])["value"].to_dict()
     means = summary.set_index(key)["mean"].to_dict()
-    paper = published().set_index(key)["value"].to_dict()
+    paper = words.published().set_index(key)["value"].to_dict()
     oracles = {str(dataset): oracle_of(rows) for dataset, rows in wanted.groupby("dataset")}
     step_3 = summary[summary["step"] == "retrain"]
     retrained = set(zip(step_3["dataset"], step_3["ratio"], step_3["experiment"], strict=True))
@@ -87,6 +68,12 @@ def _compare(wanted: pd.DataFrame) -> pd.DataFrame:
         oracle = oracles[row.dataset]
         is_oracle = row.ratio == 100 and row.experiment == oracle and row.step == "res"
         final = row.step == "retrain" or (row.dataset, row.ratio, row.experiment) not in retrained
+        gain = _gain(row, values)
+        low, high = math.nan, math.nan
+        if row.metric == "mIoU" and not math.isnan(gain):
+            baseline = intervals.Model(row.dataset, row.ratio, BASELINE, "res")
+            found = scores.gain(baseline._replace(experiment=row.experiment, step=row.step), baseline, row.split)
+            low, high = found.low, found.high
         ceiling = means.get((row.dataset, row.split, 100.0, oracle, "res", row.metric), math.nan)
         rows.append(
             {
@@ -95,7 +82,7 @@ def _compare(wanted: pd.DataFrame) -> pd.DataFrame:
                 "ratio": row.ratio,
                 "experiment": row.experiment,
                 "step": row.step,
-                "label": "Oracle" if is_oracle else _label(row.experiment, row.step, final),
+                "label": "Oracle" if is_oracle else words.label(row.experiment, row.step, final),
                 "final": final,
                 "metric": row.metric,
                 "mean": row.mean,
@@ -103,7 +90,9 @@ def _compare(wanted: pd.DataFrame) -> pd.DataFrame:
                 "seeds": len(row.seeds),
                 "expressions": row.expressions,
                 "share_of_oracle": 100 * row.mean / ceiling if ceiling > 0 else math.nan,
-                "gain": _gain(row, values),
+                "gain": gain,
+                "gain_low": low,
+                "gain_high": high,
                 "published": paper.get((*here, OURS if is_oracle else row.experiment, row.step, row.metric), math.nan),
             }
         )
@@ -136,22 +125,15 @@ def _gain(row: Any, values: dict[tuple[Any, ...], float]) -> float:
     )
 
 
-def _label(experiment: str, step: str, final: bool) -> str:
-    if experiment == BASELINE and step == "res":
-        return "Baseline"
-    known = {BASELINE: "Baseline", OURS: "Ours", ORACLE: "Oracle"}
-    return f"{known.get(experiment, experiment)}, {_STEPS[step]}{' (final)' if final else ''}"
-
-
 def _table1_grid(part: pd.DataFrame, metric: str, dataset: str) -> Grid:
     """Grid of one data set and metric: a row a model, and a group of columns a split."""
     beside = metric == "mIoU" and part["published"].notna().any()
-    upstream = beside and (part["metric"] == UPSTREAM).any()
+    upstream = beside and (part["metric"] == words.UPSTREAM).any()
     names = [metric, "of oracle", "gain", *(["upstream"] if upstream else []), *(["paper"] if beside else [])]
     splits = in_order("split", part["split"])
     shown = part[part["metric"] == metric]
     cells = {(row.ratio, row.experiment, row.step, row.split): row for row in shown.itertuples(index=False)}
-    released = part[part["metric"] == UPSTREAM].set_index(["ratio", "experiment", "step", "split"])
+    released = part[part["metric"] == words.UPSTREAM].set_index(["ratio", "experiment", "step", "split"])
     rows = []
     models = shown.drop_duplicates(["ratio", "experiment", "step"])
     for model in models.sort_values("ratio", kind="stable").itertuples():
@@ -163,7 +145,7 @@ def _table1_grid(part: pd.DataFrame, metric: str, dataset: str) -> Grid:
                 texts += [ABSENT] * len(names)
                 continue
             share = ABSENT if pd.isna(row.share_of_oracle) else f"{number(row.share_of_oracle, 1)} %"
-            texts += [with_spread(row.mean, row.sd), share, number(row.gain, sign=True)]
+            texts += [with_spread(row.mean, row.sd), share, with_interval(row.gain, row.gain_low, row.gain_high)]
             if upstream:
                 texts.append(number(released["mean"].get(key, math.nan)))
             if beside:
@@ -177,9 +159,9 @@ def _table1_grid(part: pd.DataFrame, metric: str, dataset: str) -> Grid:
 def _table1_notes(data: pd.DataFrame) -> tuple[str, ...]:
     notes = [
         "Every model knows every training box; 'masks' is the share of training refs whose mask it knows.",
-        *(MEANING[metric] for metric in ("mIoU", "oIoU") if (data["metric"] == metric).any()),
-        _seeds(data),
-        _expressions(data),
+        *(words.MEANING[metric] for metric in ("mIoU", "oIoU") if (data["metric"] == metric).any()),
+        words.seeds(data),
+        words.expressions(data),
     ]
     if data["share_of_oracle"].notna().any():
         notes.append(
@@ -189,6 +171,8 @@ def _table1_notes(data: pd.DataFrame) -> tuple[str, ...]:
         )
     else:
         notes.append("gain: points over the baseline of the same mask ratio and seeds. The oracle was not run.")
+    if data["gain_low"].notna().any():
+        notes.append(intervals.MEANING)
     if data["published"].notna().any():
         notes.append(
             "paper: Qu et al., CVPR 2023 (100 % baseline: SeqTR). Its released scoring divides by the "
@@ -196,29 +180,6 @@ def _table1_notes(data: pd.DataFrame) -> tuple[str, ...]:
             "upstream: our models under that scoring."
         )
     return tuple(notes)
-
-
-def _seeds(data: pd.DataFrame) -> str:
-    """How many seeds stand behind the figures. data: columns dataset and seeds."""
-    counts = {}
-    for dataset in in_order("dataset", data["dataset"]):
-        numbers = data.loc[data["dataset"] == dataset, "seeds"]
-        low, high = int(numbers.min()), int(numbers.max())
-        counts[dataset_name(dataset)] = str(high) if low == high else f"{low} to {high}"
-    if set(counts.values()) == {"1"}:
-        return "One seed."
-    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return f"Mean ± sample standard deviation over seeds; their number: {listed}."
-
-
-def _expressions(data: pd.DataFrame) -> str:
-    """How many expressions each split has, data set by data set."""
-    texts = []
-    for dataset in in_order("dataset", data["dataset"]):
-        counts = data[data["dataset"] == dataset].drop_duplicates("split").set_index("split")["expressions"]
-        listed = ", ".join(f"{split} {counts[split]:,}" for split in in_order("split", counts.index))
-        texts.append(f"{dataset_name(dataset)} {listed}")
-    return f"Expressions scored: {'; '.join(texts)}."
 
 
 def table_details(evaluations: pd.DataFrame) -> Table:
@@ -241,13 +202,13 @@ def table_details(evaluations: pd.DataFrame) -> Table:
         for rows in [data[(data["dataset"] == dataset) & (data["split"] == split)]]
     )
     notes = (
-        MEANING["mIoU"],
-        MEANING["oIoU"],
+        words.MEANING["mIoU"],
+        words.MEANING["oIoU"],
         "Pr@X: the share of expressions with IoU of at least X. box_accuracy: the share whose predicted "
         "outline has a bounding box with IoU of at least 0.5 with the true box. mIoU_upstream: mIoU as the "
         "released code scores it (objects of several polygons count intersection over predicted area).",
-        _seeds(data),
-        _expressions(data),
+        words.seeds(data),
+        words.expressions(data),
     )
     return Table("Every metric, by experiment and step", notes, grids, data)
 
@@ -261,7 +222,7 @@ def _grid(rows: pd.DataFrame, heading: str, metrics: Sequence[str]) -> Grid:
             with_spread(cells.at[metric, "mean"], cells.at[metric, "sd"]) if metric in cells.index else ABSENT
             for metric in metrics
         )
-        lines.append(Row(f"{ratio:g} %", f"{experiment}, {_STEPS[step]}", tuple(texts)))
+        lines.append(Row(f"{ratio:g} %", f"{experiment}, {words.STEPS[step]}", tuple(texts)))
     return Grid(heading, ("masks", "model"), tuple(Column("", metric) for metric in metrics), tuple(lines))
 
 
@@ -277,7 +238,7 @@ def table_rec(evaluations: pd.DataFrame) -> Table:
             "the table of step 1 has nothing to show: no {dataset}/seed{seed}/rec/{split}/metrics.json given"
         )
     summary = summarise(wanted)
-    paper = published().query("step == 'rec'")[["dataset", "split", "experiment", "metric", "value"]]
+    paper = words.published().query("step == 'rec'")[["dataset", "split", "experiment", "metric", "value"]]
     paper = paper.rename(columns={"value": "published"})
     columns = ["dataset", "split", "experiment", "metric", "mean", "sd", "seeds", "expressions"]
     data = summary.assign(seeds=summary["seeds"].map(len))[columns].merge(paper, how="left")
@@ -296,7 +257,7 @@ def table_rec(evaluations: pd.DataFrame) -> Table:
     names = ["box accuracy", "mean box IoU", *(["SeqTR"] if beside else []), "expressions"]
     notes = [
         "box accuracy: the share of expressions whose predicted box has IoU of at least 0.5 with the true one, %.",
-        _seeds(data),
+        words.seeds(data),
     ]
     if beside:
         notes.append("SeqTR: published box accuracy of the detection models that the paper's step 1 starts from.")
@@ -339,6 +300,6 @@ def table_pseudo(summaries: pd.DataFrame) -> Table:
         "the box's shadows, 2 is disjoint from them) lies below the threshold are kept for step 3.",
         "true IoU: mean IoU with the masks withheld from training, in per cent; a check made afterwards, "
         "never an input.",
-        _seeds(data),
+        words.seeds(data),
     )
     return Table("Pseudo masks and their selection", notes, tuple(grids), data)

@@ -6,7 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import numpy as np
+import pandas as pd
 import pytest
 
 EXPRESSIONS = {"val": 200, "test": 300, "testA": 120, "testB": 110}
@@ -15,7 +18,10 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def scored(tmp_path: Path) -> Write:
-    """Write the metrics.json of one evaluation; keyword arguments replace its figures. Returns its path."""
+    """Write the metrics.json of one evaluation; keyword arguments replace its figures. Returns its path.
+
+    Of steps 2 and 3 predictions.parquet lies beside it: IoU of every expression, scattered by 0.02 about its mIoU.
+    """
 
     def write(run: str, split: str = "val", **figures: Any) -> Path:
         path = tmp_path / "results" / run / split / "metrics.json"
@@ -25,9 +31,21 @@ def scored(tmp_path: Path) -> Write:
         else:
             metrics |= {"mIoU": 50.0, "oIoU": 45.0, "box_accuracy": 60.0, "mIoU_upstream": 52.0}
             metrics |= {f"Pr@0.{tenths}": 100.0 - 10 * tenths for tenths in range(5, 10)}
+            write_predictions(path.with_name("predictions.parquet"), run, (figures.get("mIoU") or 50) / 100)
         return put(path, metrics | figures)
 
     return write
+
+
+def write_predictions(path: Path, run: str, mean: float) -> None:
+    """Two expressions a ref; the first of each ref is as much above the mean as the second is below, by 0.02 or so."""
+    refs = EXPRESSIONS[path.parent.name] // 2
+    scatter = np.random.default_rng(crc32(run.encode())).normal(0, 0.02, refs).clip(-0.05, 0.05)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(
+        {"ref_id": np.repeat(np.arange(refs), 2), "iou": mean + np.stack([scatter, -scatter], 1).ravel()}
+    )
+    table.assign(expression=[f"thing {row}" for row in range(2 * refs)]).to_parquet(path)
 
 
 @pytest.fixture

@@ -76,6 +76,26 @@ def test_data_sets_have_rows_and_unused_panels_stay_hidden(
     assert shown == ["RefShapes val", "RefShapes test", "RefCOCO testA"]
 
 
+def test_the_papers_figures_are_faint_points_on_its_data_sets_alone(
+    runs: list[Path], scored: Write, drawn: list[Figure]
+) -> None:
+    more = [scored(f"refcocog/seed0/ratio50/{name}/res") for name in ("baseline", "ours")]
+    figures.ratio_curve(collect([*runs, *more]), NOWHERE, NOWHERE)
+    shown = {axes.get_title(loc="left"): axes for axes in drawn[0].axes if axes.get_visible()}
+    points = {
+        name: [
+            tuple(point)
+            for dots in axes.collections
+            for point in np.asarray(dots.get_offsets()).tolist()
+            if dots.get_alpha() == 0.35
+        ]
+        for name, axes in shown.items()
+    }
+    assert points["RefShapes val"] == []
+    assert {(1.0, 42.57), (50.0, 55.59), (10.0, 52.43)} <= set(points["RefCOCOg val"])
+    assert "50 %" in [tick.get_text() for tick in shown["RefCOCOg val"].get_xticklabels()]
+
+
 @pytest.fixture
 def logs(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"refshapes/seed0/{run}/metrics.csv" for run in ("rec", "ratio1/ours/res", "ratio10/ours/res")]

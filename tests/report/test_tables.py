@@ -10,10 +10,15 @@ import pandas as pd
 import pytest
 
 from partialres.files import DataError
-from partialres.report import render, tables
+from partialres.report import render, tables, words
 from partialres.report.evaluations import collect, collect_pseudo
+from partialres.report.intervals import read_scores
 
 Write = Callable[..., Path]
+
+
+def table1(paths: list[Path]) -> render.Table:
+    return tables.table1(collect(paths), read_scores(paths))
 
 
 def at(table: render.Table, **where: object) -> pd.Series:
@@ -33,7 +38,7 @@ def cell(table: render.Table, heading: str, group: str, label: str, column: tupl
 
 
 def test_table1_holds_mean_deviation_gain_and_share_of_the_oracle(runs: list[Path]) -> None:
-    table = tables.table1(collect(runs))
+    table = table1(runs)
     final = at(table, split="val", ratio=10, experiment="ours", step="retrain", metric="mIoU")
     assert final["mean"] == pytest.approx(61.0)  # seeds 60 and 62
     assert final["sd"] == pytest.approx(np.std([60, 62], ddof=1))
@@ -42,27 +47,31 @@ def test_table1_holds_mean_deviation_gain_and_share_of_the_oracle(runs: list[Pat
     assert (final["seeds"], final["expressions"], final["label"]) == (2, 200, "Ours, step 3 (final)")
     assert cell(table, "RefShapes: mIoU", "10 %", "Ours, step 3 (final)", ("val", "mIoU")) == "61.00 ± 1.41"
     assert cell(table, "RefShapes: mIoU", "10 %", "Ours, step 3 (final)", ("test", "of oracle")) == "74.7 %"
-    assert cell(table, "RefShapes: mIoU", "10 %", "Ours, step 3 (final)", ("val", "gain")) == "+10.00"
+    assert cell(table, "RefShapes: mIoU", "10 %", "Ours, step 3 (final)", ("val", "gain")) == (
+        f"+10.00 [{final['gain_low']:.2f}, {final['gain_high']:.2f}]"
+    )
+    assert 9 < final["gain_low"] < 10 < final["gain_high"] < 11
 
 
 def test_table1_lists_every_step_and_the_two_rows_at_every_mask(runs: list[Path]) -> None:
-    rows = [(row.group, row.label) for row in tables.table1(collect(runs)).grids[0].rows]
+    rows = [(row.group, row.label) for row in table1(runs).grids[0].rows]
     below = ["Baseline", "Ours, step 2", "Ours, step 3 (final)"]
     full = [("100 %", "Baseline"), ("100 %", "Oracle")]
     assert rows == [(ratio, label) for ratio in ("1 %", "10 %") for label in below] + full
 
 
 def test_step_2_is_final_where_there_is_no_step_3(runs: list[Path]) -> None:
-    table = tables.table1(collect([path for path in runs if "retrain" not in path.parts]))
+    table = table1([path for path in runs if "retrain" not in path.parts])
     assert at(table, split="val", ratio=1, experiment="ours", metric="mIoU")["label"] == "Ours, step 2 (final)"
 
 
 def test_oiou_has_its_own_grids(runs: list[Path]) -> None:
-    table = tables.table1(collect(runs))
+    table = table1(runs)
     assert [grid.heading for grid in table.grids] == ["RefShapes: mIoU", "RefShapes: oIoU"]
     for grid, other in zip(table.grids, ("oIoU", "mIoU"), strict=True):
         assert all(column.name != other for column in grid.columns)
     assert cell(table, "RefShapes: oIoU", "1 %", "Baseline", ("val", "oIoU")) == "24.00 ± 1.41"
+    assert cell(table, "RefShapes: oIoU", "10 %", "Ours, step 3 (final)", ("val", "gain")) == "+10.00"  # no interval
 
 
 def test_gain_compares_the_same_seeds(scored: Write) -> None:
@@ -71,26 +80,26 @@ def test_gain_compares_the_same_seeds(scored: Write) -> None:
         scored("refshapes/seed1/ratio1/baseline/res", mIoU=50.0),
         scored("refshapes/seed1/ratio1/ours/res", mIoU=51.0),
     ]
-    assert at(tables.table1(collect(paths)), experiment="ours", metric="mIoU")["gain"] == pytest.approx(1.0)
+    assert at(table1(paths), experiment="ours", metric="mIoU")["gain"] == pytest.approx(1.0)
 
 
 def test_a_missing_baseline_is_named(runs: list[Path], scored: Write) -> None:
     without = [path for path in runs if not path.match("seed1/ratio10/baseline/res/val/metrics.json")]
     with pytest.raises(DataError, match=r"refshapes val.*refshapes/seed1/ratio10/baseline/res/val/metrics\.json"):
-        tables.table1(collect(without))
+        table1(without)
     with pytest.raises(DataError, match="nothing to show"):
-        tables.table1(collect([scored("refshapes/seed0/rec")]))
+        table1([scored("refshapes/seed0/rec")])
 
 
 def test_a_missing_oracle_leaves_the_share_blank(runs: list[Path]) -> None:
-    table = tables.table1(collect([path for path in runs if "ratio100" not in path.parts]))
+    table = table1([path for path in runs if "ratio100" not in path.parts])
     assert table.data["share_of_oracle"].isna().all()
     assert cell(table, "RefShapes: mIoU", "1 %", "Baseline", ("val", "of oracle")) == render.ABSENT
     assert any("oracle was not run" in note for note in table.notes)
 
 
 def test_notes_tell_seeds_and_expressions(runs: list[Path]) -> None:
-    notes = " ".join(tables.table1(collect(runs)).notes)
+    notes = " ".join(table1(runs).notes)
     assert "their number: RefShapes 2" in notes
     assert "RefShapes val 200, test 300" in notes
 
@@ -105,7 +114,7 @@ def test_published_figures_stand_beside_ours_where_there_are_any(runs: list[Path
             "ratio100/ours/res",
         )
     ]
-    table = tables.table1(collect([*runs, *refcoco]))
+    table = table1([*runs, *refcoco])
     assert cell(table, "RefCOCO: mIoU", "5 %", "Ours, step 3 (final)", ("testA", "paper")) == "64.67"
     assert cell(table, "RefCOCO: mIoU", "100 %", "Baseline", ("testA", "paper")) == "69.79"
     assert cell(table, "RefCOCO: mIoU", "5 %", "Baseline", ("testA", "upstream")) == "52.00"
@@ -116,7 +125,7 @@ def test_published_figures_stand_beside_ours_where_there_are_any(runs: list[Path
 
 
 def test_published_gains_average_to_what_the_paper_states() -> None:
-    table = tables.published()
+    table = words.published()
     assert not table.duplicated(["dataset", "split", "ratio", "experiment", "step", "metric"]).any()
     main = table[table["source"].str.startswith("Table 1")].set_index(["ratio", "experiment", "dataset", "split"])[
         "value"
@@ -165,14 +174,14 @@ def test_pseudo_masks_are_told_by_share_and_true_iou(selected: Write) -> None:
 def test_the_same_results_give_the_same_files(runs: list[Path], tmp_path: Path) -> None:
     def write(paths: list[Path], name: str) -> list[bytes]:
         files = [tmp_path / f"{name}.{suffix}" for suffix in ("csv", "md", "html")]
-        render.write(tables.table1(collect(paths)), *files)
+        render.write(table1(paths), *files)
         return [file.read_bytes() for file in files]
 
     assert write(runs, "first") == write(runs[::-1], "second")
 
 
 def test_the_csv_holds_the_data_and_the_markdown_the_grid(runs: list[Path], tmp_path: Path) -> None:
-    table = tables.table1(collect(runs))
+    table = table1(runs)
     csv, markdown, html = (tmp_path / f"table1.{suffix}" for suffix in ("csv", "md", "html"))
     render.write(table, csv, markdown, html)
     read = pd.read_csv(csv)
@@ -209,7 +218,7 @@ def test_every_line_of_the_html_fills_its_grid(runs: list[Path], tmp_path: Path)
                     self.spans.append((wide, tall - 1))
 
     parser = Widths()
-    page = render.to_html(tables.table1(collect(runs)))
+    page = render.to_html(table1(runs))
     parser.feed(page)
     assert len(parser.tables) == 2
     assert all(set(widths) == {2 + 2 * 3} for widths in parser.tables)
@@ -219,6 +228,6 @@ def test_every_line_of_the_html_fills_its_grid(runs: list[Path], tmp_path: Path)
 
 def test_names_from_a_config_cannot_break_the_page(scored: Write) -> None:
     paths = [scored(f"refshapes/seed0/ratio1/{name}/res") for name in ("baseline", "a|b<i>_c_")]
-    table = tables.table1(collect(paths))
+    table = table1(paths)
     assert "a|b&lt;i&gt;_c_, step 2" in render.to_html(table)
     assert r"a\|b&lt;i>\_c\_, step 2" in render.to_markdown(table)

@@ -26,9 +26,12 @@ def test_a_second_run_does_nothing(done):
 def test_every_table_and_figure_is_there(done):
     names = {path.relative_to(done.folder).as_posix() for path in done.folder.glob("results/[tf]*s/*")}
     written, drawn = (
-        ("table1", "details", "rec", "pseudo"),
-        ("ratio_curve", "qualitative_refshapes", "training", "pseudo"),
-    )
+        ("table1", "details", "rec", "data", "pseudo", "failures_refshapes"),
+        (
+            "ratio_curve", "qualitative_refshapes", "training", "pseudo", "forest_refshapes", "steps_refshapes",
+            "failures_refshapes",
+        ),
+    )  # fmt: skip
     tables = {f"results/tables/{name}.{kind}" for name in written for kind in ("csv", "md", "html")}
     assert names == tables | {f"results/figures/{name}.{kind}" for name in drawn for kind in ("png", "pdf")}
     assert all((done.folder / name).stat().st_size > 50 for name in names)

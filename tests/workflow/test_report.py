@@ -14,7 +14,10 @@ import pytest
 pytest.importorskip("pygments", reason="needs snakemake[reports]")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EXPECTED = {
-    "Examples": {"results/figures/qualitative_refshapes.png"},
+    "Ablations": {"results/figures/forest_refshapes.png"},
+    "Data": {"results/tables/data.html"},
+    "Examples": {f"results/figures/{name}_refshapes.png" for name in ("qualitative", "steps")},
+    "Failures": {"results/figures/failures_refshapes.png", "results/tables/failures_refshapes.html"},
     "Pseudo masks": {"results/figures/pseudo.png", "results/tables/pseudo.html"},
     "Results": {
         f"results/{name}"

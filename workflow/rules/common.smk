@@ -372,7 +372,7 @@ def of_runs(step, file):
 
 
 def tables():
-    names = ["table1", "details", "rec"] + ["pseudo"] * any(True for _ in runs("retrain"))
+    names = ["table1", "details", "rec", "data"] + ["pseudo"] * any(True for _ in runs("retrain")) + compared_tables()
     return [file for name in names for file in table(name).values()]
 
 
@@ -380,6 +380,7 @@ def figures():
     names = ["training"] + ["pseudo"] * any(True for _ in runs("retrain"))
     if {"baseline", "ours"} <= set(config["experiments"]):
         names += ["ratio_curve"] + [f"qualitative_{name}" for name in config["datasets"] if gallery_models(name)]
+    names += compared_figures()
     return [file for name in names for file in figure(name).values()]
 
 

@@ -2,6 +2,7 @@
 rule table1:
     input:
         metrics=evaluations("res") + evaluations("retrain"),
+        predictions=predictions(evaluations("res") + evaluations("retrain")),
     output:
         **shown(table("table1"), "html", "Results", "Table 1: mIoU and oIoU by mask ratio"),
     params:

@@ -23,7 +23,9 @@ RULES = {
     r"ratio100/.*/train-res$": "train_res_full", r"/train-res$": "train_res", r"/retrain-res$": "retrain_res",
     r"/predict$": "predict_pseudo_points", r"/select$": "select_pseudo_points", r"/score$": "score_pseudo_points",
     r"/rec/evaluate-\w+$": "evaluate_rec", r"-evaluate-\w+$": "evaluate_res", r"^tables/table1$": "table1",
-    r"^tables/(\w+)$": r"table_\1", r"^figures/qualitative": "figure_qualitative", r"^figures/(\w+)$": r"figure_\1",
+    r"^tables/table2$": "table_ablation", r"^tables/table3$": "table_rpp", r"^tables/table4$": "table_thresholds",
+    r"^(table|figure)s/(failures|forest|qualitative|steps)_": r"\1_\2",
+    r"^tables/(\w+)$": r"table_\1", r"^figures/(\w+)$": r"figure_\1",
 }  # fmt: skip
 
 

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from partialres.files import DataError
+from partialres.report import intervals
+from partialres.report.intervals import Model, Scores
+
+Write = Callable[..., Path]
+OURS, BASELINE = Model("refshapes", 1, "ours", "retrain"), Model("refshapes", 1, "baseline", "res")
+
+
+def test_the_interval_of_many_normal_differences_is_that_of_theory() -> None:
+    differences = np.random.default_rng(1).normal(2, 5, 4000)
+    low, high = intervals.interval(differences)
+    half = 1.96 * differences.std() / np.sqrt(len(differences))
+    assert low == pytest.approx(differences.mean() - half, abs=0.03)
+    assert high == pytest.approx(differences.mean() + half, abs=0.03)
+
+
+def test_about_95_of_100_intervals_hold_the_truth() -> None:
+    draws = np.random.default_rng(2).exponential(3, (200, 150))
+    held = [low <= 3 <= high for low, high in map(intervals.interval, draws)]
+    assert 0.89 <= np.mean(held) <= 0.99
+
+
+def test_equal_differences_have_no_width_and_one_has_no_interval() -> None:
+    assert intervals.interval(np.full(50, 1.5)) == (1.5, 1.5)
+    assert np.isnan(intervals.interval(np.array([1.0]))).all()
+
+
+def test_pairing_takes_out_what_both_models_find_hard() -> None:
+    random = np.random.default_rng(3)
+    hard = random.uniform(0, 0.9, 1000)
+    mine, theirs = hard + 0.05 + random.normal(0, 0.01, 1000), hard
+    gain = Scores({(OURS, "val"): {0: mine}, (BASELINE, "val"): {0: theirs}}).gain(OURS, BASELINE, "val")
+    assert gain.points == pytest.approx(5, abs=0.1)
+    assert gain.high - gain.low < 0.2  # unpaired it were 2 * 1.96 * sqrt(2) * 26 / sqrt(1000) = 4.6
+
+
+def test_seeds_are_averaged_before_expressions_are_resampled() -> None:
+    """Seeds that differ by a constant widen nothing, those whose errors cancel narrow it."""
+    noise = np.random.default_rng(4).normal(0, 0.1, 500)
+    base = np.full(500, 0.5)
+    theirs = dict.fromkeys((0, 1), base)
+    apart = Scores({(OURS, "val"): {0: base + noise, 1: base + noise + 0.1}, (BASELINE, "val"): theirs})
+    opposed = Scores({(OURS, "val"): {0: base + noise, 1: base - noise}, (BASELINE, "val"): theirs})
+    one = Scores({(OURS, "val"): {0: base + noise}, (BASELINE, "val"): theirs})
+    widths = {}
+    for name, scores in (("apart", apart), ("opposed", opposed), ("one", one)):
+        gain = scores.gain(OURS, BASELINE, "val")
+        widths[name] = gain.high - gain.low
+    assert widths["apart"] == pytest.approx(widths["one"])
+    assert widths["opposed"] == pytest.approx(0, abs=1e-9)
+    mean = float(100 * noise.mean())
+    assert apart.gain(OURS, BASELINE, "val").by_seed == pytest.approx((mean, mean + 10))
+
+
+def test_the_gain_is_of_equal_seeds_and_a_missing_one_is_named() -> None:
+    iou = {(OURS, "val"): {1: np.full(9, 0.5)}, (BASELINE, "val"): {0: np.zeros(9), 1: np.full(9, 0.25)}}
+    assert Scores(iou).gain(OURS, BASELINE, "val").points == 25
+    with pytest.raises(DataError, match=r"refshapes/seed0/ratio1/ours/retrain/val/metrics\.json"):
+        Scores(iou).gain(BASELINE, OURS, "val")
+    with pytest.raises(DataError, match=r"ratio1/ours/retrain/testA/metrics\.json"):
+        Scores(iou).gain(OURS, BASELINE, "testA")
+
+
+def test_scores_are_read_from_beside_the_metrics(scored: Write) -> None:
+    paths = [scored(f"refshapes/seed{seed}/ratio1/baseline/res", mIoU=40.0 + seed) for seed in (0, 1)]
+    scores = intervals.read_scores([*paths, scored("refshapes/seed0/rec")])
+    assert list(scores.iou) == [(BASELINE, "val")]
+    assert {seed: 100 * iou.mean() for seed, iou in scores.of(BASELINE, "val").items()} == pytest.approx({0: 40, 1: 41})
+
+
+def change(metrics: Path, **columns: object) -> None:
+    path = metrics.with_name("predictions.parquet")
+    pd.read_parquet(path).assign(**columns).to_parquet(path)
+
+
+def test_predictions_of_other_expressions_are_refused_by_file_and_row(scored: Write) -> None:
+    first, second = (scored(f"refshapes/seed0/ratio1/{name}/res") for name in ("baseline", "ours"))
+    names = [f"thing {row}" for row in range(200)]
+    change(second, expression=[*names[:7], "another", *names[8:]])
+    with pytest.raises(DataError, match=r"ours/res/val/predictions\.parquet: row 7 is 'another' of ref 3.*baseline"):
+        intervals.read_scores([first, second])
+    path = second.with_name("predictions.parquet")
+    pd.read_parquet(path).iloc[:-1].to_parquet(path)
+    with pytest.raises(DataError, match=r"199 expressions, but .* has 200"):
+        intervals.read_scores([first, second])
+
+
+def test_predictions_that_cannot_be_used_are_named(scored: Write) -> None:
+    path = scored("refshapes/seed0/ratio1/ours/res")
+    change(path, iou=[0.5] * 3 + [1.5] + [0.5] * 196)
+    with pytest.raises(DataError, match=r"predictions\.parquet: row 3: iou is 1\.5, not in 0-1"):
+        intervals.read_scores([path])
+    path.with_name("predictions.parquet").unlink()
+    with pytest.raises(DataError, match=r"predictions\.parquet: cannot be read"):
+        intervals.read_scores([path])
