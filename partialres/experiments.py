@@ -151,8 +151,9 @@ def _apart(
 ) -> tuple[tuple[dict[str, Any], str | None], dict[str, Any]]:
     """What decides a step, defaults filled in, without the keys; and the keys' values."""
     chosen = settings(config, dataset, experiment, ratio)
-    filled = {key: chosen[key] for key in DECISIVE[step]}
+    filled = {key: chosen[key] for key in DECISIVE[step]} | {"model": model_of(chosen, step)}
     filled |= {key: asdict(fill(SECTIONS[key], filled[key])) for key in filled if key in SECTIONS}
+    filled["teacher"] = None if step == "res" else asdict(fill(ModelConfig, model_of(chosen, "res")))
     values = {key: pick(filled, key) for key in keys}
     for key in keys:
         section, name = key.split(".")

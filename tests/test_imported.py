@@ -133,7 +133,7 @@ def test_a_box_spans_the_images_own_sides_where_the_model_was_made_so(place, dat
     monkeypatch.setattr(
         PointModel,
         "decode",
-        lambda self, memory: (middle.expand(len(memory.features), 4), torch.ones(len(memory.features), 4)),
+        lambda self, memory, *known: (middle.expand(len(memory.features), 4), torch.ones(len(memory.features), 4)),
     )
     done(
         "evaluate", place / "refs.parquet", "--model", place / "rec.safetensors", *sources(data, place),
