@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,22 @@ from partialres import cli_report as report
 from partialres.allocator import keep_freed_memory
 from partialres.cli_benchmark import benchmark
 from partialres.cli_download import download, unpack
-from partialres.cli_options import IN_DIR, IN_FILE, OUT, Section
+from partialres.cli_options import (
+    CONTOUR,
+    IN_DIR,
+    IN_FILE,
+    OUT,
+    Section,
+    model_inputs,
+    run_of,
+    running,
+    sources_of,
+    training,
+    use_threads,
+)
+from partialres.cli_pseudo import predict, score_pseudo, select
 from partialres.cli_weights import export_weights, import_weights
-from partialres.config import ConfigError, ModelConfig, PredictConfig, PretrainConfig, PseudoConfig, TrainConfig
+from partialres.config import ConfigError, ModelConfig, PretrainConfig, TrainConfig
 from partialres.files import DataError, TrainingError
 
 
@@ -31,61 +42,6 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (DataError, ConfigError, TrainingError) as error:
             raise click.ClickException(str(error)) from error
-
-
-def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several option decorators as one."""
-
-    def apply(command: Any) -> Any:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return apply
-
-
-model_inputs = options(
-    click.option("--vocabulary", type=IN_FILE, required=True, help="vocabulary.json of `prepare`."),
-    click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`."),
-    click.option("--features", type=IN_DIR, help="Folder of `cache-features`, for a wholly frozen backbone."),
-)
-running = options(
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
-    click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all]."),
-)
-training = options(
-    click.option("--training", "config", type=Section(TrainConfig), required=True,
-                 help="Training section: a YAML or JSON file, or JSON text."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Loader processes."),
-    click.option("--resume", type=OUT, help="Folder for the state that a stopped training goes on from."),
-    click.option("--out", type=OUT, required=True, help="Folder for model.safetensors, metrics.csv, provenance.json."),
-)  # fmt: skip
-
-
-def _threads(number: int | None) -> None:
-    import torch
-
-    if number:
-        torch.set_num_threads(number)
-
-
-def _sources(options: dict[str, Any]) -> Any:
-    """The options of `model_inputs`."""
-    from partialres.stages import Sources
-
-    return Sources(*(options[name] for name in ("vocabulary", "images", "features")))
-
-
-def _run(options: dict[str, Any]) -> Any:
-    """The options of `training` and `running`."""
-    from partialres.stages import Run
-
-    _threads(options["threads"])
-    return Run(**{name: options[name] for name in ("seed", "workers", "resume", "device", "out")})
-
-
-CONTOUR = click.Choice(["uniform", "released"])
 
 
 @click.group(cls=Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
@@ -221,7 +177,7 @@ def pretrain_backbone(
     """Train the visual part on the boxes of INSTANCES (a COCO file), in training images only."""
     from partialres import stages
 
-    _threads(threads)
+    use_threads(threads)
     stages.pretrain_backbone(instances, refs, images, model, config, seed, out)
 
 
@@ -235,7 +191,7 @@ def cache_features(visual: Path, images: Path, model: ModelConfig, out: Path, de
     """Run the frozen VISUAL part once an image and keep its features."""
     from partialres import stages
 
-    _threads(threads)
+    use_threads(threads)
     stages.cache_features(visual, images, model, device, out)
 
 
@@ -257,7 +213,7 @@ def train_rec(
     """Step 1: learn the box of every training ref in REFS."""
     from partialres import stages
 
-    sources, run = _sources(rest), _run(rest)
+    sources, run = sources_of(rest), run_of(rest)
     stages.train_rec(refs, sources, model, config, run, visual=visual, vectors=vectors)
 
 
@@ -302,85 +258,11 @@ def train_res(
         wanted = model.after(step_1) if model else replace(step_1, cctf=True, pmca=True)
         return replace(wanted, cctf=wanted.cctf if cctf is None else cctf, pmca=wanted.pmca if pmca is None else pmca)
 
-    sources, run = _sources(rest), _run(rest)
+    sources, run = sources_of(rest), run_of(rest)
     stages.train_res(
         rows, sources, init, modules, config, run,
         points=points, positions=positions, selected=selected, sampling=sampling,
     )  # fmt: skip
-
-
-@main.command()
-@click.argument("rows", type=IN_FILE)
-@click.option("--model", type=IN_FILE, required=True, help="model.safetensors of step 2.")
-@click.option("--batch", type=click.IntRange(min=1), default=128, help="About so many expressions at once.")
-@click.option("--guided/--free", default=False, help="Restrict coordinates to the known box.")
-@click.option(
-    "--expressions",
-    type=click.Choice(["first", "all"]),
-    default="first",
-    help="Decode a ref's first expression, or all and keep the contour with the lowest D.",
-)
-@click.option("--out", type=OUT, required=True)
-@model_inputs
-@running
-def predict(
-    rows: Path, model: Path, batch: int, guided: bool, expressions: Any, out: Path, device: str, threads: int | None,
-    **sources: Any,
-) -> None:  # fmt: skip
-    """Pseudo points of the unlabelled refs in ROWS (split.parquet), with their D (eq. 8)."""
-    from partialres import stages
-
-    _threads(threads)
-    stages.predict(rows, _sources(sources), model, PredictConfig(batch, guided, expressions), device, out)
-
-
-@main.command()
-@click.argument("points", type=IN_FILE)
-@click.argument("rows", type=IN_FILE)
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 2.01, min_open=True),
-    default=0.10,
-    help="Keep a pseudo mask whose projection dice loss D is below this (eq. 8).",
-)
-@click.option("--num-points", type=click.IntRange(min=3), required=True, help="Contour points N.")
-@click.option("--resample/--no-resample", default=True, help="Space the N points evenly (RPP).")
-@click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How kept masks are traced to points.")
-@click.option(
-    "--weight",
-    type=click.Choice(["none", "probability"]),
-    default="none",
-    help="What a kept mask weighs in training: all the same, or by how sure its tokens were.",
-)
-@click.option("--out", type=OUT, required=True)
-def select(
-    points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, weight: Any, out: Path
-) -> None:
-    """Keep the pseudo POINTS that agree with the boxes in ROWS, and space them evenly."""
-    from partialres import pseudo
-    from partialres.files import read_table, write_table
-
-    table = read_table(points)
-    sizes = read_table(rows, ["ref_id", "height", "width"])
-    kept = pseudo.select(table, sizes, PseudoConfig(threshold, resample, weight), num_points, sampling)
-    write_table(kept, out)
-    click.echo(f"kept {len(kept)} of {len(table)} pseudo masks (D < {threshold})", err=True)
-
-
-@main.command("score-pseudo")
-@click.argument("points", type=IN_FILE)
-@click.argument("selected", type=IN_FILE)
-@click.option("--truth", type=IN_FILE, required=True, help="refs.parquet, whose masks only this report sees.")
-@click.option("--out", type=OUT, required=True)
-def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
-    """Report how many pseudo POINTS were SELECTED and their true IoU; training never reads this."""
-    from partialres import pseudo
-    from partialres.files import read_table, write_json
-
-    masks = read_table(truth, ["ref_id", "height", "width", "mask"])
-    summary = pseudo.summarise(read_table(points), read_table(selected), masks)
-    write_json(summary, out)
-    click.echo(json.dumps(summary), err=True)
 
 
 @main.command()
@@ -397,10 +279,13 @@ def evaluate(
     """Score every expression of a split of REFS: boxes for step 1's model, masks for the others."""
     from partialres import stages
 
-    _threads(threads)
-    stages.evaluate(refs, _sources(sources), model, split_name, batch, device, out)
+    use_threads(threads)
+    stages.evaluate(refs, sources_of(sources), model, split_name, batch, device, out)
 
 
+main.add_command(predict)
+main.add_command(select)
+main.add_command(score_pseudo)
 main.add_command(report.tables)
 main.add_command(report.figures)
 main.add_command(download)

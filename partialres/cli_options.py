@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from partialres.config import ConfigError, fill
+from partialres.config import ConfigError, TrainConfig, fill
 
 IN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 IN_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
 OUT = click.Path(path_type=Path)
+CONTOUR = click.Choice(["uniform", "released"])
 
 
 class Section(click.ParamType):
@@ -34,3 +36,55 @@ class Section(click.ParamType):
             return fill(self.kind, content, self.kind.__name__)
         except (ConfigError, OSError, yaml.YAMLError) as error:
             self.fail(str(error), param, ctx)
+
+
+def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several option decorators as one."""
+
+    def apply(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return apply
+
+
+model_inputs = options(
+    click.option("--vocabulary", type=IN_FILE, required=True, help="vocabulary.json of `prepare`."),
+    click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`."),
+    click.option("--features", type=IN_DIR, help="Folder of `cache-features`, for a wholly frozen backbone."),
+)
+running = options(
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all]."),
+)
+training = options(
+    click.option("--training", "config", type=Section(TrainConfig), required=True,
+                 help="Training section: a YAML or JSON file, or JSON text."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Loader processes."),
+    click.option("--resume", type=OUT, help="Folder for the state that a stopped training goes on from."),
+    click.option("--out", type=OUT, required=True, help="Folder for model.safetensors, metrics.csv, provenance.json."),
+)  # fmt: skip
+
+
+def use_threads(number: int | None) -> None:
+    import torch
+
+    if number:
+        torch.set_num_threads(number)
+
+
+def sources_of(options: dict[str, Any]) -> Any:
+    """The options of `model_inputs`."""
+    from partialres.stages import Sources
+
+    return Sources(*(options[name] for name in ("vocabulary", "images", "features")))
+
+
+def run_of(options: dict[str, Any]) -> Any:
+    """The options of `training` and `running`."""
+    from partialres.stages import Run
+
+    use_threads(options["threads"])
+    return Run(**{name: options[name] for name in ("seed", "workers", "resume", "device", "out")})
