@@ -214,6 +214,7 @@ def _tinted(picture: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
 def _show(axes: Axes, picture: np.ndarray, height: int, width: int) -> None:
     """A picture in the pixel coordinates of the original image, (0, 0) being its corner."""
     axes.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased")
+    axes.autoscale(False)  # points beyond the image do not shrink it
     axes.set_axis_off()
 
 
