@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 STEP = 4  # pixels from tile to tile, and a side of an output tile
 LEAST_CHANNELS = 128  # with fewer, moving tiles about costs what the products save
+LEAST_SIDE = 16  # of a map, pixels: on smaller ones too much of the tiles lies outside
 PART = 32_000_000  # bytes of tiles worked on at a time: about what stays in a processor's cache
 
 _INPUT = torch.tensor(
@@ -35,13 +36,14 @@ INPUT, KERNEL, OUTPUT = (torch.kron(one, one) for one in (_INPUT, _KERNEL, _OUTP
 
 
 def pays(x: Tensor, conv: torch.nn.Conv2d) -> bool:
-    """Whether a convolution of x [B, C, H, W] is faster so: 3 x 3, stride 1, many channels, float32 on a CPU."""
+    """Whether a convolution of x [B, C, H, W] is faster so: 3 x 3, stride 1, many channels, a large map, float32 on a CPU."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and conv.kernel_size == (3, 3)
         and conv.stride == (1, 1)
         and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
+        and min(x.shape[2:]) >= LEAST_SIDE
     )
 
 

@@ -50,11 +50,12 @@ def test_parts_of_any_size_give_the_same(monkeypatch):
 
 
 def test_only_wide_convolutions_of_three_by_three_take_it():
-    x = torch.zeros(1, 128, 8, 8)
+    x = torch.zeros(1, 128, 16, 20)
     assert winograd.pays(x, nn.Conv2d(128, 128, 3, padding=1))
     assert not winograd.pays(x, nn.Conv2d(128, 128, 3, 2, padding=1))
     assert not winograd.pays(x, nn.Conv2d(128, 128, 1))
     assert not winograd.pays(x, nn.Conv2d(128, 64, 3, padding=1))
+    assert not winograd.pays(x[:, :, :15], nn.Conv2d(128, 128, 3, padding=1))
     assert not winograd.pays(x.bfloat16(), nn.Conv2d(128, 128, 3, padding=1))
 
 
@@ -62,7 +63,7 @@ def test_only_wide_convolutions_of_three_by_three_take_it():
 @torch.no_grad()
 def test_a_kept_kernel_follows_its_weights(channels):
     block = ConvBlock(channels, channels).eval()
-    x = torch.randn(2, channels, 6, 6)
+    x = torch.randn(2, channels, 16, 16)
 
     def plain():
         return F.leaky_relu(block.bn(F.conv2d(x, block.conv.weight, padding=1)), block.leak)
