@@ -69,6 +69,7 @@ training = options(
 
 
 def use_threads(number: int | None) -> None:
+    """Let torch use so many CPU threads; None: as many as there are cores."""
     import torch
 
     if number:

@@ -16,7 +16,7 @@ from partialres.config import PredictConfig, PseudoConfig
 @click.argument("rows", type=IN_FILE)
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of step 2.")
 @click.option("--batch", type=click.IntRange(min=1), default=128, help="About so many expressions at once.")
-@click.option("--guided/--free", default=False, help="Restrict coordinates to the known box.")
+@click.option("--guided/--no-guided", default=False, help="Restrict coordinates to the known box.")
 @click.option(
     "--expressions",
     type=click.Choice(["first", "all"]),

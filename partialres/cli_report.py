@@ -178,9 +178,9 @@ def ratio_curve(files: tuple[Path, ...], out: Path) -> None:
 @FIGURE_OUT
 def forest(files: tuple[Path, ...], out: Path) -> None:
     """Gains with intervals, from metrics.json FILES of one data set and split, predictions.parquet beside each."""
-    from partialres.report import comparison, intervals
+    from partialres.report import gains, intervals
 
-    comparison.forest(intervals.read_scores(files), out, out.with_suffix(".pdf"))
+    gains.forest(intervals.read_scores(files), out, out.with_suffix(".pdf"))
 
 
 @figures.command("peer")
@@ -189,9 +189,9 @@ def forest(files: tuple[Path, ...], out: Path) -> None:
 @FIGURE_OUT
 def peer(files: tuple[Path, ...], peers: tuple[str, ...], out: Path) -> None:
     """The paper's Figure 1, a mask head with few masks, from metrics.json FILES of one split a data set."""
-    from partialres.report import comparison, evaluations
+    from partialres.report import evaluations, gains
 
-    comparison.peer(evaluations.collect(files), peers, out, out.with_suffix(".pdf"))
+    gains.peer(evaluations.collect(files), peers, out, out.with_suffix(".pdf"))
 
 
 @figures.command("failures")

@@ -111,7 +111,7 @@ def peers(config: Config) -> list[Compared]:
         for dataset, ratio in _places(config)
         for name in config["experiments"]
         if _runs(config, dataset, ratio, name, "res")
-        if ex.settings(config, dataset, name, ratio)["model"].get("head") == "mask"
+        if ex.head(config, dataset, name) == "mask"
     ]
 
 

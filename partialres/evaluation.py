@@ -64,9 +64,9 @@ def predict(
     """
     model.to(device).eval()
     rows = inputs.rows(refs["image_id"].tolist())
-    cropped = known is not None and model.config.view == "box"
-    crops = [inputs.crop(int(row), known.corners[place] if cropped else None) for place, row in enumerate(rows)]  # type: ignore[union-attr]
-    batches = expression_batches(refs, inputs, vocabulary, batch, block, crops if cropped else None)
+    shown = known.corners if known is not None and model.config.view == "box" else None
+    crops = [inputs.crop(row, None if shown is None else shown[place]) for place, row in enumerate(rows.tolist())]
+    batches = expression_batches(refs, inputs, vocabulary, batch, block, None if shown is None else crops)
     total = -(-sum(map(len, refs["expressions"])) // batch // block[1])
     for positions, texts, group in progress(batches, label, total):
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):

@@ -217,6 +217,7 @@ def check(config: Mapping[str, Any]) -> None:
                     jitters = {step: fill(TrainConfig, chosen[step], step).jitter for step in ("rec", "res", "retrain")}
                     for step, jitter in jitters.items():
                         check_jitter(step, jitter, model.frozen)
+                    check_boxes(fill(TrainConfig, chosen["rec"], "rec").boxes, "none")
                     for step in ("res", "retrain"):
                         of_step = fill(ModelConfig, model_of(chosen, step), "teacher" if step == "res" else "model")
                         check_contour(chosen["contour"], of_step.end)

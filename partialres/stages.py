@@ -191,6 +191,7 @@ def train_rec(
     Random without.
     """
     words = sources.words()
+    check_boxes(config.boxes, "none")  # step 1 has no contours that could be unknown
     torch.manual_seed(run.seed)
     model = build_model(model_config.step_1(), len(words), points=2)
     if visual:

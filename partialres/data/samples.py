@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -59,19 +59,24 @@ class Samples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def sequence(self, member: int, place: Callable[[np.ndarray], np.ndarray], extent: np.ndarray) -> np.ndarray:
-        """A ref's tokens int64 [T] in a view of its image; -1 for the contour where it is not known.
+    def parts(self, member: int) -> list[np.ndarray | None]:
+        """What a ref's sequence is made of, in pixels of the original image: see `sequence`."""
+        box = self.corners[member] if self.prompted and self.corners is not None else None
+        return [box, self.points[member]]
 
-        place: from points in pixels of the original image to the view's. extent: pixels that the bins span.
+    def sequence(self, parts: Sequence[np.ndarray | None], extent: np.ndarray) -> np.ndarray:
+        """A ref's tokens int64 [T] in a view of its image.
+
+        parts: in pixels of the view, the corners [2, 2] of the box, or None if no sequence has them, and the contour
+        [N, 2], or None if it is not known: its tokens and the end's are then -1. extent: pixels that the bins span.
         """
         assert self.quantisation is not None
-        points = self.points[member]
-        box = [place(self.corners[member])] if self.prompted and self.corners is not None else []
-        if points is not None:
-            return self.quantisation.sequence(np.concatenate([*box, place(points)]), extent)
+        known = np.concatenate([part for part in parts if part is not None])
+        found = self.quantisation.sequence(known, extent)
+        if parts[1] is not None:
+            return found
         number = next(len(many) for many in self.points if many is not None)
-        unknown = np.full(2 * number + 1, -1)
-        return np.concatenate([self.quantisation.sequence(np.concatenate(box), extent)[:-1], unknown])
+        return np.concatenate([found[:-1], np.full(2 * number + 1, -1)])
 
 
 def make_samples(
@@ -98,16 +103,11 @@ def make_samples(
     )  # fmt: skip
     if samples.cropped:
         return samples
-    targets = [
-        samples.sequence(member, scaled(inputs.scale(row)), inputs.extent(row, span))
-        for member, row in enumerate(rows.tolist())
-    ]
+    targets = []
+    for member, row in enumerate(rows.tolist()):
+        parts = [None if part is None else part * inputs.scale(row) for part in samples.parts(member)]
+        targets.append(samples.sequence(parts, inputs.extent(row, span)))
     return replace(samples, targets=np.stack(targets))
-
-
-def scaled(scale: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Points times a scale."""
-    return lambda points: points * scale
 
 
 def encode_expressions(refs: pd.DataFrame, vocabulary: Vocabulary) -> list[np.ndarray]:
@@ -122,32 +122,21 @@ def jittered(samples: Samples, inputs: Inputs, member: int, rng: np.random.Gener
     """
     jitter, quantisation = samples.jitter, samples.quantisation
     assert jitter is not None and quantisation is not None
-    row, points = int(samples.rows[member]), samples.points[member]
+    row = int(samples.rows[member])
     (height, width), original = inputs.cache.shape[row].tolist(), inputs.cache.original(row)
     whole = whole_view(height, width, inputs.size)
-    known = [
-        each for each in (points, None if samples.corners is None else samples.corners[member]) if each is not None
-    ]
-    there = np.concatenate([np.asarray(each, dtype=np.float64) for each in known])
+    parts = [None if part is None else np.asarray(part, dtype=np.float64) for part in samples.parts(member)]
+    there = np.concatenate([part for part in parts if part is not None])
     there = whole.points(there[~np.isnan(there).any(axis=1)], *original)
     corners = np.stack([there.min(axis=0), there.max(axis=0)]) if len(there) else np.array([[0, 0], [width, height]])
     view = draw_view(rng, height, width, inputs.size, jitter.scales, corners)
-
-    def inside(points: np.ndarray) -> np.ndarray | None:
-        return _points_in(
-            view, np.asarray(points, dtype=np.float64), jitter.outlines[member], original, jitter.sampling
-        )
-
-    seen = [inside(each) for each in known]
-    if any(each is None for each in seen):
-        view = whole
-
-    def place(points: np.ndarray) -> np.ndarray:
-        found = view.points(points, *original) if view is whole else inside(points)
-        assert found is not None
-        return found
-
-    return view, samples.sequence(member, place, inputs.extent(row, quantisation.span, view))
+    seen = [
+        None if part is None else _points_in(view, part, jitter.outlines[member], original, jitter.sampling)
+        for part in parts
+    ]
+    if any(part is not None and inside is None for part, inside in zip(parts, seen, strict=True)):
+        view, seen = whole, [None if part is None else whole.points(part, *original) for part in parts]
+    return view, samples.sequence(seen, inputs.extent(row, quantisation.span, view))
 
 
 def cropped(samples: Samples, inputs: Inputs, member: int, rng: np.random.Generator) -> tuple[Crop, np.ndarray]:
@@ -155,7 +144,8 @@ def cropped(samples: Samples, inputs: Inputs, member: int, rng: np.random.Genera
     assert samples.corners is not None and samples.quantisation is not None
     row = int(samples.rows[member])
     crop = inputs.crop(row, samples.corners[member], rng)
-    return crop, samples.sequence(member, crop.points, inputs.extent(row, samples.quantisation.span, crop))
+    seen = [None if part is None else crop.points(part) for part in samples.parts(member)]
+    return crop, samples.sequence(seen, inputs.extent(row, samples.quantisation.span, crop))
 
 
 def _points_in(

@@ -43,7 +43,7 @@ _ATTRIBUTES = {
     "length": "words of the expression",
 }
 _LENGTHS = ((1, 2), (3, 4), (5, 7), (8, np.inf))
-_COLOURS = {"right": "#009e73", "wrong outline": "#e69f00", "wrong object": "#d55e00"}  # told apart by lightness too
+_COLOURS = dict(zip(_OUTCOMES, (style.RIGHT, style.WRONG_OUTLINE, style.WRONG_OBJECT), strict=True))
 _MARKERS = ("s", "o", "D", "^")
 
 

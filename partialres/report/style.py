@@ -28,6 +28,7 @@ BASELINE, STEP_2, FINAL, ORACLE = (
     TEXT,
 )  # colour-blind readers tell them apart
 BOX = "#ffd400"
+RIGHT, WRONG_OUTLINE, WRONG_OBJECT = "#009e73", "#e69f00", "#d55e00"  # told apart by lightness too
 TRUTH, PREDICTED = "#00c26f", "#ff3d7f"  # tints that few photographs hold
 
 _EXTRA = ("#cc79a7", "#009e73", "#d55e00", "#56b4e9")

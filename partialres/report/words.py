@@ -29,6 +29,7 @@ def published() -> pd.DataFrame:
 
 
 def label(experiment: str, step: str, final: bool) -> str:
+    """What tables and figures call a model: "Ours, step 3 (final)". final: whether to say that no step follows."""
     if experiment == BASELINE and step == "res":
         return "Baseline"
     known = {BASELINE: "Baseline", OURS: "Ours", ORACLE: "Oracle"}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from partialres.config import ModelConfig
+from partialres.model.build import Model, build_model
 from partialres.model.pointer import Batch, PointModel
 
 PAPER = ModelConfig(
@@ -21,20 +22,20 @@ CONFIGS = {"paper": PAPER, "released": RELEASED, "plain": PLAIN}
 WORDS, POINTS, CELLS = 20, 4, (3, 5)
 
 
-def make_model(config: ModelConfig) -> PointModel:
+def make_model(config: ModelConfig, points: int = POINTS) -> Model:
     """A model in evaluation mode, without the zeros and ones that parts start from: they would hide mistakes."""
     torch.manual_seed(0)
-    model = PointModel(config, WORDS, POINTS)
+    model = build_model(config, WORDS, points)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.unique().numel() == 1:
                 parameter += torch.randn_like(parameter) / 3
-        if config.start == "zero":
+        if isinstance(model, PointModel) and config.start == "zero":
             model.start.zero_()
     return model.eval()
 
 
-def make_batch(model: PointModel) -> Batch:
+def make_batch(config: ModelConfig) -> Batch:
     """Four expressions of 1 to 5 words about two images, one of them padded; visual features as if cached."""
     generator = torch.Generator().manual_seed(1)
     words = torch.randint(2, WORDS, (4, 5), generator=generator)
@@ -42,10 +43,10 @@ def make_batch(model: PointModel) -> Batch:
         words[row, length:] = 0
     valid = torch.ones(2, *CELLS, dtype=torch.bool)
     valid[1, 2:] = False
-    tokens = torch.randint(0, model.config.bins, (4, 2 * POINTS + 1), generator=generator)
-    tokens[:, -1] = model.config.bins
+    tokens = torch.randint(0, config.bins, (4, 2 * POINTS + 1), generator=generator)
+    tokens[:, -1] = config.bins
     return Batch(
-        images=torch.rand(2, model.config.fusion, *CELLS, generator=generator) * 2 - 1,
+        images=torch.rand(2, config.fusion, *CELLS, generator=generator) * 2 - 1,
         valid=valid, image_index=torch.tensor([0, 1, 1, 0]), words=words, tokens=tokens,
     )  # fmt: skip
 
@@ -69,7 +70,7 @@ def released_model():
 @pytest.fixture
 def batch_for():
     """model -> its batch."""
-    return make_batch
+    return lambda model: make_batch(model.config)
 
 
 @pytest.fixture

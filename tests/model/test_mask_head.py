@@ -7,44 +7,29 @@ import torch
 from torch.nn import functional as F
 
 from partialres.config import ConfigError, ModelConfig, TrainConfig
-from partialres.model.build import build_model
 from partialres.model.mask_head import Found, MaskHeadModel, dice_loss, focal_loss, generalised_iou
 from partialres.model.pointer import Batch, PointModel
+from tests.model.conftest import CELLS, make_batch
+from tests.model.conftest import make_model as made
 
 CONFIG = ModelConfig(
     backbone="tiny", frozen="all", fusion=32, language=16, word=8, width=32, heads=4, encoder_layers=2,
     decoder_layers=2, feedforward=48, head="mask", cctf=False, pmca=False,
 )  # fmt: skip
-WORDS, CELLS = 20, (3, 5)
 
 
 def make_model(points=4, **changes):
-    """A model in evaluation mode, without the zeros and ones that parts start from: they would hide mistakes."""
-    torch.manual_seed(0)
-    model = build_model(dataclasses.replace(CONFIG, **changes), WORDS, points)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.unique().numel() == 1:
-                parameter += torch.randn_like(parameter) / 3
-    return model.eval()
+    """The small model with a mask head, or in step 1 (two points) without."""
+    return made(dataclasses.replace(CONFIG, **changes), points)
 
 
 @pytest.fixture
 def batch():
-    """Four expressions of 1 to 5 words about two images, one of them padded; visual features as if cached."""
+    """The point model's batch with what a mask head learns in place of tokens."""
     generator = torch.Generator().manual_seed(1)
-    words = torch.randint(2, WORDS, (4, 5), generator=generator)
-    for row, length in enumerate((5, 1, 3, 4)):
-        words[row, length:] = 0
-    valid = torch.ones(2, *CELLS, dtype=torch.bool)
-    valid[1, 2:] = False
-    height, width = (4 * side for side in CELLS)
-    return Batch(
-        images=torch.rand(2, CONFIG.fusion, *CELLS, generator=generator) * 2 - 1,
-        valid=valid, image_index=torch.tensor([0, 1, 1, 0]), words=words,
-        boxes=torch.rand(4, 4, generator=generator) / 2 + 0.2,
-        masks=torch.randint(0, 256, (4, height, width), generator=generator).to(torch.uint8),
-    )  # fmt: skip
+    masks = torch.randint(0, 256, (4, *(4 * side for side in CELLS)), generator=generator)
+    targets = {"boxes": torch.rand(4, 4, generator=generator) / 2 + 0.2, "masks": masks.to(torch.uint8)}
+    return dataclasses.replace(make_batch(CONFIG), tokens=None, **targets)
 
 
 def test_the_head_says_which_model_is_built():

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from partialres.files import DataError
-from partialres.report import comparison, style
+from partialres.report import gains, style
 from partialres.report.evaluations import collect
 from partialres.report.intervals import read_scores
 
@@ -38,7 +38,7 @@ def rows(axes: Axes) -> dict[float, str]:
 
 
 def test_the_forest_has_a_row_a_model_under_its_ratio(val: list[Path], drawn: list[Figure]) -> None:
-    comparison.forest(read_scores(val), NOWHERE, NOWHERE)
+    gains.forest(read_scores(val), NOWHERE, NOWHERE)
     left, right = drawn[0].axes
     names = [tick.get_text() for tick in left.get_yticklabels()]
     assert names == [
@@ -58,7 +58,7 @@ def test_bars_are_the_intervals_in_brackets_and_ticks_the_seeds(
 ) -> None:
     more = [path for path in val if "box_guided" not in path.parts]
     more += [scored(f"refshapes/seed{seed}/ratio1/box_guided/retrain", mIoU=44.0 + 5 * seed) for seed in (0, 1)]
-    comparison.forest(read_scores(more), NOWHERE, NOWHERE)
+    gains.forest(read_scores(more), NOWHERE, NOWHERE)
     right = drawn[0].axes[1]
     bar, seeds, mark = (line for line in right.lines if len(set(line.get_ydata())) == 1)
     low, high = np.asarray(bar.get_xdata(), dtype=float)
@@ -68,23 +68,21 @@ def test_bars_are_the_intervals_in_brackets_and_ticks_the_seeds(
 
 
 def test_without_other_experiments_of_step_3_there_is_one_panel(val: list[Path], drawn: list[Figure]) -> None:
-    comparison.forest(read_scores([path for path in val if "box_guided" not in path.parts]), NOWHERE, NOWHERE)
+    gains.forest(read_scores([path for path in val if "box_guided" not in path.parts]), NOWHERE, NOWHERE)
     assert [axes.get_title(loc="left") for axes in drawn[0].axes] == ["gain over the baseline"]
 
 
 def test_a_ratio_without_a_baseline_has_no_row(val: list[Path], drawn: list[Figure]) -> None:
-    comparison.forest(
-        read_scores([path for path in val if not path.match("ratio100/baseline/*/*/*")]), NOWHERE, NOWHERE
-    )
+    gains.forest(read_scores([path for path in val if not path.match("ratio100/baseline/*/*/*")]), NOWHERE, NOWHERE)
     assert "100 % of the masks" not in [tick.get_text() for tick in drawn[0].axes[0].get_yticklabels()]
 
 
 def test_the_forest_is_of_one_split_and_needs_a_baseline(runs: list[Path], val: list[Path]) -> None:
     with pytest.raises(DataError, match="one data set and split, not 2"):
-        comparison.forest(read_scores(runs), NOWHERE, NOWHERE)
+        gains.forest(read_scores(runs), NOWHERE, NOWHERE)
     with pytest.raises(DataError, match="nothing to compare"):
         alone = [path for path in val if "ours" in path.parts]
-        comparison.forest(read_scores(alone), NOWHERE, NOWHERE)
+        gains.forest(read_scores(alone), NOWHERE, NOWHERE)
 
 
 @pytest.fixture
@@ -105,7 +103,7 @@ def line(axes: Axes, colour: str) -> dict[float, float]:
 def test_the_peer_is_told_by_miou_and_by_the_share_of_its_own_with_every_mask(
     heads: list[Path], drawn: list[Figure]
 ) -> None:
-    comparison.peer(collect(heads), ["mask_head"], NOWHERE, NOWHERE)
+    gains.peer(collect(heads), ["mask_head"], NOWHERE, NOWHERE)
     left, right = drawn[0].axes
     head = style.extra_colours(["mask_head"])["mask_head"]
     assert line(left, style.FINAL) == {1: 41, 10: 61, 100: 80}
@@ -116,7 +114,7 @@ def test_the_peer_is_told_by_miou_and_by_the_share_of_its_own_with_every_mask(
 
 
 def test_a_peer_without_a_model_of_every_mask_has_no_share(heads: list[Path], drawn: list[Figure]) -> None:
-    comparison.peer(
+    gains.peer(
         collect([path for path in heads if not path.match("ratio100/mask_head/*/*/*")]), ["mask_head"], NOWHERE, NOWHERE
     )
     head = style.extra_colours(["mask_head"])["mask_head"]
@@ -127,18 +125,16 @@ def test_the_peer_figure_needs_its_experiments_and_one_split(
     heads: list[Path], runs: list[Path], scored: Write
 ) -> None:
     with pytest.raises(DataError, match="'other_head'"):
-        comparison.peer(collect(heads), ["other_head"], NOWHERE, NOWHERE)
+        gains.peer(collect(heads), ["other_head"], NOWHERE, NOWHERE)
     with pytest.raises(DataError, match="one split a data set"):
-        comparison.peer(
-            collect([*runs, scored("refshapes/seed0/ratio1/mask_head/res")]), ["mask_head"], NOWHERE, NOWHERE
-        )
+        gains.peer(collect([*runs, scored("refshapes/seed0/ratio1/mask_head/res")]), ["mask_head"], NOWHERE, NOWHERE)
 
 
 def test_both_figures_are_the_same_bytes_each_time(val: list[Path], heads: list[Path], tmp_path: Path) -> None:
     def draw(name: str, turned: int) -> list[bytes]:
         files = [(tmp_path / f"{name}{place}.png", tmp_path / f"{name}{place}.pdf") for place in (0, 1)]
-        comparison.forest(read_scores(val[::turned]), *files[0])
-        comparison.peer(collect(heads[::turned]), ["mask_head"], *files[1])
+        gains.forest(read_scores(val[::turned]), *files[0])
+        gains.peer(collect(heads[::turned]), ["mask_head"], *files[1])
         return [path.read_bytes() for pair in files for path in pair]
 
     assert draw("first", 1) == draw("second", -1)

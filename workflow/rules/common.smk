@@ -114,10 +114,10 @@ def setting(key, experiment=None):
     return value
 
 
-def flag(key, name, otherwise=None):
-    """A param: --name by the truth of a dotted key, else --no-name or --otherwise."""
+def flag(key, name):
+    """A param: --name or --no-name by the truth of a dotted key."""
     value = setting(key)
-    return lambda wildcards: f"--{name}" if value(wildcards) else f"--{otherwise or f'no-{name}'}"
+    return lambda wildcards: f"--{name}" if value(wildcards) else f"--no-{name}"
 
 
 def model(step):

@@ -10,7 +10,7 @@ rule predict_pseudo_points:
         results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet"),
     params:
         batch=setting("predict.batch"),
-        guided=flag("predict.guided", "guided", otherwise="free"),
+        guided=flag("predict.guided", "guided"),
         expressions=setting("predict.expressions"),
         features=option("--features", "features", folder=True),
         code=code("predict"),
