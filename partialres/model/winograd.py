@@ -36,7 +36,7 @@ INPUT, KERNEL, OUTPUT = (torch.kron(one, one) for one in (_INPUT, _KERNEL, _OUTP
 
 
 def pays(x: Tensor, conv: torch.nn.Conv2d) -> bool:
-    """Whether a convolution of x [B, C, H, W] is faster so: 3 x 3, stride 1, many channels, a large map, float32 on a CPU."""
+    """Whether a convolution of x [B, C, H, W] is faster so: wide, 3 x 3, stride 1, a large map, float32 on a CPU."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
