@@ -52,6 +52,7 @@ def tiny_model(data: Prepared):
     return make
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes: those of a file in one, and those that look at a whole run in one."""
     for item in items:

@@ -52,4 +52,5 @@ class LanguageGate(nn.Module):
         gated = visual.flatten(2) * language
         if self.language_token:
             gated = torch.cat([gated, language], 2)
-        return self.norm(self.conv(gated[..., None])).flatten(2).transpose(1, 2)
+        # A position's channels side by side: the sums and products of all layers inherit the layout.
+        return self.norm(self.conv(gated[..., None])).flatten(2).transpose(1, 2).contiguous()

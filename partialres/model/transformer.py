@@ -78,7 +78,8 @@ def dropped(x: Tensor, share: float) -> Tensor:
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
     """Attention of [B, h, T, D/h] over [B, h, K, D/h], bias [B or 1, h or 1, T or 1, K] added -> [B, T, D]."""
-    if query.device.type == "cpu" and (dropout or query.shape[2] == 1):  # both slow in the fused form there
+    learned = bias is not None and bias.requires_grad
+    if query.device.type == "cpu" and (dropout or learned or query.shape[2] == 1):  # slow in the fused form there
         scores = query / math.sqrt(query.shape[-1]) @ keys.transpose(-1, -2)
         weights = (scores if bias is None else scores + bias).softmax(-1)
         mixed = (dropped(weights, dropout) if dropout else weights) @ values
