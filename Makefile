@@ -3,7 +3,8 @@ PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
-# Modules are compiled as they are first imported: most never are.
+# Modules are compiled as they are first imported (most never are) and kept so, whatever the caller's habit is.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: reproduce test clean
