@@ -52,9 +52,6 @@ def tiny_model(data: Prepared):
     return make
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes: those of a file in one, and those that look at a whole run in one."""
-    for item in items:
-        whole_run = {"done", "copy"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("run" if whole_run else str(item.path)))
+    """Files in the order they start in where tests run in several processes, a file in one: the longest first."""
+    items.sort(key=lambda item: (item.path.name != "test_slurm.py", "workflow" not in item.path.parts))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.workflow.running import ROOT, Workflow
 
@@ -21,9 +23,16 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def done(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The workflow after a whole run; to be looked at only."""
-    workflow = Workflow(checkout, tmp_path_factory.mktemp("run"))
-    workflow()
+    """The workflow after a whole run; to be looked at only. Where tests run in several processes they share it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "whole"
+    workflow = Workflow(checkout, folder)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            made = Workflow(checkout, own / "made")
+            made.folder.mkdir()
+            made()
+            made.folder.rename(folder)
     return workflow
 
 

@@ -29,7 +29,7 @@ class Workflow:
         """Snakemake's command line, with a config laid over the base one."""
         files = [self.checkout / "config/config.yaml", base]
         if config:
-            override = self.folder.parent / f"{self.folder.name}-override.yaml"
+            override = self.folder.parent / f"{self.folder.name}-override-{os.getpid()}.yaml"
             override.write_text(yaml.safe_dump(config))
             files.append(override)
         parts = [
