@@ -15,7 +15,7 @@ from typing import Any
 from partialres import experiments as ex
 from partialres.files import DataError
 
-BASELINE, OURS, ORACLE, OURS_PLUS = "baseline", "ours", "oracle", "ours_plus"
+BASELINE, OURS, ORACLE, OURS_PLUS = *ex.PAPER, "ours_plus"
 COMPONENTS, RESAMPLE, THRESHOLD = ("model.cctf", "model.pmca"), "pseudo.resample", "pseudo.threshold"
 Config = Mapping[str, Any]
 

@@ -27,6 +27,7 @@ from partialres.config import (
 )
 
 BY_RATIO = "by_ratio"
+PAPER = ("baseline", "ours", "oracle")  # the experiments of Table 1, known by their names
 # What decides each step's files, beside step 2's model: experiments equal in these share the files.
 DECISIVE = {
     "res": ("points", "contour", "positions", "res"),
@@ -41,6 +42,16 @@ SECTIONS = {"model": ModelConfig, "pretraining": PretrainConfig, "rec": TrainCon
 # mask head's step 1 is one of its own, for all experiments that have that head.
 SHARED = ("rec", "text", "visual", "image_size", "pretraining")
 RANGES = {"all": lambda ratio: True, "partial": lambda ratio: ratio < 100, "full": lambda ratio: ratio == 100}
+
+
+def present(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The data sets or experiments of a config that are not taken out (null), the paper's experiments first.
+
+    The first of several experiments that share a step's files owns them, and Snakemake puts what a further --configfile
+    adds before what was there: an experiment more would make again what `ours` has.
+    """
+    there = {name: entry for name, entry in entries.items() if entry is not None}
+    return dict(sorted(there.items(), key=lambda item: item[0] not in PAPER))
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

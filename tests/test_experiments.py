@@ -101,6 +101,13 @@ def test_experiments_that_agree_up_to_a_step_share_its_files_and_no_later_ones(c
     assert ex.owner(config, "refshapes", "baseline", 10, "res") == "baseline"
 
 
+def test_ours_owns_what_a_later_experiment_shares_with_it_though_snakemake_names_that_first(config):
+    later = {"strict": {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}, "oracle": None}
+    config["experiments"] = ex.present({**later, **{k: v for k, v in config["experiments"].items() if k != "oracle"}})
+    assert list(config["experiments"]) == ["baseline", "ours", "strict"]
+    assert ex.owner(config, "refshapes", "strict", 10, "res") == "ours"
+
+
 def test_nothing_is_shared_with_an_experiment_that_does_not_get_so_far_or_has_not_the_ratio(config):
     config["experiments"] = {
         "short": {"retrain": False}, "full": {"ratios": "full"}, "ours": {"ratios": "partial"}
