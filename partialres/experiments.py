@@ -44,14 +44,13 @@ SHARED = ("rec", "text", "visual", "image_size", "pretraining")
 RANGES = {"all": lambda ratio: True, "partial": lambda ratio: ratio < 100, "full": lambda ratio: ratio == 100}
 
 
-def present(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """The data sets or experiments of a config that are not taken out (null), the paper's experiments first.
+def paper_first(experiments: Mapping[str, Any]) -> dict[str, Any]:
+    """The experiments in their order, but those of the paper's Table 1 before all others.
 
-    The first of several experiments that share a step's files owns them, and Snakemake puts what a further --configfile
-    adds before what was there: an experiment more would make again what `ours` has.
+    The first of several that share a step's files owns them (`owner`), and Snakemake puts what a --configfile adds
+    before what the default config has: an experiment more would make again what `ours` has made.
     """
-    there = {name: entry for name, entry in entries.items() if entry is not None}
-    return dict(sorted(there.items(), key=lambda item: item[0] not in PAPER))
+    return dict(sorted(experiments.items(), key=lambda item: item[0] not in PAPER))
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

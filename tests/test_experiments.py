@@ -102,9 +102,9 @@ def test_experiments_that_agree_up_to_a_step_share_its_files_and_no_later_ones(c
 
 
 def test_ours_owns_what_a_later_experiment_shares_with_it_though_snakemake_names_that_first(config):
-    later = {"strict": {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}, "oracle": None}
-    config["experiments"] = ex.present({**later, **{k: v for k, v in config["experiments"].items() if k != "oracle"}})
-    assert list(config["experiments"]) == ["baseline", "ours", "strict"]
+    strict = {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}
+    config["experiments"] = ex.paper_first({"strict": strict, **config["experiments"]})
+    assert list(config["experiments"]) == ["baseline", "ours", "oracle", "strict"]
     assert ex.owner(config, "refshapes", "strict", 10, "res") == "ours"
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -26,8 +27,12 @@ class Workflow:
     folder: Path
 
     def command(self, *options: Any, config: dict[str, Any] | None = None, base: Path = TINY) -> list[str]:
-        """Snakemake's command line, with a config laid over the base one."""
-        files = [self.checkout / "config/config.yaml", base]
+        """Snakemake's command line, with configs laid over the default one as users do it: that is not named."""
+        default = self.folder / "config/config.yaml"
+        if not default.exists():
+            default.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.checkout / "config/config.yaml", default)
+        files = [base]
         if config:
             override = self.folder.parent / f"{self.folder.name}-override-{os.getpid()}.yaml"
             override.write_text(yaml.safe_dump(config))

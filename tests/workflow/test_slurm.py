@@ -60,9 +60,9 @@ def submissions() -> list[tuple[str, int, str]]:
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("slurm")
-    subprocess.run([ROOT / "tests/slurm/start.sh", folder], check=True, timeout=600)
+    subprocess.run([ROOT / "tests/slurm/start.sh", folder], check=True, timeout=60)
     yield
-    subprocess.run([ROOT / "tests/slurm/stop.sh", folder], check=True, timeout=600)
+    subprocess.run([ROOT / "tests/slurm/stop.sh", folder], check=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def story(slurm: None, checkout: Path, tmp_path_factory: pytest.TempPathFactory)
         while first.poll() is None and not any("cache_features" in rules for _, _, rules in submissions()):
             time.sleep(0.2)
         first.send_signal(signal.SIGINT)
-        first.wait(timeout=600)
+        first.wait(timeout=120)
     time.sleep(3)
     queue_then = submissions()
     finished = workflow(*options, config=LITTLE, cores=None)

@@ -21,7 +21,8 @@ PACKAGE = Path(partialres.__file__).parent
 
 # A further --configfile is laid over the default one; there `name: null` takes a data set or an experiment out.
 for section in ("datasets", "experiments"):
-    config[section] = ex.present(config[section])
+    config[section] = {name: entry for name, entry in config[section].items() if entry is not None}
+config["experiments"] = ex.paper_first(config["experiments"])
 validate(config, "../schemas/config.schema.yaml")
 ex.check(config)
 
