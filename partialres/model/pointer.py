@@ -135,10 +135,13 @@ class Grounding(nn.Module):
     def project(self, features: Tensor, positions: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Keys and values of every decoder layer, each [B, h, K, D/h], of features and positions [B, K, D].
 
-        A head's positions lie side by side, for they are read once a token.
+        They are read once a token: on a CPU a component of all positions lies side by side, on others, whose attention
+        takes no such strides, a head's positions.
         """
-        projected = [layer.cross_attention.keys_values(features, positions) for layer in self._decoder_layers()]
-        return [keys.contiguous() for keys, _ in projected], [values.contiguous() for _, values in projected]
+        placed, attentions = features + positions, [layer.cross_attention for layer in self._decoder_layers()]
+        project = transformer.project_across if features.device.type == "cpu" else transformer.project
+        keys = [project(attention.key, placed, attention.heads) for attention in attentions]
+        return keys, [project(attention.value, features, attention.heads) for attention in attentions]
 
 
 class PointModel(Grounding):

@@ -64,6 +64,18 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
+def project(layer: nn.Linear, x: Tensor, heads: int) -> Tensor:
+    """x [B, K, D] -> [B, h, K, D/h], a head's positions side by side in memory."""
+    return split_heads(layer(x), heads).contiguous()
+
+
+def project_across(layer: nn.Linear, x: Tensor, heads: int) -> Tensor:
+    """The same as `project`, with a component of all positions side by side in memory."""
+    weight = layer.weight.expand(len(x), -1, -1)
+    across = torch.baddbmm(layer.bias[:, None], weight, x.transpose(1, 2))
+    return across.unflatten(1, (heads, -1)).transpose(-1, -2)
+
+
 def dropped(x: Tensor, share: float) -> Tensor:
     """Dropout: `share` of x at random set to 0, the rest divided by 1 - share.
 
@@ -81,7 +93,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dro
     learned = bias is not None and bias.requires_grad
     if query.device.type == "cpu" and (dropout or learned or query.shape[2] == 1):  # slow in the fused form there
         scores = query / math.sqrt(query.shape[-1]) @ keys.transpose(-1, -2)
-        weights = (scores if bias is None else scores + bias).softmax(-1)
+        weights = (scores if bias is None else scores.add_(bias)).softmax(-1)
         mixed = (dropped(weights, dropout) if dropout else weights) @ values
     else:
         mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, dropout_p=dropout)
@@ -187,7 +199,8 @@ class PointPrior(nn.Module):
             centre = centre * memory.extent[:, None, None]
             weight = (scale * memory.cells).square() / self.sigma
         prior = _log_gaussian(centre, weight, memory.centres)
-        return F.pad(prior, (0, memory.features.shape[1] - prior.shape[-1]))
+        extra = memory.features.shape[1] - prior.shape[-1]
+        return F.pad(prior, (0, extra)) if extra else prior  # a pad of nothing is a copy
 
 
 def _log_gaussian(centre: Tensor, weight: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
@@ -221,7 +234,7 @@ class DecoderLayer(nn.Module):
         x = self.norm1(x + self.dropout(self.self_attention(x + positions, *own, causal)))
         bias = memory.bias
         if self.prior is not None:
-            bias = bias + self.prior(x, memory)
+            bias = self.prior(x, memory).add_(bias)
         seen = self.cross_attention(x + positions, memory.keys[layer], memory.values[layer], bias.to(x.dtype))
         x = self.norm2(x + self.dropout(seen))
         return self.norm3(x + self.dropout(self.feedforward(x)))
