@@ -217,13 +217,20 @@ def training_curves(files: tuple[Path, ...], out: Path) -> None:
 
 @figures.command("pseudo")
 @FILES
-@click.option("--threshold", type=click.FloatRange(0, 2.01), required=True, help="Where D is cut.")
+@click.option(
+    "--threshold",
+    "thresholds",
+    type=click.FloatRange(0, 2.01),
+    multiple=True,
+    required=True,
+    help="Where D is cut: once for all of the files, or once for each, in order.",
+)
 @FIGURE_OUT
-def pseudo_histogram(files: tuple[Path, ...], threshold: float, out: Path) -> None:
+def pseudo_histogram(files: tuple[Path, ...], thresholds: tuple[float, ...], out: Path) -> None:
     """How D is distributed, from points.parquet FILES."""
     from partialres.report import figures as draw
 
-    draw.pseudo_histogram(files, threshold, out, out.with_suffix(".pdf"))
+    draw.pseudo_histogram(files, thresholds, out, out.with_suffix(".pdf"))
 
 
 @figures.command("qualitative")

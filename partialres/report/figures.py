@@ -198,22 +198,26 @@ def _read_log(path: Path) -> pd.DataFrame:
     return log
 
 
-def pseudo_histogram(points: Iterable[Path], threshold: float, png: Path, pdf: Path) -> None:
+def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float], png: Path, pdf: Path) -> None:
     """How far pseudo masks are from their boxes: the distribution of D (paper eq. 8), a panel a ratio.
 
     points: points.parquet files ({dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet) with
     column d, 0 to 2; null or NaN where the points enclose nothing. Seeds are pooled; each data set and
     experiment has its own row.
-    threshold: masks with D below it are kept.
-    Raises DataError if there is no file.
+    thresholds: of each file, or one for all; masks with D below it are kept.
+    Raises DataError if there is no file, or another number of thresholds.
     """
+    if len(thresholds) not in (1, len(points)):
+        raise DataError(f"{len(thresholds)} thresholds for {len(points)} files: give one for all, or one for each")
     found: dict[tuple[str, str], dict[float, list[np.ndarray]]] = {}
-    for path in map(Path, points):
+    limits: dict[tuple[str, str, float], float] = {}
+    for place, path in enumerate(map(Path, points)):
         run = run_of(path)
         if run.step != "pseudo" or run.experiment is None or run.ratio is None:
             raise DataError(f"{path}: not in a pseudo/ folder; give the points.parquet files of step 3")
         distances = read_table(path, ["d"])["d"].to_numpy(dtype=float)
         found.setdefault((run.dataset, run.experiment), {}).setdefault(run.ratio, []).append(distances)
+        limits[run.dataset, run.experiment, run.ratio] = thresholds[place % len(thresholds)]
     if not found:
         raise DataError("no pseudo points to draw: give at least one points.parquet")
     ratios = sorted({ratio for by_ratio in found.values() for ratio in by_ratio})
@@ -225,7 +229,7 @@ def pseudo_histogram(points: Iterable[Path], threshold: float, png: Path, pdf: P
     everything = np.concatenate([part for by_ratio in found.values() for parts in by_ratio.values() for part in parts])
     drawn = everything[np.isfinite(everything)]
     tail = float(np.quantile(drawn, 0.995)) if len(drawn) else 0.0  # the thin rest is not worth the room
-    limit = min(2.0, max(2 * threshold, tail))
+    limit = min(2.0, max(2 * max(limits.values()), tail))
     with style.applied():
         figure, panels = style.panels(len(order), len(ratios), width=3.1, height=2.3)
         for (dataset, experiment), row in zip(order, panels, strict=True):
@@ -234,7 +238,7 @@ def pseudo_histogram(points: Iterable[Path], threshold: float, png: Path, pdf: P
                 if parts is None:
                     axes.set_visible(False)
                     continue
-                _histogram(axes, np.concatenate(parts), threshold, limit)
+                _histogram(axes, np.concatenate(parts), limits[dataset, experiment, ratio], limit)
                 axes.set_title(f"{dataset_name(dataset)}, {experiment}, {ratio:g} % masks", loc="left")
             row[0].set_ylabel("pseudo masks, %")
         style.save(figure, png, pdf)

@@ -141,7 +141,7 @@ def points(tmp_path: Path) -> list[Path]:
 
 
 def test_the_histogram_tells_what_is_kept_over_all_seeds(points: list[Path], drawn: list[Figure]) -> None:
-    figures.pseudo_histogram(points, 0.1, NOWHERE, NOWHERE)
+    figures.pseudo_histogram(points, [0.1], NOWHERE, NOWHERE)
     (axes,) = drawn[0].axes
     assert axes.texts[0].get_text() == "kept 37.5 %\nD < 0.1\nno mask 12.5 %"
     bars = [bar for bar in axes.patches if isinstance(bar, Rectangle)]
@@ -151,11 +151,24 @@ def test_the_histogram_tells_what_is_kept_over_all_seeds(points: list[Path], dra
     assert max(bar.get_x() + bar.get_width() for bar in kept if bar.get_height()) == pytest.approx(0.1)
 
 
+def test_each_panel_of_the_histogram_has_its_own_threshold(
+    points: list[Path], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    other = tmp_path / "refshapes/seed0/ratio1/ours_plus/pseudo/points.parquet"
+    other.parent.mkdir(parents=True)
+    pd.DataFrame({"d": [0.02, 0.2, 0.29, 0.4]}).to_parquet(other)
+    figures.pseudo_histogram([*points, other], [0.1, 0.1, 0.3], NOWHERE, NOWHERE)
+    texts = [axes.texts[0].get_text() for axes in drawn[0].axes]
+    assert texts == ["kept 37.5 %\nD < 0.1\nno mask 12.5 %", "kept 75.0 %\nD < 0.3"]
+    with pytest.raises(DataError, match="2 thresholds for 3 files"):
+        figures.pseudo_histogram([*points, other], [0.1, 0.3], NOWHERE, NOWHERE)
+
+
 def test_the_histogram_takes_pseudo_points_only(points: list[Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pseudo"):
-        figures.pseudo_histogram([tmp_path / "refshapes/seed0/ratio1/ours/res/points.parquet"], 0.1, NOWHERE, NOWHERE)
+        figures.pseudo_histogram([tmp_path / "refshapes/seed0/ratio1/ours/res/points.parquet"], [0.1], NOWHERE, NOWHERE)
     with pytest.raises(DataError, match="at least one"):
-        figures.pseudo_histogram([], 0.1, NOWHERE, NOWHERE)
+        figures.pseudo_histogram([], [0.1], NOWHERE, NOWHERE)
 
 
 def test_figures_are_the_same_bytes_each_time_and_leave_no_style_behind(
@@ -167,7 +180,7 @@ def test_figures_are_the_same_bytes_each_time_and_leave_no_style_behind(
         places = [(tmp_path / f"{name}{place}.png", tmp_path / f"{name}{place}.pdf") for place in range(3)]
         figures.ratio_curve(collect(runs[::turned]), *places[0])
         figures.training_curves(logs[::turned], *places[1])
-        figures.pseudo_histogram(points[::turned], 0.1, *places[2])
+        figures.pseudo_histogram(points[::turned], [0.1], *places[2])
         return [path.read_bytes() for pair in places for path in pair]
 
     first = draw("first", 1)

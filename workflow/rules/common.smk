@@ -390,6 +390,15 @@ def owned_points():
     return [results(f"{RUN_PATH.format(**run)}/pseudo/points.parquet") for run in runs("retrain") if owns(run, "points")]
 
 
+def owned_thresholds():
+    """Where D is cut, of each of `owned_points`, as options."""
+    of_runs = [
+        ex.pick(ex.settings(config, run["dataset"], run["experiment"], float(run["ratio"])), "pseudo.threshold")
+        for run in runs("retrain") if owns(run, "points")
+    ]  # fmt: skip
+    return [f"--threshold {threshold}" for threshold in of_runs]
+
+
 def gallery_models(name):
     """ratio, experiment, step of the models that a data set's gallery shows: ours after its last step, at each ratio.
 

@@ -134,7 +134,7 @@ rule figure_pseudo:
     output:
         **shown(figure("pseudo"), "png", "Pseudo masks", "distribution of D"),
     params:
-        threshold=config["settings"]["pseudo"]["threshold"],
+        thresholds=owned_thresholds(),
         code=code("figures pseudo"),
     resources:
         **needs("report"),
@@ -147,7 +147,7 @@ rule figure_pseudo:
     conda:
         environment("report")
     shell:
-        "python -m partialres figures pseudo {input.points} --threshold {params.threshold} --out {output.png} 2> {log}"
+        "python -m partialres figures pseudo {input.points} {params.thresholds} --out {output.png} 2> {log}"
 
 
 rule figure_qualitative:
