@@ -230,7 +230,8 @@ def pseudo_histogram(files: tuple[Path, ...], thresholds: tuple[float, ...], out
     """How D is distributed, from points.parquet FILES."""
     from partialres.report import figures as draw
 
-    draw.pseudo_histogram(files, thresholds, out, out.with_suffix(".pdf"))
+    of_files = thresholds * len(files) if len(thresholds) == 1 else thresholds
+    draw.pseudo_histogram(files, of_files, out, out.with_suffix(".pdf"))
 
 
 @figures.command("qualitative")

@@ -204,20 +204,20 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float], png: P
     points: points.parquet files ({dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet) with
     column d, 0 to 2; null or NaN where the points enclose nothing. Seeds are pooled; each data set and
     experiment has its own row.
-    thresholds: of each file, or one for all; masks with D below it are kept.
+    thresholds: of each file; masks with D below it are kept.
     Raises DataError if there is no file, or another number of thresholds.
     """
-    if len(thresholds) not in (1, len(points)):
-        raise DataError(f"{len(thresholds)} thresholds for {len(points)} files: give one for all, or one for each")
+    if len(thresholds) != len(points):
+        raise DataError(f"{len(thresholds)} thresholds for {len(points)} files: give each file its own")
     found: dict[tuple[str, str], dict[float, list[np.ndarray]]] = {}
-    limits: dict[tuple[str, str, float], float] = {}
-    for place, path in enumerate(map(Path, points)):
+    cuts: dict[tuple[str, str, float], float] = {}
+    for path, threshold in zip(map(Path, points), thresholds, strict=True):
         run = run_of(path)
         if run.step != "pseudo" or run.experiment is None or run.ratio is None:
             raise DataError(f"{path}: not in a pseudo/ folder; give the points.parquet files of step 3")
         distances = read_table(path, ["d"])["d"].to_numpy(dtype=float)
         found.setdefault((run.dataset, run.experiment), {}).setdefault(run.ratio, []).append(distances)
-        limits[run.dataset, run.experiment, run.ratio] = thresholds[place % len(thresholds)]
+        cuts[run.dataset, run.experiment, run.ratio] = threshold
     if not found:
         raise DataError("no pseudo points to draw: give at least one points.parquet")
     ratios = sorted({ratio for by_ratio in found.values() for ratio in by_ratio})
@@ -229,7 +229,7 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float], png: P
     everything = np.concatenate([part for by_ratio in found.values() for parts in by_ratio.values() for part in parts])
     drawn = everything[np.isfinite(everything)]
     tail = float(np.quantile(drawn, 0.995)) if len(drawn) else 0.0  # the thin rest is not worth the room
-    limit = min(2.0, max(2 * max(limits.values()), tail))
+    limit = min(2.0, max(2 * max(cuts.values()), tail))
     with style.applied():
         figure, panels = style.panels(len(order), len(ratios), width=3.1, height=2.3)
         for (dataset, experiment), row in zip(order, panels, strict=True):
@@ -238,7 +238,7 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float], png: P
                 if parts is None:
                     axes.set_visible(False)
                     continue
-                _histogram(axes, np.concatenate(parts), limits[dataset, experiment, ratio], limit)
+                _histogram(axes, np.concatenate(parts), cuts[dataset, experiment, ratio], limit)
                 axes.set_title(f"{dataset_name(dataset)}, {experiment}, {ratio:g} % masks", loc="left")
             row[0].set_ylabel("pseudo masks, %")
         style.save(figure, png, pdf)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from partialres.config import ModelConfig
-from partialres.model.transformer import Attention, Memory, PointPrior, sine_positions
+from partialres.model.transformer import Attention, Memory, PointPrior, project, project_across, sine_positions
 
 HEADS, WIDTH = 4, 32
 
@@ -84,6 +84,19 @@ def test_attention_is_torch_s_multi_head_attention():
     bias = torch.zeros(2, 1, 1, 5).masked_fill(padding[:, None, None], -torch.inf)
     expected, _ = theirs(query, memory + places, memory, key_padding_mask=padding)
     torch.testing.assert_close(ours(query, *ours.keys_values(memory, places), bias), expected)
+
+
+def test_both_layouts_of_keys_hold_the_same_values_with_the_same_gradients():
+    torch.manual_seed(0)
+    layer, x, wanted = nn.Linear(WIDTH, WIDTH), torch.randn(3, 7, WIDTH), torch.randn(3, HEADS, 7, WIDTH // HEADS)
+    seen = []
+    for layout in (project, project_across):
+        found = layout(layer, x, HEADS)
+        gradients = torch.autograd.grad((found * wanted).sum(), [layer.weight, layer.bias])
+        seen.append((found, *gradients))
+    for one, other in zip(*seen, strict=True):
+        torch.testing.assert_close(one, other)
+    assert seen[0][0].is_contiguous() and seen[1][0].transpose(-1, -2).is_contiguous()
 
 
 def test_positions_are_relative_to_the_image_and_not_to_its_frame():

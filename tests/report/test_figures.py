@@ -141,7 +141,7 @@ def points(tmp_path: Path) -> list[Path]:
 
 
 def test_the_histogram_tells_what_is_kept_over_all_seeds(points: list[Path], drawn: list[Figure]) -> None:
-    figures.pseudo_histogram(points, [0.1], NOWHERE, NOWHERE)
+    figures.pseudo_histogram(points, [0.1, 0.1], NOWHERE, NOWHERE)
     (axes,) = drawn[0].axes
     assert axes.texts[0].get_text() == "kept 37.5 %\nD < 0.1\nno mask 12.5 %"
     bars = [bar for bar in axes.patches if isinstance(bar, Rectangle)]
@@ -168,7 +168,7 @@ def test_the_histogram_takes_pseudo_points_only(points: list[Path], tmp_path: Pa
     with pytest.raises(DataError, match="pseudo"):
         figures.pseudo_histogram([tmp_path / "refshapes/seed0/ratio1/ours/res/points.parquet"], [0.1], NOWHERE, NOWHERE)
     with pytest.raises(DataError, match="at least one"):
-        figures.pseudo_histogram([], [0.1], NOWHERE, NOWHERE)
+        figures.pseudo_histogram([], [], NOWHERE, NOWHERE)
 
 
 def test_figures_are_the_same_bytes_each_time_and_leave_no_style_behind(
@@ -180,7 +180,7 @@ def test_figures_are_the_same_bytes_each_time_and_leave_no_style_behind(
         places = [(tmp_path / f"{name}{place}.png", tmp_path / f"{name}{place}.pdf") for place in range(3)]
         figures.ratio_curve(collect(runs[::turned]), *places[0])
         figures.training_curves(logs[::turned], *places[1])
-        figures.pseudo_histogram(points[::turned], [0.1], *places[2])
+        figures.pseudo_histogram(points[::turned], [0.1, 0.1], *places[2])
         return [path.read_bytes() for pair in places for path in pair]
 
     first = draw("first", 1)

@@ -99,17 +99,17 @@ def code(command):
     return sources.digest(PACKAGE, command)
 
 
+def picked(key, dataset, experiment, ratio):
+    """The value of one dotted key for a data set, an experiment and a ratio."""
+    return ex.pick(ex.settings(config, dataset, experiment, float(ratio)), key)
+
+
 def setting(key, experiment=None):
-    """A param: the value of one dotted key for the rule's data set, experiment and ratio; sections become JSON."""
+    """A param: `picked` for the rule's data set, experiment and ratio; sections become JSON."""
 
     def value(wildcards):
-        chosen = ex.settings(
-            config,
-            wildcards.dataset,
-            experiment or getattr(wildcards, "experiment", None),
-            float(getattr(wildcards, "ratio", 100)),
-        )
-        found = ex.pick(chosen, key)
+        named = experiment or getattr(wildcards, "experiment", None)
+        found = picked(key, wildcards.dataset, named, getattr(wildcards, "ratio", 100))
         return json.dumps(found, sort_keys=True) if isinstance(found, dict) else found
 
     return value
@@ -386,17 +386,8 @@ def figures():
 
 
 def owned_points():
-    """points.parquet of every run that has its own."""
-    return [results(f"{RUN_PATH.format(**run)}/pseudo/points.parquet") for run in runs("retrain") if owns(run, "points")]
-
-
-def owned_thresholds():
-    """Where D is cut, of each of `owned_points`, as options."""
-    of_runs = [
-        ex.pick(ex.settings(config, run["dataset"], run["experiment"], float(run["ratio"])), "pseudo.threshold")
-        for run in runs("retrain") if owns(run, "points")
-    ]  # fmt: skip
-    return [f"--threshold {threshold}" for threshold in of_runs]
+    """Every run that has pseudo points of its own."""
+    return [run for run in runs("retrain") if owns(run, "points")]
 
 
 def gallery_models(name):

@@ -130,11 +130,14 @@ rule figure_training:
 
 rule figure_pseudo:
     input:
-        points=owned_points(),
+        points=[results(f"{RUN_PATH.format(**run)}/pseudo/points.parquet") for run in owned_points()],
     output:
         **shown(figure("pseudo"), "png", "Pseudo masks", "distribution of D"),
     params:
-        thresholds=owned_thresholds(),
+        thresholds=[
+            f"--threshold {picked('pseudo.threshold', run['dataset'], run['experiment'], run['ratio'])}"
+            for run in owned_points()
+        ],
         code=code("figures pseudo"),
     resources:
         **needs("report"),
