@@ -72,8 +72,9 @@ def story(slurm: None, checkout: Path, tmp_path_factory: pytest.TempPathFactory)
     log = workflow.folder / "first.log"
     with log.open("w") as file:
         first = subprocess.Popen(
-            workflow.command(*options, config=LITTLE), env=workflow.environment(), stdout=file, stderr=file
-        )
+            workflow.command(*options, config=LITTLE), env=workflow.environment(), stdout=file, stderr=file,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in a shell's background ignore it
+        )  # fmt: skip
         while first.poll() is None and not any("cache_features" in rules for _, _, rules in submissions()):
             time.sleep(0.2)
         first.send_signal(signal.SIGINT)
