@@ -8,7 +8,6 @@ as published, or `expressions.json`, our own plain form: [{"annotation_id": 7, "
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from partialres.data.masks import encode_segmentation
@@ -170,7 +168,7 @@ def _rows(
 def _row(ref: RawRef, entry: dict[str, Any], annotation: dict[str, Any], problems: Problems) -> dict[str, Any] | None:
     """A ref's row from its image's entry and its annotation; None if its box or expressions are no use."""
     name, height, width = f"ref {ref.ref_id}", entry["height"], entry["width"]
-    bbox = _box(annotation.get("bbox"), height, width)
+    bbox = boxes.within(annotation.get("bbox"), height, width)
     if bbox is None:
         case = f"{name}: {annotation.get('bbox')} in {width} x {height}"
         problems.add("box without area in the image", case)
@@ -223,17 +221,6 @@ def _counts(table: pd.DataFrame, refs_read: int, annotations: dict[int, dict[str
         "annotations_without_ref": len(annotations.keys() - set(table["ann_id"])),
         "splits": splits,
     }
-
-
-def _box(box: Any, height: int, width: int) -> list[float] | None:
-    """A box cut to the image, to the digit as given if it lies inside; None if no area is left."""
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
-        return None
-    if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
-        return None
-    if box[0] < 0 or box[1] < 0 or box[0] + box[2] > width or box[1] + box[3] > height:
-        box = boxes.clip(np.array(box, dtype=np.float64), width, height).tolist()
-    return [float(v) for v in box] if min(box[2:]) > 0 else None
 
 
 def _listing(images: Path) -> Callable[[str], bool]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 
@@ -31,3 +34,17 @@ def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
     """Boxes [..., 4] cut to an image of that size; a box wholly outside gets zero width or height."""
     corners = np.clip(to_corners(boxes), 0, [width, height])
     return np.concatenate([corners[..., 0, :], corners[..., 1, :] - corners[..., 0, :]], axis=-1)
+
+
+def within(box: Any, height: int, width: int) -> list[float] | None:
+    """Cut a box as a file has it, [x, y, width, height], to an image; None if it is no box or no area is left.
+
+    A box that lies inside keeps its digits.
+    """
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
+        return None
+    if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
+        return None
+    if box[0] < 0 or box[1] < 0 or box[0] + box[2] > width or box[1] + box[3] > height:
+        box = clip(np.array(box, dtype=np.float64), width, height).tolist()
+    return [float(value) for value in box] if min(box[2:]) > 0 else None

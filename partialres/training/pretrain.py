@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from partialres.config import PretrainConfig
 from partialres.data.inputs import Inputs
 from partialres.files import DataError, TrainingError, progress, read_json, say
+from partialres.geometry import boxes
 from partialres.geometry.boxes import to_corners
 from partialres.model.pointer import Visual
 
@@ -44,44 +45,61 @@ class Scenes:
 
 
 def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes:
-    """Every annotated object of the given images from a COCO file.
+    """Read every annotated object of the given images from a COCO file.
 
-    An annotation's category is a label, and so is each of its "attributes" (name -> value), where it has any.
-    Raises DataError if the file has no objects for the images.
+    Of an annotation `image_id` and `bbox` are needed. Its `category_id` is a label, and so is each of its "attributes"
+    (name -> value), where it has any. Objects without a usable box are left out and counted.
+    Raises DataError that names the annotation whose fields are of the wrong kind, or the file that has no object.
     """
-    content = read_json(instances)
-    wanted = set(image_ids)
-    objects = [item for item in content["annotations"] if item["image_id"] in wanted and not item.get("iscrowd")]
+    place = {image: index for index, image in enumerate(image_ids)}
+    rows = inputs.rows(image_ids)
+    objects: list[tuple[int, list[float], dict[str, Any]]] = []  # place of the image, box in pixels, labels
+    unusable = 0
+    for number, item in enumerate(read_json(instances)["annotations"]):
+        index = place.get(item.get("image_id"))
+        if index is None or item.get("iscrowd"):
+            continue
+        box = boxes.within(item.get("bbox"), *inputs.cache.original(int(rows[index])))
+        if box is None:
+            unusable += 1
+            continue
+        labels = item.get("attributes") or {}
+        if not isinstance(labels, dict) or not all(isinstance(each, str | int) for each in labels.values()):
+            raise DataError(
+                f"{instances}: annotation {number} (id {item.get('id')}): attributes are {labels!r}; write "
+                '{"name": "value", ...} or leave them out'
+            )
+        if item.get("category_id") is not None:
+            labels = {"category": item["category_id"], **labels}
+        objects.append((index, box, labels))
+    if unusable:
+        say(f"{instances}: {unusable} annotations without a usable bbox are left out")
     if not objects:
         raise DataError(f"{instances}: no annotated object in any of the {len(image_ids)} training images")
-    described = [{"category": item["category_id"], **item.get("attributes", {})} for item in objects]
-    names = sorted({name for labels in described for name in labels})
-    values = [sorted({labels[name] for labels in described if name in labels}, key=str) for name in names]
+    names = sorted({name for _, _, labels in objects for name in labels})
+    values = [sorted({labels[name] for _, _, labels in objects if name in labels}, key=str) for name in names]
     cells = inputs.size // inputs.stride
-    rows = inputs.rows(image_ids)
-    place = {image: index for index, image in enumerate(image_ids)}
     shape = (len(rows), cells, cells)
     present = np.zeros(shape, dtype=bool)
-    labels = np.zeros((*shape, len(names)), dtype=np.int64)
+    targets = np.zeros((*shape, len(names)), dtype=np.int64)
     sides = np.zeros((*shape, 4), dtype=np.float32)
     middles = (np.arange(cells) + 0.5) * inputs.stride
-    # Where boxes overlap the smaller object, written last, has the position: the larger shows beside it.
-    for item, labelled in sorted(zip(objects, described, strict=True), key=lambda pair: -pair[0]["area"]):
-        index = place[item["image_id"]]
-        corners = to_corners(np.array(item["bbox"])) * inputs.scale(int(rows[index]))
-        low, high = corners
+    # Where boxes overlap the smaller one, written last, has the position: the larger object shows beside it. The box's
+    # own area decides: COCO's `area` is the mask's, which no training may read here.
+    for index, box, labels in sorted(objects, key=lambda item: -item[1][2] * item[1][3]):
+        low, high = to_corners(np.array(box)) * inputs.scale(int(rows[index]))
         inner_low, inner_high = low + INSET * (high - low), high - INSET * (high - low)
         columns = _positions(inner_low[0], inner_high[0], middles)
         lines = _positions(inner_low[1], inner_high[1], middles)
         at = np.ix_(np.array([index]), lines, columns)
         present[at] = True
-        labels[at] = [
-            options.index(labelled[name]) if name in labelled else ABSENT
+        targets[at] = [
+            options.index(labels[name]) if name in labels else ABSENT
             for name, options in zip(names, values, strict=True)
         ]
         x, y = np.meshgrid(middles[columns], middles[lines])
         sides[at] = np.stack([x - low[0], y - low[1], high[0] - x, high[1] - y], -1) / inputs.size
-    return Scenes(rows, present, labels, sides, [len(options) for options in values])
+    return Scenes(rows, present, targets, sides, [len(options) for options in values])
 
 
 def _positions(low: float, high: float, middles: np.ndarray) -> np.ndarray:
@@ -164,6 +182,7 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
                 "learning_rate": cycle.get_last_lr()[0], **shares, "seconds": time.perf_counter() - start,
             }
         )  # fmt: skip
-    say(f"pretrain-backbone: right labels {', '.join(f'{value:.1%}' for value in shares.values())}")
+    if shares:
+        say(f"pretrain-backbone: right labels {', '.join(f'{value:.1%}' for value in shares.values())}")
     visual.eval()
     return pd.DataFrame(history)

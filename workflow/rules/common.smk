@@ -425,10 +425,14 @@ def figure(name):
 
 
 def shown(files, kind, category, title):
-    """A rule's outputs, the one of a kind in the report, with the caption that is named after it."""
+    """A rule's outputs, the one of a kind in the report, with the caption that is named after it.
+
+    They have a single label: of a second one with as many tables as figures the report's page makes a toggle, and goes
+    blank where only one side of the toggle has an entry.
+    """
     path = Path(files[kind])
     name = path.stem.partition("_{")[0]  # without wildcards
-    caption, labels = f"../report/{path.parent.name}/{name}.rst", {"what": title, "kind": path.parent.name[:-1]}
+    caption, labels = f"../report/{path.parent.name}/{name}.rst", {"what": f"{title} ({path.parent.name[:-1]})"}
     return {**files, kind: report(files[kind], caption=caption, category=category, labels=labels)}
 
 
