@@ -70,6 +70,12 @@ def test_constraints_satisfy_the_projects_own_lower_bounds():
 
 
 @ENVIRONMENTS
+def test_an_environment_names_channels_alone(name):
+    """From conda 26.7 on `nodefaults` is taken for a channel, which there is none of."""
+    assert yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())["channels"] == ["conda-forge"]
+
+
+@ENVIRONMENTS
 def test_an_environment_is_solved_from_a_local_channel_of_stand_ins(name, tmp_path):
     """That the file is one that conda's solver takes; not that conda-forge has these versions."""
     rattler = pytest.importorskip("rattler")

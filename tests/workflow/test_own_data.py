@@ -1,0 +1,50 @@
+"""The documented example of own data, run from the text of the docs alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+
+from tests.workflow.running import ROOT, Workflow
+
+SECTION = (ROOT / "docs/real-data.md").read_text().split("## Your own data")[1].split("\n## ")[0]
+
+
+def block(kind: str, place: int = 0) -> str:
+    """The text of a fenced block of a kind in the docs' section."""
+    return re.findall(rf"```{kind}\n(.*?)```", SECTION, re.DOTALL)[place]
+
+
+def test_the_example_runs_as_it_is_written(empty):
+    folder = empty.folder
+    (folder / "data/kitchen").mkdir(parents=True)
+    (folder / "data/kitchen/instances.json").write_text(block("json", 0))
+    (folder / "data/kitchen/expressions.json").write_text(block("json", 1))
+    (folder / "kitchen.yaml").write_text(block("yaml"))
+    for image in json.loads(block("json", 0))["images"]:
+        path = folder / "data/kitchen/images" / image["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(image["id"]).integers(0, 256, (image["height"], image["width"], 3), np.uint8)
+        assert cv2.imwrite(str(path), noise)
+    run(empty, block("sh"))
+    names = {path.name for path in (folder / "results/kitchen/tables").iterdir()}
+    assert {"table1.csv", "data.csv", "pseudo.csv"} <= names
+    assert not (folder / "results/tables").exists()  # make reproduce's
+
+
+def run(workflow: Workflow, command: str) -> None:
+    """A documented snakemake command, in the checkout's workflow."""
+    program, *words = shlex.split(command)
+    assert program == "snakemake"
+    workflow.command("-n")  # puts the default config beside it
+    answer = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words, "-s", workflow.checkout / "workflow/Snakefile"],
+        cwd=workflow.folder, env=workflow.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stdout[-6000:]
