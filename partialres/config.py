@@ -1,232 +1,48 @@
-"""The settings of each stage as frozen dataclasses, filled strictly: an unknown or ill-typed key is an error.
+"""Every setting, described once: its type, range, unit, default and source.
 
-Defaults are the paper's (the released configuration where the paper is silent); config/ holds what data sets change.
+The workflow checks a config against these classes before anything runs; `python -m tools.reference` makes the JSON
+schema and the tables of config/README.md from them. Defaults are the paper's, or the released configuration's where the
+paper is silent.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-Section = TypeVar("Section")
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
+
+
+def _from_text(value: Any) -> Any:
+    """Read a number that YAML 1.1 takes for text: 5e-4."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Number = Annotated[float, Strict(), BeforeValidator(_from_text)]
+Ratio = Annotated[Number, Field(gt=0, le=100)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9+_-]+$")]
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[StrictInt, Field(ge=1)]
+Natural = Annotated[StrictInt, Field(ge=0)]
+Head = Literal["points", "mask"]
 
 
 class ConfigError(ValueError):
-    """A setting that does not exist, has the wrong type or lies outside its range."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The point-sequence model (paper sec. 3), or with head "mask" its two-head peer (Figure 1), which has no sequence.
-
-    The fields from padded_words on choose between the paper, the default, and what the released code does instead.
-    """
-
-    backbone: Literal["darknet53", "tiny"] = "darknet53"
-    frozen: Literal["all", "but_last_two", "none"] = "but_last_two"  # which backbone convolutions do not train
-    fusion: int = 1024  # channels of the gated map; twice `language`, for the gate is an element-wise product
-    language: int = 512  # GRU units a direction
-    word: int = 300  # width of a word vector
-    freeze_words: bool = True
-    width: int = 256
-    heads: int = 8
-    encoder_layers: int = 6
-    decoder_layers: int = 3
-    feedforward: int = 1024
-    dropout: float = 0.1
-    bins: int = 1000
-    cctf: bool = True  # coordinate tokens carry the features they point at (eq. 3-5)
-    pmca: bool = True  # cross-attention with a Gaussian prior around the point (eq. 6-7)
-    pmca_sigma: float = 8.0
-    head: Literal["points", "mask"] = "points"  # mask: a box and a convolutional mask head, as MDETR has them
-    prompt: Literal["none", "box"] = "none"  # box: a contour follows the two corners of its box
-    view: Literal["image", "box"] = "image"  # box: of the image the surroundings of the known box, enlarged
-    padded_words: int = 0  # released 15 (RefCOCOg 20): the GRU reads padding too, up to this many words; 0: never
-    language_token: bool = False  # released: the expression joins the encoder's input as one more token
-    cctf_axes: Literal["paper", "transposed"] = "paper"  # released: x looks up rows and y columns
-    cctf_cells: Literal["containing", "spread"] = "containing"  # released: bin b means cell b (cells - 1) / bins
-    cctf_means: Literal["image", "frame"] = "image"  # released: means of columns and rows count padding too
-    pmca_scale: Literal["divide", "multiply"] = "divide"  # released: raw, squared, times distances in cells
-    start: Literal["zero", "learned"] = "zero"  # released segmentation: a learned first input
-    rounding: Literal["round", "truncate"] = "round"  # released: coordinates are truncated to bins
-    span: Literal["frame", "image"] = "frame"  # released: an axis's bins span the image's own padded side
-    end: Literal["last", "anywhere"] = "last"  # released segmentation: decoding may end before N points
-
-    def __post_init__(self) -> None:
-        _require(self.fusion == 2 * self.language, "fusion must be 2 x language: the gate multiplies the two")
-        _require(self.heads >= 1 and self.width % self.heads == 0, "width must divide by heads")
-        # sine positions come in fours, normalisation in min(32, width / 4) groups
-        _require(self.width % (4 if self.width < 128 else 32) == 0, "width must divide by 4, from 128 on by 32")
-        _require(0 <= self.dropout < 1, "dropout must be in [0, 1)")
-        _require(self.bins >= 2, "bins must be at least 2")
-        _require(self.padded_words >= 0, "padded_words must be at least 0")
-        _require(
-            self.head == "points" or (self.prompt, self.view) == ("none", "image"),
-            "head: mask has neither a prompt nor a view of the box; set prompt: none and view: image",
-        )
-        _require(
-            self.head == "points" or not (self.cctf or self.pmca),
-            "head: mask has no sequence of points for CCTF and PMCA to work on; set cctf: false and pmca: false",
-        )
-
-    def step_1(self) -> ModelConfig:
-        """The model of step 1, SeqTR's: without what step 2 brings in."""
-        plain: dict[str, Any] = {each.name: each.default for each in dataclasses.fields(self) if each.name in OF_STEP_2}
-        return dataclasses.replace(self, **plain | {"cctf": False, "pmca": False})
-
-    def after(self, step_1: ModelConfig) -> ModelConfig:
-        """This model, to go on from step 1's weights; raises ConfigError that names every field that forbids it."""
-        shared = [field.name for field in dataclasses.fields(self) if field.name not in OF_STEP_2 + OF_TRAINING]
-        different = [
-            f"{name} is {getattr(step_1, name)!r}, not {getattr(self, name)!r}"
-            for name in shared
-            if getattr(step_1, name) != getattr(self, name)
-        ]
-        _require(not different, f"step 1's model is another: {'; '.join(different)}")
-        return self
-
-
-def check_contour(sampling: str, end: str) -> None:
-    """Raises ConfigError if a model whose sequences end so cannot say the contours that masks are sampled to."""
-    _require(
-        sampling == "uniform" or end == "anywhere",
-        "contour: released often gives fewer than N points, then an end token, which a model with end: last never "
-        "says; set model.end: anywhere",
-    )
-
-
-def check_visual(visual: str, frozen: str) -> None:
-    """Raises ConfigError if what the visual part starts from leaves a part of it random that never trains."""
-    _require(
-        frozen != "all" or visual == "pretrain" or visual.endswith(".safetensors"),
-        f"visual: {visual} has no weights of the neck between backbone and encoder, which model.frozen: all would "
-        "leave random; set model.frozen: but_last_two or none",
-    )
-
-
-def check_jitter(step: str, jitter: tuple[float, float] | None, frozen: str) -> None:
-    """Raises ConfigError if a training is to see each ref at another scale but has only cached features of its images.
-
-    step: the training's section, rec, res or retrain.
-    """
-    _require(
-        jitter is None or frozen != "all",
-        f"{step}.jitter needs the images themselves, of which model.frozen: all keeps cached features only; set "
-        f"{step}.jitter: null or model.frozen: but_last_two",
-    )
-
-
-def check_view(view: str, jitter: tuple[float, float] | None, span: str) -> None:
-    """Raises ConfigError if a model that sees the known box's surroundings is to see them otherwise too."""
-    _require(
-        view == "image" or jitter is None,
-        "model.view: box draws its own windows around the box; set res.jitter: null for it",
-    )
-    _require(view == "image" or span == "frame", "model.view: box enlarges to the frame; set model.span: frame")
-
-
-def check_boxes(boxes: bool, prompt: str) -> None:
-    """Raises ConfigError if refs without a contour are to train a model that says no boxes."""
-    _require(not boxes or prompt == "box", "boxes: true needs sequences that begin with a box; set model.prompt: box")
-
-
-def check_head(head: str, retrain: bool, jitters: Mapping[str, tuple[float, float] | None]) -> None:
-    """Raises ConfigError if a mask head is to do what only a head of points can.
-
-    retrain: whether step 3 follows. jitters: of each training by its section's name.
-    """
-    if head == "points":
-        return
-    _require(not retrain, "model.head: mask predicts no points for step 3 to learn from; set retrain: false")
-    for step, jitter in jitters.items():
-        _require(jitter is None, f"{step}.jitter is for model.head: points alone; set {step}.jitter: null")
-
-
-# What step 2 may have otherwise than step 1: the weights fit all the same.
-OF_STEP_2 = ("prompt", "view", "cctf", "pmca", "pmca_sigma", "pmca_scale", "cctf_axes", "cctf_cells", "cctf_means",
-             "language_token", "start", "end")  # fmt: skip
-OF_TRAINING = ("frozen", "freeze_words", "dropout")  # what a model's outputs do not depend on
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training: step 1 on boxes, step 2 and 3 on contours."""
-
-    epochs: int = 90
-    batch: int = 128  # refs a step over all devices
-    learning_rate: float = 5e-4
-    warmup_epochs: int = 5  # epoch e of these has the rate times (e + 1) / (warmup_epochs + 1)
-    schedule: Literal["step", "cosine"] = "step"
-    decay_at: float = 75 / 90  # step: the share of the epochs after which the rate is a tenth
-    optimiser: Literal["adam", "adamw"] = "adam"
-    betas: tuple[float, float] = (0.9, 0.98)
-    epsilon: float = 1e-9
-    amsgrad: bool = True
-    weight_decay: float = 0.0
-    clip: float = 0.15  # largest gradient norm
-    ema: float = 0.999
-    smoothing: float = 0.1  # label smoothing: 1 - smoothing on the target, smoothing / classes on every other class
-    end_weight: float = 0.1  # loss weight of the end token
-    first_weight: float = 1.0  # loss weight of the sequence's first token (released REC: 1.5)
-    group_images: bool = False  # refs of one image in one batch: their backbone pass is shared
-    checkpoint_epochs: int = 1  # resume state is written after this many epochs
-    boxes: bool = False  # refs without a contour train too, by their box alone (model.prompt: box)
-    jitter: tuple[float, float] | None = None  # large-scale jitter: the range of the image's scale (released 0.3, 1.4)
-
-    def __post_init__(self) -> None:
-        _require(self.epochs >= 1 and self.batch >= 1, "epochs and batch must be at least 1")
-        _require(self.learning_rate > 0 and self.clip > 0, "learning_rate and clip must be above 0")
-        _require(0 <= self.smoothing < 1, "smoothing must be in [0, 1)")
-        _require(0 < self.decay_at <= 1, "decay_at must be in (0, 1]")
-        _require(0 <= self.ema < 1, "ema must be in [0, 1)")
-        _require(self.warmup_epochs >= 0, "warmup_epochs must be at least 0")
-        _require(self.checkpoint_epochs >= 1, "checkpoint_epochs must be at least 1")
-        _require(
-            self.jitter is None or 0.05 <= self.jitter[0] <= self.jitter[1] <= 10,
-            "jitter must be null or the least and greatest scale, from 0.05 to 10",
-        )
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Dense detection pre-training of the tiny backbone: the stand-in for YOLOv3's on COCO."""
-
-    epochs: int = 16
-    batch: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-
-    def __post_init__(self) -> None:
-        _require(self.epochs >= 1 and self.batch >= 1, "epochs and batch must be at least 1")
-        _require(self.learning_rate > 0, "learning_rate must be above 0")
-
-
-@dataclass(frozen=True)
-class PseudoConfig:
-    """Pseudo points: which are kept and how they are spaced (paper sec. 3, eq. 8, RPP)."""
-
-    threshold: float = 0.10  # a pseudo mask is kept where D is below this
-    resample: bool = True  # RPP: points spaced evenly along the kept mask's outline
-    weight: Literal["none", "probability"] = "none"  # probability: a kept mask weighs by how sure its tokens were
-
-    def __post_init__(self) -> None:
-        _require(0 < self.threshold <= 2.01, "threshold must be in (0, 2]: D is the sum of two dice losses")
-
-
-@dataclass(frozen=True)
-class PredictConfig:
-    """Prediction of pseudo points. The paper knows the box and decodes one expression without it."""
-
-    batch: int = 128  # about so many expressions at once
-    guided: bool = False  # coordinates are restricted to the known box
-    expressions: Literal["first", "all"] = "first"  # all: of a ref's contours the one with the lowest D
-
-    def __post_init__(self) -> None:
-        _require(self.batch >= 1, "batch must be at least 1")
+    """A setting that does not exist, has the wrong type, lies outside its range or contradicts another."""
 
 
 def _require(holds: bool, message: str) -> None:
@@ -234,48 +50,471 @@ def _require(holds: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def fill(kind: type[Section], values: Mapping[str, Any], where: str = "") -> Section:
-    """A config section from a mapping (JSON or YAML). Missing keys take their defaults.
-
-    kind: one of this module's dataclasses. where: how to name the section in messages.
-    Raises ConfigError that names the key, what it holds and what it may hold.
-    """
-    hints = typing.get_type_hints(kind)
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    where = where or kind.__name__
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key '{key}'; known are {', '.join(sorted(known))}")
-    converted = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
-    try:
-        return kind(**converted)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
+def distinct(values: list[Any]) -> list[Any]:
+    """Return the values; raises ValueError if two are equal."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"has {next(value for value in values if values.count(value) > 1)!r} twice")
+    return values
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the annotated type; ints may stand for floats and lists for tuples, nothing else is coerced."""
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        if value in typing.get_args(hint):
-            return value
-        raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(repr, typing.get_args(hint)))}")
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in typing.get_args(hint):
-            return None
-        return _convert(next(arg for arg in typing.get_args(hint) if arg is not type(None)), value, where)
-    if origin is tuple:
-        arguments = typing.get_args(hint)
-        if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
-            raise ConfigError(f"{where}: {value!r} is not a list of {len(arguments)} numbers")
-        return tuple(_convert(argument, item, where) for argument, item in zip(arguments, value, strict=True))
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 5e-4 as a string
+class Section(BaseModel):
+    """A group of settings: frozen, and with no key that is not declared here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+    @classmethod
+    def parse(cls, values: Any, where: str = "") -> Self:
+        """Check the values of a section. Missing keys take their defaults.
+
+        where: the section's name in messages. Raises ConfigError with one line a mistake: the key, what it holds and
+        what it may hold.
+        """
         try:
-            return float(value)
-        except ValueError:
-            pass
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise ConfigError(f"{where}: {value!r} is not of type {hint.__name__}")
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError("\n".join(_explain(cls, item, where) for item in error.errors())) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """Copy this section with some values changed; raises ConfigError as `parse` does."""
+        return self.parse(self.model_dump() | changes, type(self).__name__)
+
+
+def _explain(section: type[Section], error: Any, where: str) -> str:
+    """One mistake as a line: res.epochs: 'ten' (input should be a valid integer)."""
+    path = ".".join(filter(None, [where, *map(str, error["loc"])]))
+    if error["type"] == "extra_forbidden":
+        inner: Any = section
+        for part in error["loc"][:-1]:
+            field = getattr(inner, "model_fields", {}).get(part)
+            inner = field.annotation if field else None
+        keys = ", ".join(sorted(inner.model_fields)) if hasattr(inner, "model_fields") else "its own"
+        return f"{path}: unknown key; the keys are {keys}"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{path}: is missing"
+    if error["type"] == "value_error":  # our own checks say what is wrong and what to do
+        return f"{path}: {message}" if path else message
+    return f"{path}: {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+# ---------------------------------------------------------------------------------------------------------------- model
+
+
+class UpstreamConfig(Section):
+    """What the released code does otherwise than the paper; the defaults are the paper's (docs/fidelity.md)."""
+
+    padded_words: Natural = 0
+    """The GRU reads padding too, up to this many words; 0: never. Released: 15, RefCOCOg 20."""
+    rounding: Literal["round", "truncate"] = "round"
+    """How coordinates become bins (eq. 2). Released: truncate."""
+    span: Literal["frame", "image"] = "frame"
+    """What an axis's bins divide: the square frame's side, or the image's own padded side. Released: image."""
+    language_token: StrictBool = False
+    """The expression joins the encoder's input as one more token. Released: true."""
+    cctf_axes: Literal["paper", "transposed"] = "paper"
+    """Whether x looks up columns and y rows, as in eq. 3-5. Released: transposed."""
+    cctf_cells: Literal["containing", "spread"] = "containing"
+    """Which cell a bin means: the one that contains it, or floor(bin (cells - 1) / bins). Released: spread."""
+    cctf_means: Literal["image", "frame"] = "image"
+    """Whether the means of columns and rows leave out padding. Released: frame, they count it."""
+    pmca_scale: Literal["divide", "multiply"] = "divide"
+    """How PMCA's scale enters eq. 7. Released: raw, squared, it multiplies distances in cells."""
+    start: Literal["zero", "learned"] = "zero"
+    """The decoder's first input. Released segmentation: a learned vector."""
+    end_token: Literal["last", "anywhere"] = "last"
+    """Where decoding may end: after N points, or before. Released segmentation: anywhere."""
+
+    def step_1(self) -> UpstreamConfig:
+        """Keep only what decides the meaning of step 1's weights."""
+        return UpstreamConfig(padded_words=self.padded_words, rounding=self.rounding, span=self.span)
+
+
+class ModelConfig(Section):
+    """The point-sequence model (sec. 3), or with `head: mask` its two-head peer of Figure 1."""
+
+    backbone: Literal["darknet53", "tiny"] = "darknet53"
+    """Visual backbone: DarkNet-53 (sec. 3), or a small one for generated images of about 100 pixels."""
+    frozen: Literal["all", "but_last_two", "none"] = "but_last_two"
+    """Which of the backbone's convolutions do not train; `all` freezes the neck too and caches features. [released]"""
+    fusion: Positive = 1024
+    """Channels of the fused map; twice `language`, since eq. 1 multiplies the two element by element. [released]"""
+    language: Positive = 512
+    """GRU units a direction. [released]"""
+    word: Positive = 300
+    """Width of a word vector. [released]"""
+    freeze_words: StrictBool = True
+    """Whether word vectors do not train. [released]"""
+    width: Annotated[StrictInt, Field(ge=4)] = 256
+    """Width of encoder and decoder. [released]"""
+    heads: Positive = 8
+    """Attention heads. [released]"""
+    encoder_layers: Positive = 6
+    """Encoder layers (sec. 3)."""
+    decoder_layers: Positive = 3
+    """Decoder layers (sec. 3)."""
+    feedforward: Positive = 1024
+    """Hidden units of each feed-forward part. [released]"""
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.1
+    """Share of activations dropped in training. [released]"""
+    bins: Annotated[StrictInt, Field(ge=2)] = 1000
+    """Bins M of a coordinate (eq. 2). [released]"""
+    cctf: StrictBool = True
+    """Coordinate tokens carry the features they point at (eq. 3-5). Of steps 2 and 3."""
+    pmca: StrictBool = True
+    """Cross-attention has a Gaussian prior around the point (eq. 6-7). Of steps 2 and 3."""
+    pmca_sigma: Annotated[Number, Field(gt=0)] = 8.0
+    """sigma of eq. 7, which the paper leaves open. [released]"""
+    head: Head = "points"
+    """What answers: a sequence of points, or a box head and a convolutional mask head (needs cctf and pmca false)."""
+    view: Literal["image", "box"] = "image"
+    """What the step 2 that predicts pseudo points sees: the image, or the known box's surroundings enlarged. Such a
+    model is not scored, since a score must not know the box."""
+    upstream: UpstreamConfig = UpstreamConfig()
+    """What the released code does otherwise than the paper."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _require(self.fusion == 2 * self.language, "fusion must be 2 x language: eq. 1 multiplies the two")
+        _require(self.width % self.heads == 0, "width must divide by heads")
+        # sine positions come in fours, normalisation in min(32, width / 4) groups
+        _require(self.width % (4 if self.width < 128 else 32) == 0, "width must divide by 4, from 128 on by 32")
+        if self.head == "mask":
+            _require(
+                not self.cctf and not self.pmca,
+                "head: mask has no sequence of points for CCTF and PMCA; set cctf: false and pmca: false",
+            )
+            _require(self.view == "image", "head: mask predicts no pseudo points; set view: image")
+        return self
+
+    def step_1(self) -> ModelConfig:
+        """Return step 1's model, SeqTR's: without what step 2 brings in."""
+        plain = {name: ModelConfig.model_fields[name].default for name in STEP_2_FIELDS}
+        return self.replace(**plain | {"cctf": False, "pmca": False, "upstream": self.upstream.step_1()})
+
+    def check_init(self, step_1: ModelConfig) -> None:
+        """Check that this model can start from step 1's weights; raises ConfigError naming each wrong field."""
+        own, given = (flat(each.step_1().model_dump()) for each in (self, step_1))
+        different = [
+            f"{name} is {given[name]!r}, not {own[name]!r}"
+            for name in own
+            if name not in OF_TRAINING and own[name] != given[name]
+        ]
+        _require(not different, f"step 1's model is another: {'; '.join(different)}")
+
+
+STEP_2_FIELDS = ("cctf", "pmca", "pmca_sigma", "view")  # step 1's weights fit, whatever these are
+OF_TRAINING = ("frozen", "freeze_words", "dropout")  # what a model's outputs do not depend on
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested sections as dotted keys."""
+    pairs = ((key, flat(value) if isinstance(value, Mapping) else {"": value}) for key, value in values.items())
+    return {f"{key}.{inner}".rstrip("."): leaf for key, part in pairs for inner, leaf in part.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------- training
+
+
+class TrainConfig(Section):
+    """One training: step 1 on boxes (`rec`), step 2 on labelled masks (`res`), step 3 with pseudo masks (`retrain`)."""
+
+    epochs: Positive = 90
+    """Passes over the training refs, each with one of its expressions. [released]"""
+    batch: Positive = 128
+    """Refs a step, over all devices (paper)."""
+    learning_rate: Annotated[Number, Field(gt=0)] = 5e-4
+    """Peak learning rate (paper)."""
+    warmup_epochs: Natural = 5
+    """Epoch e of these has the rate times (e + 1) / (warmup_epochs + 1). [released]"""
+    schedule: Literal["step", "cosine"] = "step"
+    """After the warm-up: constant and a tenth at the end, or half a cosine to 0. [released: step]"""
+    decay_at: Annotated[Number, Field(gt=0, le=1)] = 75 / 90
+    """Share of the epochs after which `step` divides the rate by ten. [released]"""
+    optimiser: Literal["adam", "adamw"] = "adam"
+    """Optimiser. [released: adam; the paper: adamw]"""
+    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.98)
+    """Decay of the optimiser's two averages. [released]"""
+    epsilon: Annotated[Number, Field(gt=0)] = 1e-9
+    """Added to the optimiser's denominator. [released]"""
+    amsgrad: StrictBool = True
+    """Whether the optimiser keeps the maximum of its second average. [released]"""
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    """Weight decay. [released; the paper gives none]"""
+    clip: Annotated[Number, Field(gt=0)] = 0.15
+    """Largest norm of the gradient. [released]"""
+    ema: Annotated[Number, Field(ge=0, lt=1)] = 0.999
+    """Decay of the averaged weights, which are the result. [released]"""
+    smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.1
+    """Label smoothing: 1 - smoothing on the target, smoothing / classes on every other class. [released]"""
+    end_weight: Annotated[Number, Field(ge=0)] = 0.1
+    """Loss weight of the end token. [released: 1 in detection]"""
+    first_weight: Annotated[Number, Field(ge=0)] = 1.0
+    """Loss weight of a sequence's first token. [released: 1.5 in detection]"""
+    group_images: StrictBool = False
+    """Put refs of one image into one batch, which runs the backbone once for all of them."""
+    jitter: tuple[Annotated[Number, Field(ge=0.05)], Annotated[Number, Field(le=10)]] | None = None
+    """Large-scale jitter: the range of each ref's scale, drawn anew in every epoch; null: none. [released: 0.3, 1.4]"""
+    checkpoint_epochs: Positive = 1
+    """Save the state that a stopped training resumes from after this many epochs."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _require(self.jitter is None or self.jitter[0] <= self.jitter[1], "jitter: the least scale comes first")
+        return self
+
+
+class PretrainConfig(Section):
+    """Detection pre-training of the tiny backbone on training images, the stand-in for YOLOv3's on COCO."""
+
+    epochs: Positive = 16
+    """Passes over the training images."""
+    batch: Positive = 64
+    """Images a step."""
+    learning_rate: Annotated[Number, Field(gt=0)] = 2e-3
+    """Peak of the one-cycle schedule."""
+    weight_decay: Annotated[Number, Field(ge=0)] = 1e-4
+    """AdamW's weight decay."""
+
+
+class PseudoConfig(Section):
+    """Which pseudo masks are kept, and how their points are spaced (sec. 3.4)."""
+
+    threshold: Annotated[Number, Field(gt=0, le=2.01)] = 0.10
+    """T: a pseudo mask is kept where D (eq. 8; 0 to 2) is below this."""
+    resample: StrictBool = True
+    """RPP: space N points evenly along each kept mask's outline."""
+
+
+class BatchConfig(Section):
+    """Prediction or evaluation."""
+
+    batch: Positive = 128
+    """About so many expressions at once."""
+
+
+class TextConfig(Section):
+    """Expressions as words."""
+
+    max_words: Positive = 15
+    """Longer expressions are cut (sec. 4: 15, RefCOCOg 20)."""
+    min_count: Positive = 1
+    """Words that are rarer in the training split are unknown."""
+    vectors: Text | None = None
+    """File of word vectors: GloVe's text, or vocab/vectors of a spaCy pipeline; null: random."""
+
+
+class Settings(Section):
+    """The settings of a run. Data sets and experiments override them."""
+
+    image_size: Annotated[StrictInt, Field(ge=32)] = 640
+    """Long side of the images, pixels; a multiple of the backbone's stride, 16 (tiny) or 32 (sec. 4: 640)."""
+    points: Annotated[StrictInt, Field(ge=3)] = 18
+    """Contour points N (sec. 4: 18, RefCOCOg 12)."""
+    contour: Literal["uniform", "released"] = "uniform"
+    """How N points are taken from a contour: evenly along it, or as released every so many pixels, often fewer than N
+    (needs model.upstream.end_token: anywhere)."""
+    init_backbone: Annotated[str, Field(pattern=r"^(pretrain|random)$|[./]")] = "random"
+    """What step 1's backbone starts from: `pretrain`, detection on the training images; `random`; or a file of weights,
+    ours or DarkNet's, whose path has a . or a / in it."""
+    position_table: Literal["drop", "extend"] = "drop"
+    """Step 1's position table in steps 2 and 3: dropped, as released, or extended to the longer sequence."""
+    text: TextConfig = TextConfig()
+    """Expressions as words."""
+    model: ModelConfig = ModelConfig()
+    """The model."""
+    pretraining: PretrainConfig = PretrainConfig()
+    """Detection pre-training."""
+    rec: TrainConfig = TrainConfig()
+    """Step 1."""
+    res: TrainConfig = TrainConfig()
+    """Step 2."""
+    predict: BatchConfig = BatchConfig()
+    """Prediction of pseudo points."""
+    pseudo: PseudoConfig = PseudoConfig()
+    """Selection of pseudo points."""
+    retrain: TrainConfig = TrainConfig()
+    """Step 3."""
+    evaluate: BatchConfig = BatchConfig()
+    """Evaluation."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_contour(self.contour, self.model)
+        for step in ("rec", "res", "retrain"):
+            sees = self.model if step == "res" else self.model.replace(view="image")
+            check_training(sees, getattr(self, step), step)
+        return self
+
+    def model_of(self, step: Literal["res", "retrain"]) -> ModelConfig:
+        """Return the model of step 2 or 3: only step 2's may see the known box."""
+        return self.model if step == "res" else self.model.replace(view="image")
+
+
+def check_contour(contour: str, model: ModelConfig) -> None:
+    """Check that a model can end its sequences where contours sampled so may end; raises ConfigError."""
+    _require(
+        contour == "uniform" or model.upstream.end_token == "anywhere",
+        "contour: released often gives fewer than N points, then an end token, which a model with end_token: last "
+        "never predicts; set model.upstream.end_token: anywhere",
+    )
+
+
+def check_training(model: ModelConfig, training: TrainConfig, where: str = "training") -> None:
+    """Check that a model can be trained so; raises ConfigError. where: the training's section."""
+    if training.jitter is not None:
+        _require(
+            model.frozen != "all",
+            f"{where}.jitter needs the images themselves, of which model.frozen: all keeps only cached features; set "
+            f"{where}.jitter: null or model.frozen: but_last_two",
+        )
+        _require(model.head == "points", f"{where}.jitter is for model.head: points alone; set {where}.jitter: null")
+        _require(
+            model.view == "image", f"{where}.jitter: model.view: box draws its own windows; set {where}.jitter: null"
+        )
+    _require(
+        model.view == "image" or model.upstream.span == "frame",
+        "model.view: box enlarges to the frame; set model.upstream.span: frame",
+    )
+
+
+def check_init_backbone(settings: Settings) -> None:
+    """Check that nothing stays random that never trains; raises ConfigError."""
+    source = settings.init_backbone
+    _require(
+        settings.model.frozen != "all" or source == "pretrain" or source.endswith(".safetensors"),
+        f"init_backbone: {source} has no weights of the neck between backbone and encoder, which model.frozen: all "
+        "would leave random; set model.frozen: but_last_two or none",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- the whole config
+
+
+class GenerateConfig(Section):
+    """A generated data set."""
+
+    flavour: Literal["refcoco", "refcoco+", "refcocog"]
+    """Whose expressions are imitated; refcoco+ has no words of place, refcocog long sentences."""
+    images: Annotated[StrictInt, Field(ge=30)]
+    """Number of images; 90 % train."""
+    seed: Natural
+    """Equal seeds give equal bytes."""
+    side: Annotated[StrictInt, Field(ge=64)]
+    """Longer side of an image, pixels."""
+
+
+class DatasetConfig(Section):
+    """A data set: generated, or read from files."""
+
+    generate: GenerateConfig | None = None
+    """Make it."""
+    raw: Text | None = None
+    """Or read it: the folder of instances.json and refs(...).p; $VARIABLES are filled in."""
+    images: Text | None = None
+    """The folder that the images' file names are relative to; $VARIABLES are filled in."""
+    split_by: Text | None
+    """`unc`, `umd`, `google`: which refs(...).p is read; null: own data, expressions.json."""
+    splits: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)]
+    """Evaluated splits; figures show the first."""
+    ratios: Annotated[list[Ratio], Field(min_length=1), AfterValidator(distinct)] | None = None
+    """Instead of the config's ratios."""
+    experiments: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] | None = None
+    """The experiments that run on this data set; without it all of them."""
+    on_problem: Literal["refuse", "report"] = "refuse"
+    """Broken records: stop, or leave them out and count them in vocabulary.json."""
+    vocabulary: Text | None = None
+    """A vocabulary.json whose words and limits are kept, for a model that brings its own; else words are counted."""
+    rec: Text | None = None
+    """Step 1 is this model.safetensors and is not trained; needs its `vocabulary` and a `settings.model` that agrees."""
+    settings: dict[str, Any] = {}
+    """Laid over the base settings for this data set."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        files = self.raw is not None and self.images is not None
+        _require(files != (self.generate is not None), "give either `generate`, or `raw` and `images`")
+        return self
+
+
+class ExperimentConfig(Section):
+    """A named set of overrides."""
+
+    ratios: Literal["all", "partial", "full"] | Annotated[list[Ratio], AfterValidator(distinct)] = "all"
+    """Where it runs: at all ratios, those below 100 (partial), 100 (full), or those listed."""
+    steps: tuple[Literal[2]] | tuple[Literal[2], Literal[3]] = (2, 3)
+    """How far it goes. At 100 % no ref is unlabelled, so every experiment stops after step 2."""
+    from_: Annotated[Name | None, Field(alias="from")] = None
+    """Take step 2 from this experiment. Then only `predict`, `pseudo` and `retrain` may be overridden; the pseudo
+    points are that experiment's too unless `predict` is."""
+    settings: dict[str, Any] = {}
+    """Laid over the data set's settings, and over those of the experiment named in `from`."""
+
+
+class ReportConfig(Section):
+    """Which experiments each table and figure shows. An empty list leaves it out."""
+
+    oracle: Name | None = None
+    """Its step 2 with every mask is what shares refer to."""
+    table1: list[Name] = []
+    """Table 1, the ratio curve, the examples, the gains and the failures: the baseline first, then ours."""
+    table2: list[Name] = []
+    """Table 2: CCTF and PMCA after step 2. Gains are over the first."""
+    table3: list[Name] = []
+    """Table 3: RPP. Gains are over step 2 of the last; the others show their step 3."""
+    table4: list[Name] = []
+    """Table 4: the threshold of D. Gains are over step 2 of the last; the others show their step 3."""
+    beyond: list[Name] = []
+    """What goes beyond the paper: step 3, with gains over the first."""
+    figure1: list[Name] = []
+    """Figure 1: experiments with a mask head, set beside those of Table 1."""
+
+
+class DownloadConfig(Section):
+    """Public files (docs/real-data.md)."""
+
+    folder: Annotated[str, Field(pattern="[^/]$")] = "data"
+    """Where the config names a path below this folder, the workflow downloads and unpacks what belongs there."""
+    table: Text | None = None
+    """Tab-separated names, addresses, sizes and SHA-256; null: workflow/resources/downloads.tsv."""
+
+
+class ResourceConfig(Section):
+    """What a kind of job asks a scheduler for. Nothing runs again when it changes."""
+
+    mem_mb: Positive
+    """Memory, MB, times the number of the attempt."""
+    runtime: Positive
+    """Minutes, times the number of the attempt."""
+    gpu: Natural = 0
+    """Devices; with two or more, as many processes share each batch."""
+    loaders: Natural = 0
+    """Processes that prepare a training's batches ahead."""
+
+
+Kind = Literal["prepare", "images", "pretraining", "features", "rec", "res", "predict", "evaluate", "report"]
+Threaded = Literal["images", "pretraining", "features", "rec", "res", "predict", "evaluate"]
+
+
+class Config(Section):
+    """A whole config: config/config.yaml with the --configfile files laid over it."""
+
+    results: Annotated[str, Field(pattern="[^/]$")]
+    """Folder for everything that the workflow makes, logs and benchmarks included."""
+    downloads: DownloadConfig
+    """Public files."""
+    seeds: Annotated[list[Natural], Field(min_length=1), AfterValidator(distinct)]
+    """One run of everything for each; a table's cell is the mean over them."""
+    ratios: Annotated[list[Ratio], Field(min_length=1), AfterValidator(distinct)]
+    """Per cent of the training refs that keep their masks."""
+    datasets: Annotated[dict[Name, DatasetConfig], Field(min_length=1)]
+    """Data sets by name. `name: null` takes one out."""
+    experiments: Annotated[dict[Name, ExperimentConfig], Field(min_length=1)]
+    """Experiments by name. `name: null` takes one out."""
+    report: ReportConfig
+    """Tables and figures."""
+    resources: dict[Kind, ResourceConfig]
+    """What each kind of job asks a scheduler for."""
+    threads: dict[Threaded, Positive]
+    """CPU threads of each kind of job; part of a result's last digits."""
+    settings: dict[str, Any]
+    """The settings of a run (below)."""

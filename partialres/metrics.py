@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pycocotools import mask as coco
 
-from partialres.geometry.runs import Rle
+from partialres.geometry.rle import Rle
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,12 +11,12 @@ from hypothesis import settings
 from partialres.data.images import cache_images
 from partialres.data.inputs import Inputs
 from partialres.data.refer import read_refs
-from partialres.data.refshapes import RefshapesConfig, generate
 from partialres.data.splits import split
 from partialres.data.vocabulary import build_vocabulary
 from partialres.files import write_json, write_table
 from partialres.model.pointer import PointModel
-from tests.tiny import SIDE, TINY, Prepared
+from partialres.refshapes.generate import RefshapesConfig, generate
+from tests.tiny import SIDE, TINY, Prepared, changed
 
 # Machines that run tests are busy with other things: how long one example takes says nothing.
 # Examples are the same in every run, so that a change passes or fails, not a run of it.
@@ -47,11 +46,11 @@ def tiny_model(data: Prepared):
 
     def make(points: int = 4, seed: int = 0, **changes) -> PointModel:
         torch.manual_seed(seed)
-        return PointModel(replace(TINY, **changes), len(data.vocabulary), points).eval()
+        return PointModel(changed(TINY, **changes), len(data.vocabulary), points).eval()
 
     return make
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files in the order they start in where tests run in several processes, a file in one: the longest first."""
+    """Put the longest files first: where tests run in several processes, a file in each, these must start early."""
     items.sort(key=lambda item: (item.path.name != "test_slurm.py", "workflow" not in item.path.parts))

@@ -5,9 +5,9 @@ from dataclasses import asdict, replace
 
 import pytest
 from click.testing import CliRunner
-
 from partialres.benchmark.cases import CASES, Sizes
 from partialres.benchmark.measure import Timing
+
 from partialres.cli import main
 from tests.tiny import SIDE, TINY
 

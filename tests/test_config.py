@@ -1,34 +1,47 @@
-"""Settings are filled strictly."""
+"""Sections are read strictly; what they say of themselves is what the docs and the schema say."""
 
-import dataclasses
+from __future__ import annotations
+
+import json
 import math
+from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from partialres.config import (
+    BatchConfig,
     ConfigError,
     ModelConfig,
     PretrainConfig,
     PseudoConfig,
+    Settings,
+    TextConfig,
     TrainConfig,
+    UpstreamConfig,
     check_contour,
-    check_visual,
-    fill,
+    check_init_backbone,
 )
+from partialres.experiments import merge, present
+from tools import reference
 
-SECTIONS = [ModelConfig, TrainConfig, PretrainConfig, PseudoConfig]
+ROOT = Path(__file__).parents[1]
+SECTIONS = [ModelConfig, UpstreamConfig, TrainConfig, PretrainConfig, PseudoConfig, BatchConfig, TextConfig, Settings]
 
 
 @pytest.mark.parametrize("kind", SECTIONS)
 def test_nothing_given_is_the_defaults_and_everything_given_comes_back(kind):
-    assert fill(kind, {}) == kind()
-    assert fill(kind, dataclasses.asdict(kind())) == kind()
+    assert kind.parse({}) == kind()
+    assert kind.parse(kind().model_dump()) == kind()
+    assert kind.parse(yaml.safe_load(kind().model_dump_json())) == kind()
 
 
 @pytest.mark.parametrize("kind", SECTIONS)
 def test_a_section_cannot_be_changed_afterwards(kind):
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(kind(), dataclasses.fields(kind)[0].name, 1)
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(kind(), next(iter(kind.model_fields)), 1)
 
 
 def test_the_defaults_are_the_papers():
@@ -40,10 +53,18 @@ def test_the_defaults_are_the_papers():
 
 
 @pytest.mark.parametrize("kind", SECTIONS)
-def test_an_unknown_key_is_named_with_its_section_and_the_known_ones(kind):
-    with pytest.raises(ConfigError, match=r"res: unknown key 'depth'; known are .*") as caught:
-        fill(kind, {"depth": 3}, "res")
-    assert all(field.name in str(caught.value) for field in dataclasses.fields(kind))
+def test_an_unknown_key_is_named_with_its_section_and_the_keys_it_has(kind):
+    with pytest.raises(ConfigError, match=r"res\.depth: unknown key; the keys are .*") as caught:
+        kind.parse({"depth": 3}, "res")
+    assert all(name in str(caught.value) for name in kind.model_fields)
+
+
+def test_every_mistake_is_a_line_of_its_own():
+    with pytest.raises(ConfigError) as caught:
+        Settings.parse({"model": {"ccft": True}, "res": {"epochs": "ten"}, "pseudo": {"threshold": 5}}, "ours, 1 %")
+    lines = str(caught.value).splitlines()
+    keys = ["ours, 1 %.model.ccft", "ours, 1 %.res.epochs", "ours, 1 %.pseudo.threshold"]
+    assert [line.split(":")[0] for line in lines] == keys
 
 
 @pytest.mark.parametrize(
@@ -55,17 +76,16 @@ def test_an_unknown_key_is_named_with_its_section_and_the_known_ones(kind):
         (TrainConfig, "jitter", True), (TrainConfig, "jitter", 1.4),
         (TrainConfig, "betas", [0.9]), (TrainConfig, "betas", 0.9), (TrainConfig, "betas", [0.9, "x"]),
         (TrainConfig, "epochs", {"by_ratio": {"1": 3}}), (TrainConfig, "learning_rate", True),
-        (PseudoConfig, "resample", None),
+        (PseudoConfig, "resample", None), (TextConfig, "vectors", 3), (Settings, "init_backbone", "pretrian"),
     ],
 )  # fmt: skip
-def test_a_value_of_another_type_is_named_by_section_key_and_value(kind, key, value):
-    with pytest.raises(ConfigError, match=rf"retrain\.{key}.*") as caught:
-        fill(kind, {key: value}, "retrain")
-    assert repr(value) in str(caught.value) or "'x'" in str(caught.value)
+def test_a_value_of_another_type_is_named_by_section_and_key(kind, key, value):
+    with pytest.raises(ConfigError, match=rf"retrain\.{key}.*"):
+        kind.parse({key: value}, "retrain")
 
 
 def test_whole_numbers_stand_for_floats_lists_for_tuples_and_exponents_without_a_point_for_numbers():
-    filled = fill(TrainConfig, {"learning_rate": "5e-4", "betas": [0, 0.5], "weight_decay": 0})
+    filled = TrainConfig.parse({"learning_rate": "5e-4", "betas": [0, 0.5], "weight_decay": 0})
     assert filled == TrainConfig(learning_rate=5e-4, betas=(0.0, 0.5), weight_decay=0.0)
     assert isinstance(filled.weight_decay, float) and isinstance(filled.betas, tuple)
 
@@ -74,52 +94,80 @@ def test_whole_numbers_stand_for_floats_lists_for_tuples_and_exponents_without_a
     ("kind", "values", "named"),
     [
         (ModelConfig, {"fusion": 100}, "fusion"), (ModelConfig, {"width": 250}, "width"),
-        (ModelConfig, {"dropout": 1.0}, "dropout"), (ModelConfig, {"bins": 1}, "bins"),
-        (ModelConfig, {"padded_words": -1}, "padded_words"), (ModelConfig, {"width": 30, "heads": 3}, "width"),
+        (ModelConfig, {"width": 0}, "width"), (ModelConfig, {"dropout": 1.0}, "dropout"),
+        (ModelConfig, {"bins": 1}, "bins"), (ModelConfig, {"encoder_layers": -1}, "encoder_layers"),
+        (ModelConfig, {"width": 30, "heads": 3}, "width"), (ModelConfig, {"pmca_sigma": 0}, "pmca_sigma"),
+        (ModelConfig, {"upstream": {"padded_words": -1}}, "padded_words"),
+        (ModelConfig, {"feedforward": -1}, "feedforward"), (ModelConfig, {"head": "mask"}, "cctf: false"),
         (TrainConfig, {"epochs": 0}, "epochs"), (TrainConfig, {"batch": 0}, "batch"),
         (TrainConfig, {"learning_rate": 0}, "learning_rate"), (TrainConfig, {"learning_rate": math.nan}, "learning"),
-        (TrainConfig, {"clip": -1}, "clip"), (TrainConfig, {"smoothing": 1}, "smoothing"),
+        (TrainConfig, {"clip": -1}, "clip"), (TrainConfig, {"clip": math.inf}, "clip"),
+        (TrainConfig, {"smoothing": 1}, "smoothing"), (TrainConfig, {"betas": [2, 0.9]}, "betas"),
+        (TrainConfig, {"epsilon": -1}, "epsilon"), (TrainConfig, {"weight_decay": -1}, "weight_decay"),
+        (TrainConfig, {"end_weight": -1}, "end_weight"), (TrainConfig, {"first_weight": -5}, "first_weight"),
         (TrainConfig, {"decay_at": 0}, "decay_at"), (TrainConfig, {"ema": 1}, "ema"),
         (TrainConfig, {"checkpoint_epochs": 0}, "checkpoint_epochs"),
         (TrainConfig, {"warmup_epochs": -1}, "warmup_epochs"),
         (TrainConfig, {"jitter": [0.9, 0.3]}, "jitter"), (TrainConfig, {"jitter": [0, 1]}, "jitter"),
-        (PretrainConfig, {"epochs": 0}, "epochs"), (PretrainConfig, {"batch": 0}, "batch"),
-        (PretrainConfig, {"learning_rate": 0}, "learning_rate"),
+        (PretrainConfig, {"epochs": 0}, "epochs"), (PretrainConfig, {"learning_rate": 0}, "learning_rate"),
         (PseudoConfig, {"threshold": 0}, "threshold"), (PseudoConfig, {"threshold": 2.5}, "threshold"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_refused_with_its_name(kind, values, named):
-    with pytest.raises(ConfigError, match=rf"step: .*{named}"):
-        fill(kind, values, "step")
+    with pytest.raises(ConfigError, match=rf"step.*{named}"):
+        kind.parse(values, "step")
 
 
-def test_step_1_has_nothing_of_step_2_and_keeps_what_its_weights_are_for():
-    released = ModelConfig(language_token=True, cctf_axes="transposed", pmca_scale="multiply", start="learned",
-                           end="anywhere", rounding="truncate", span="image", padded_words=15, bins=500)  # fmt: skip
-    assert released.step_1() == ModelConfig(
-        cctf=False, pmca=False, rounding="truncate", span="image", padded_words=15, bins=500
-    )
+def test_step_1_has_nothing_of_step_2_and_keeps_what_decides_its_weights():
+    decisive = {"rounding": "truncate", "span": "image", "padded_words": 15}
+    released = ModelConfig.parse(
+        {
+            "bins": 500, "pmca_sigma": 2.0,
+            "upstream": decisive | {"language_token": True, "cctf_axes": "transposed", "end_token": "anywhere"},
+        }
+    )  # fmt: skip
+    assert released.step_1() == ModelConfig.parse({"cctf": False, "pmca": False, "bins": 500, "upstream": decisive})
 
 
-def test_step_2_goes_on_from_a_model_that_agrees_in_all_it_was_trained_with():
-    step_1 = ModelConfig(cctf=False, pmca=False, rounding="truncate", frozen="none")
-    step_2 = ModelConfig(rounding="truncate", language_token=True, start="learned", dropout=0.0)
-    assert step_2.after(step_1) == step_2
-    with pytest.raises(ConfigError, match="width is 256, not 128; rounding is 'truncate', not 'round'"):
-        ModelConfig(width=128).after(step_1)
+def test_step_2_starts_from_a_model_that_agrees_in_all_that_decides_its_weights():
+    truncating = UpstreamConfig(rounding="truncate")
+    step_1 = ModelConfig(cctf=False, pmca=False, upstream=truncating, frozen="none")
+    ModelConfig(upstream=truncating.replace(language_token=True, start="learned"), dropout=0.0).check_init(step_1)
+    with pytest.raises(ConfigError, match=r"width is 256, not 128; upstream\.rounding is 'truncate', not 'round'"):
+        ModelConfig(width=128).check_init(step_1)
 
 
-@pytest.mark.parametrize(("sampling", "end"), [("uniform", "last"), ("uniform", "anywhere"), ("released", "anywhere")])
-def test_contours_that_may_be_short_need_a_model_that_may_end_early(sampling, end):
-    check_contour(sampling, end)
-    with pytest.raises(ConfigError, match=r"model\.end: anywhere"):
-        check_contour("released", "last")
+def test_contours_that_may_be_short_need_a_model_that_may_end_early():
+    early = ModelConfig(upstream=UpstreamConfig(end_token="anywhere"))
+    for sampling, model in (("uniform", ModelConfig()), ("uniform", early), ("released", early)):
+        check_contour(sampling, model)
+    with pytest.raises(ConfigError, match=r"end_token: anywhere"):
+        check_contour("released", ModelConfig())
 
 
-@pytest.mark.parametrize("visual", ["data/weights/yolov3.weights", "darknet53.conv.74", "random"])
-def test_a_wholly_frozen_visual_part_starts_from_weights_of_all_of_it(visual):
+@pytest.mark.parametrize("source", ["data/weights/yolov3.weights", "darknet53.conv.74", "random"])
+def test_a_wholly_frozen_visual_part_starts_from_weights_for_all_of_it(source):
     for whole in ("pretrain", "results/visual.safetensors"):
-        check_visual(whole, "all")
-    check_visual(visual, "but_last_two")
-    with pytest.raises(ConfigError, match=rf"visual: {visual}.*model\.frozen: all"):
-        check_visual(visual, "all")
+        check_init_backbone(Settings.parse({"init_backbone": whole, "model": {"frozen": "all"}}))
+    check_init_backbone(Settings(init_backbone=source))
+    with pytest.raises(ConfigError, match=rf"init_backbone: {source}.*model\.frozen: all"):
+        check_init_backbone(Settings.parse({"init_backbone": source, "model": {"frozen": "all"}}))
+
+
+def test_every_key_is_described_and_the_schema_and_the_readme_say_so():
+    for name, kind in vars(reference.config).items():
+        if isinstance(kind, type) and issubclass(kind, reference.Section) and kind is not reference.Section:
+            assert set(reference.descriptions()[name]) >= set(kind.model_fields), name
+    again = "run python -m tools.reference"
+    assert reference.SCHEMA.read_text() == json.dumps(reference.schema(), indent=1, ensure_ascii=False) + "\n", again
+    assert reference.README.read_text() == reference.readme(), again
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_schema_takes_every_config_that_ships(path):
+    config = merge(yaml.safe_load((ROOT / "config/config.yaml").read_text()), yaml.safe_load(path.read_text()))
+    config = present(config)
+    jsonschema.validate(config, reference.schema())
+    config["settings"]["model"]["ccft"] = True
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(config, reference.schema())

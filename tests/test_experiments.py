@@ -1,18 +1,24 @@
-"""From one base config to each experiment's settings."""
+"""From one base config to every run's settings, and whose files each run uses."""
+
+from __future__ import annotations
 
 import copy
 import os
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from snakemake.utils import update_config
 
-from partialres import experiments as ex
-from partialres.config import ConfigError
+from partialres import experiments
+from partialres.config import ConfigError, ModelConfig, Settings, UpstreamConfig
+from partialres.experiments import AFTER_STEP_2, SHARED, Plan, choose, expand, first_on_path, merge
 
 ROOT = Path(__file__).parents[1]
+RULES = ROOT / "workflow/rules"
 
 
 @pytest.fixture
@@ -26,220 +32,279 @@ trees = st.recursive(st.integers(0, 9), lambda tree: st.dictionaries(keys, tree,
 
 
 @given(st.dictionaries(keys, trees), st.dictionaries(keys, trees))
-def test_merging_takes_the_overrides_leaves_and_keeps_all_others(base, override):
-    before = copy.deepcopy((base, override))
-    merged = ex.merge(base, override)
+def test_experiments_merge_as_snakemake_merges_config_files(base, override):
+    before, expected = copy.deepcopy((base, override)), copy.deepcopy(base)
+    update_config(expected, copy.deepcopy(override))
+    assert merge(base, override) == expected
     assert (base, override) == before
 
-    def expected(one, other):
-        if not isinstance(one, dict) or not isinstance(other, dict):
-            return other
-        both = {key: expected(one[key], other[key]) for key in one.keys() & other.keys()}
-        return {**one, **other, **both}
 
-    assert merged == expected(base, override)
-
-
-def test_lists_and_values_by_ratio_are_replaced_whole():
-    base = {"ratios": [1, 5], "res": {"epochs": {"by_ratio": {"1": 10, "5": 4}}, "batch": 32}}
-    override = {"ratios": [10], "res": {"epochs": {"by_ratio": {"5": 2}}}}
-    assert ex.merge(base, override) == {"ratios": [10], "res": {"epochs": {"by_ratio": {"5": 2}}, "batch": 32}}
-    assert ex.merge(base, {"res": {"epochs": 3}})["res"]["epochs"] == 3
-    assert ex.merge({"res": {"epochs": 3}}, base)["res"]["epochs"] == {"by_ratio": {"1": 10, "5": 4}}
+def test_the_choices_of_a_setting_join_those_of_the_layer_below(config):
+    config["settings"]["res"]["epochs"] = {"by_ratio": {"1": 10, "5": 4}}
+    config["experiments"]["ours"]["settings"] = {"res": {"epochs": {"by_ratio": {"5": 2}}}}
+    plan = Plan(config)
+    assert [plan.settings("refshapes", "ours", ratio).res.epochs for ratio in (1, 5)] == [10, 2]
+    config["experiments"]["ours"]["settings"] = {"res": {"epochs": 3}}
+    assert Plan(config).settings("refshapes", "ours", 5).res.epochs == 3
 
 
 @pytest.mark.parametrize(("ratio", "value"), [(0.5, "a"), (1, "a"), (4, "a"), (5, "b"), (10, "b"), (100, "c")])
 def test_a_ratio_takes_the_value_of_the_greatest_not_above_it_or_else_the_least(ratio, value):
-    tree = {"x": {"y": {"by_ratio": {"100": "c", "1": "a", "5": "b"}}, "z": 1}}
-    assert ex.at_ratio(tree, ratio) == {"x": {"y": value, "z": 1}}
+    tree = {"x": {"y": {"by_ratio": {"100": "c", "1": "a", "5": "b"}}, "z": {"by_head": {"points": 1, "mask": 2}}}}
+    assert choose(tree, ratio, "mask", "settings") == {"x": {"y": value, "z": 2}}
+
+
+@pytest.mark.parametrize(
+    "value", [{"by_ratio": {}}, {"by_ratio": 3}, {"by_ratio": {"ten": 3}}, {"by_head": {"box": 1}}]
+)
+def test_a_choice_that_names_no_ratio_or_head_is_refused(config, value):
+    config["settings"]["res"]["epochs"] = value
+    with pytest.raises(ConfigError, match=r"settings\.res\.epochs: write by_ratio"):
+        Plan(config)
 
 
 def test_the_experiment_overrides_the_data_set_which_overrides_the_base(config):
     config["datasets"]["refshapes"]["settings"] = {"points": 9, "pseudo": {"threshold": 0.3}}
-    config["experiments"]["strict"] = {"settings": {"pseudo": {"threshold": 0.05}}}
-    assert ex.pick(ex.settings(config, "refshapes", "ours", 10), "pseudo.threshold") == 0.3
-    strict = ex.settings(config, "refshapes", "strict", 10)
-    assert (strict["points"], strict["pseudo"]) == (9, {"threshold": 0.05, "resample": True, "weight": "none"})
-    assert ex.settings(config, "refshapes")["points"] == 9
-
-
-@pytest.mark.parametrize("names", [("refcoco", "ours"), ("refshapes", "mine")])
-def test_an_unknown_data_set_or_experiment_is_named(config, names):
-    with pytest.raises(KeyError, match=r"refcoco|mine"):
-        ex.settings(config, *names)
+    config["experiments"]["strict"] = {"from": "ours", "ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}
+    plan = Plan(config)
+    assert plan.settings("refshapes", "ours", 10).pseudo.threshold == 0.3
+    strict = plan.settings("refshapes", "strict", 10)
+    assert (strict.points, strict.pseudo.threshold, strict.pseudo.resample) == (9, 0.05, True)
 
 
 def test_ratios_are_all_those_below_100_or_100_alone(config):
     config["experiments"]["every"] = {}
-    assert ex.ratios_of(config, "refshapes", "every") == [1, 5, 10, 100]
-    assert ex.ratios_of(config, "refshapes", "baseline") == ex.ratios_of(config, "refshapes", "ours") == [1, 5, 10]
-    assert ex.ratios_of(config, "refshapes", "oracle") == [100]
+    plan = Plan(config)
+    assert plan.ratios("refshapes", "every") == [1, 5, 10, 100]
+    assert plan.ratios("refshapes", "baseline") == plan.ratios("refshapes", "ours") == [1, 5, 10]
+    assert plan.ratios("refshapes", "oracle") == [100]
+    assert plan.last_step("every", 100) == "res" and plan.last_step("every", 10) == "retrain"
+    assert {run.ratio for run in plan.runs("retrain", experiment="every")} == {"1", "5", "10"}
 
 
 def test_a_data_sets_own_ratios_take_the_place_of_the_configs_and_are_checked(config):
     config["datasets"]["more"] = {**config["datasets"]["refshapes"], "ratios": [2, 50]}
-    assert ex.ratios_of(config, "more", "ours") == [2, 50] and ex.ratios_of(config, "more", "oracle") == []
-    assert ex.ratios_of(config, "refshapes", "ours") == [1, 5, 10]
-    assert ex.owner(config, "more", "ours", 50, "res") == "ours"
+    plan = Plan(config)
+    assert plan.ratios("more", "ours") == [2, 50] and plan.ratios("more", "oracle") == []
+    assert plan.ratios("refshapes", "ours") == [1, 5, 10]
     config["settings"]["res"]["epochs"] = {"by_ratio": {"1": 3, "50": 0, "100": 3}}
-    with pytest.raises(ConfigError, match="more, baseline, 50 %: res: epochs"):
-        ex.check(config)
+    with pytest.raises(ConfigError, match=r"more, baseline, 50 %: res\.epochs"):
+        Plan(config)
 
 
-def test_experiments_that_agree_up_to_a_step_share_its_files_and_no_later_ones(config):
-    config["experiments"]["strict"] = {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}
-    config["experiments"]["longer"] = {"ratios": "partial", "settings": {"retrain": {"epochs": 99}}}
-    config["experiments"]["cctf"] = {"ratios": "partial", "settings": {"model": {"pmca": False}}}
-
-    def owners(experiment):
-        return [ex.owner(config, "refshapes", experiment, 10, step) for step in ex.DECISIVE]
-
-    assert owners("ours") == ["ours"] * 4
-    assert owners("strict") == ["ours", "ours", "strict", "strict"]
-    assert owners("longer") == ["ours", "ours", "ours", "longer"]
-    assert owners("cctf") == ["cctf"] * 4
-    assert ex.owner(config, "refshapes", "baseline", 10, "res") == "baseline"
-
-
-def test_ours_owns_what_a_later_experiment_shares_with_it_though_snakemake_names_that_first(config):
-    strict = {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}}
-    config["experiments"] = ex.paper_first({"strict": strict, **config["experiments"]})
-    assert list(config["experiments"]) == ["baseline", "ours", "oracle", "strict"]
-    assert ex.owner(config, "refshapes", "strict", 10, "res") == "ours"
-
-
-def test_nothing_is_shared_with_an_experiment_that_does_not_get_so_far_or_has_not_the_ratio(config):
-    config["experiments"] = {
-        "short": {"retrain": False}, "full": {"ratios": "full"}, "ours": {"ratios": "partial"}
+def test_an_experiment_uses_step_2_of_the_one_it_names_and_its_points_unless_it_predicts_otherwise(config):
+    config["experiments"] |= {
+        "strict": {"from": "ours", "ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}},
+        "batched": {"from": "ours", "ratios": "partial", "settings": {"predict": {"batch": 7}}},
+        "baseline_step_3": {"from": "baseline", "ratios": "partial"},
+        "alone": {"ratios": "partial", "settings": {"pseudo": {"threshold": 0.05}}},
+    }
+    plan = Plan(config)
+    owners = {name: (plan.owner(name, "res"), plan.owner(name, "points")) for name in config["experiments"]}
+    assert owners == {
+        "baseline": ("baseline", "baseline"), "ours": ("ours", "ours"), "oracle": ("oracle", "oracle"),
+        "strict": ("ours", "ours"), "batched": ("ours", "batched"),
+        "baseline_step_3": ("baseline", "baseline_step_3"), "alone": ("alone", "alone"),
     }  # fmt: skip
-    assert ex.owner(config, "refshapes", "ours", 10, "res") == "short"
-    assert ex.owner(config, "refshapes", "ours", 10, "points") == "ours"
-    assert ex.owner(config, "refshapes", "full", 100, "retrain") == "full"
+    assert {run.experiment for run in plan.trained("res")} == {"baseline", "ours", "oracle", "alone"}
+    assert not plan.settings("refshapes", "baseline_step_3", 1).model.cctf
 
 
-def test_the_embedded_config_and_every_config_beside_it_hold():
-    for path in (ROOT / "config").glob("*.yaml"):
-        base = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-        config = ex.merge(base, yaml.safe_load(path.read_text()))
-        for section in ("datasets", "experiments"):
-            config[section] = {name: entry for name, entry in config[section].items() if entry is not None}
-        ex.check(config)
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            {"from": "ours", "settings": {"res": {"epochs": 3}}},
+            r"experiments\.new\.settings\.res: .*predict, pseudo, ret",
+        ),
+        ({"from": "ours", "settings": {"model": {"cctf": False}}}, r"experiments\.new\.settings\.model"),
+        ({"from": "ours", "steps": [2]}, r"experiments\.new: takes step 2 from ours and stops there"),
+        ({"from": "ours", "ratios": [100]}, r"experiments\.new\.from: ours does not run at 100 % on refshapes"),
+        ({"from": "theirs"}, r"experiments\.new\.from: no experiment 'theirs'; the experiments are baseline, ours"),
+    ],
+)
+def test_what_an_experiment_cannot_take_from_another_is_named(config, entry, message):
+    config["experiments"]["new"] = {"ratios": "partial"} | entry
+    with pytest.raises(ConfigError, match=message):
+        Plan(config)
+
+
+def read_keys(rules: str) -> set[str]:
+    """Top-level settings that the rules of a file read."""
+    text = (RULES / f"{rules}.smk").read_text()
+    direct = re.findall(r"setting\(\"(\w+)|settings\(wildcards\)\.(\w+)|\.settings\(wildcards\.dataset\)\.(\w+)", text)
+    models = ["model"] * bool(re.search(r"model_of|plan\.step_1", text))
+    return {name for match in direct for name in match if name and name != "model_of"} | set(models)
+
+
+def test_what_is_shared_is_just_what_the_rules_of_the_shared_steps_read():
+    """A key that a rule comes to read belongs to one of these lists, or to step 2's own."""
+    shared = read_keys("data") | read_keys("step1_rec")
+    assert shared - {"model"} == {*SHARED}  # of the model what step 1 reads, which check_init compares
+    step_2, step_3 = read_keys("step2_res"), read_keys("step3_pseudo")
+    assert not step_2 & {*AFTER_STEP_2} and not shared & {*AFTER_STEP_2}
+    assert step_3 - step_2 == {*AFTER_STEP_2}
+    everything = shared | step_2 | step_3 | read_keys("evaluate")
+    assert everything == set(Settings.model_fields)
+
+
+def test_every_switch_of_the_model_is_either_step_1s_or_left_out_of_it():
+    """check_init compares step 1's model: a new field is compared unless it is declared as step 2's or training's."""
+    changed = {"backbone": "tiny", "head": "points", "view": "box", "upstream": UpstreamConfig(span="image")}
+    for name, field in ModelConfig.model_fields.items():
+        value = changed.get(name, field.default)
+        if isinstance(value, bool):
+            value = not value
+        elif isinstance(value, int | float):
+            value = value * 2 if name != "dropout" else 0.5
+        elif name == "frozen":
+            value = "none"
+        fusion = {"fusion": 2048, "language": 1024} if name in ("fusion", "language") else {name: value}
+        model = ModelConfig().replace(**fusion)
+        differs = not _fits(model, ModelConfig())
+        step_2s = name in experiments_fields()
+        assert differs == (not step_2s and model.step_1() != ModelConfig().step_1()), name
+
+
+def experiments_fields() -> set[str]:
+    from partialres.config import OF_TRAINING, STEP_2_FIELDS
+
+    return {*OF_TRAINING, *STEP_2_FIELDS}
+
+
+def _fits(model: ModelConfig, step_1: ModelConfig) -> bool:
+    try:
+        model.check_init(step_1)
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_that_ships_holds(config, path):
+    Plan(merge(config, yaml.safe_load(path.read_text())))
 
 
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        ("model", {"depth": 3}, "refshapes, ours, 1 %: model: unknown key 'depth'"),
-        ("res", {"epochs": "many"}, "refshapes, ours, 1 %: res.epochs: 'many' is not of type int"),
-        ("res", {"epochs": {"by_ratio": {"1": 5, "10": 0}}}, "refshapes, ours, 10 %: res: epochs"),
-        ("pseudo", {"threshold": 3}, "refshapes, ours, 1 %: pseudo: threshold"),
+        ("model", {"depth": 3}, r"refshapes, ours, 1 %: model\.depth: unknown key"),
+        ("res", {"epochs": "ten"}, r"refshapes, ours, 1 %: res\.epochs: 'ten'"),
+        ("res", {"epochs": {"by_ratio": {"1": 5, "10": 0}}}, r"refshapes, ours, 10 %: res\.epochs: 0"),
+        ("pseudo", {"threshold": 3}, r"refshapes, ours, 1 %: pseudo\.threshold: 3"),
         ("rec", {"epochs": 3}, "refshapes, ours, 1 %: 'rec' is changed, which all experiments and ratios share"),
-        ("model", {"padded_words": 4}, "refshapes, ours, 1 %: 'model.padded_words' is changed, which all"),
-        ("model", {"bins": 77}, "refshapes, ours, 1 %: 'model.bins' is changed, which all"),
+        ("image_size", 64, "refshapes, ours, 1 %: 'image_size' is changed"),
+        ("model", {"upstream": {"padded_words": 4}}, r"refshapes, ours, 1 %: .*upstream\.padded_words is 0, not 4"),
+        ("model", {"bins": 77}, "refshapes, ours, 1 %: .*bins is 64, not 77"),
     ],
 )
 def test_a_mistake_is_named_with_data_set_experiment_ratio_and_key(config, section, values, message):
     config["experiments"]["ours"]["settings"] = {section: values}
-    with pytest.raises(ConfigError) as caught:
-        ex.check(config)
-    assert message in str(caught.value)
+    with pytest.raises(ConfigError, match=message):
+        Plan(config)
 
 
 @pytest.mark.parametrize("step", ["rec", "res", "retrain"])
 def test_jitter_and_cached_features_exclude_each_other_and_both_keys_are_named(config, step):
     config["settings"][step]["jitter"] = [0.3, 1.4]
     with pytest.raises(ConfigError, match=rf"{step}\.jitter.*model\.frozen: all"):
-        ex.check(config)
+        Plan(config)
     config["settings"]["model"]["frozen"] = "but_last_two"
-    ex.check(config)
+    Plan(config)
 
 
 def test_what_all_ratios_share_cannot_be_chosen_by_ratio(config):
     config["settings"]["rec"]["epochs"] = {"by_ratio": {"1": 5, "100": 7}}
     with pytest.raises(ConfigError, match=r"refshapes, baseline, 1 %: 'rec' is changed"):
-        ex.check(config)
-
-
-@pytest.mark.parametrize("value", [{}, 3, None, {"ten": 3}])
-def test_a_value_by_ratio_that_names_no_ratio_is_refused(config, value):
-    config["settings"]["res"]["epochs"] = {"by_ratio": value}
-    with pytest.raises(ConfigError, match=r"settings\.res\.epochs: by_ratio"):
-        ex.check(config)
-
-
-def test_an_environment_variable_is_filled_in_or_named_if_it_is_not_set(monkeypatch):
-    monkeypatch.setenv("PICTURES", "/somewhere")
-    assert ex.expand("$PICTURES/train2014", "datasets.refcoco.images") == "/somewhere/train2014"
-    assert ex.expand("~/pictures", "datasets.refcoco.images") == os.path.expanduser("~/pictures")
-    monkeypatch.delenv("PICTURES")
-    with pytest.raises(ConfigError, match=r"datasets\.refcoco\.images.*PICTURES"):
-        ex.expand("${PICTURES}/train2014", "datasets.refcoco.images")
-    with pytest.raises(ConfigError, match=r"datasets\.refcoco\.images"):
-        ex.expand("a$/b", "datasets.refcoco.images")
-
-
-def test_programs_are_found_in_the_interpreters_folder_first(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", "/usr/bin")
-    ex.first_on_path(tmp_path)
-    assert os.environ["PATH"] == f"{tmp_path}{os.pathsep}/usr/bin"
-
-
-def test_a_data_set_that_names_its_experiments_runs_no_others(config):
-    config["datasets"]["refshapes"]["experiments"] = ["ours"]
-    assert ex.ratios_of(config, "refshapes", "ours") == [1, 5, 10]
-    assert ex.ratios_of(config, "refshapes", "baseline") == []
-    config["datasets"]["refshapes"]["experiments"] = ["ours", "theirs"]
-    with pytest.raises(ConfigError, match=r"datasets\.refshapes\.experiments: no experiment 'theirs'"):
-        ex.check(config)
-
-
-MASK_HEAD = {"retrain": False, "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
-
-
-def test_the_mask_head_has_a_step_1_of_its_own_with_settings_of_its_own(config):
-    config["experiments"]["mask_head"] = ex.merge(MASK_HEAD, {"settings": {"rec": {"epochs": 99}}})
-    config["experiments"]["mask_wide"] = copy.deepcopy(config["experiments"]["mask_head"])
-    ex.check(config)
-    assert ex.mask_step_1(config, "refshapes") == "mask_head"
-    assert [ex.head(config, "refshapes", name) for name in ("ours", "mask_head")] == ["points", "mask"]
-    assert ex.owner(config, "refshapes", "mask_head", 10, "res") == "mask_head"
-    config["experiments"]["mask_wide"]["settings"]["rec"]["epochs"] = 98
-    with pytest.raises(ConfigError, match="refshapes, mask_wide, 1 %: 'rec' is changed"):
-        ex.check(config)
-    del config["experiments"]["mask_head"], config["experiments"]["mask_wide"]
-    assert ex.mask_step_1(config, "refshapes") is None
+        Plan(config)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"retrain": True}, "refshapes, mask_head, 1 %: model.head: mask predicts no points.*retrain: false"),
-        ({"settings": {"model": {"cctf": True}}}, "mask_head, 1 %: model: head: mask .*set cctf: false"),
-        ({"settings": {"model": {"width": 128}}}, "mask_head, 1 %: 'model.width' is changed"),
-        ({"settings": {"image_size": 64}}, "mask_head, 1 %: 'image_size' is changed"),
-        ({"settings": {"rec": {"epochs": {"by_ratio": {"1": 5, "100": 7}}}}}, "mask_head, 1 %: 'rec' is changed"),
+        ({"ratio": [1]}, "ratio: unknown key; the keys are datasets, downloads"),
+        ({"ratios": [0]}, r"ratios\.0: 0"),
+        ({"ratios": [1, 1]}, "ratios: has 1"),
+        ({"seeds": ["0"]}, r"seeds\.0: '0'"),
+        ({"datasets": None}, "datasets: None"),
+        ({"experiments": {}}, r"experiments: \{\}"),
+        ({"threads": {"rest": 2}}, r"threads\.rest"),
+        ({"report": {"table1": ["baseline", "theirs"]}}, r"report\.table1: no experiment 'theirs'"),
+        ({"report": {"oracle": "theirs"}}, r"report\.oracle: no experiment 'theirs'"),
+        ({"datasets": {"mine": {"split_by": None, "splits": ["val"], "raw": "x"}}}, "datasets.mine: give either"),
+    ],
+)
+def test_a_mistake_in_the_rest_of_the_config_is_a_line_that_names_the_key(config, change, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Plan(config | change)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_data_set_that_names_its_experiments_runs_no_others(config):
+    config["datasets"]["refshapes"]["experiments"] = ["ours"]
+    plan = Plan(config)
+    assert plan.ratios("refshapes", "ours") == [1, 5, 10] and plan.ratios("refshapes", "baseline") == []
+    config["datasets"]["refshapes"]["experiments"] = ["ours", "theirs"]
+    with pytest.raises(ConfigError, match=r"datasets\.refshapes\.experiments: no experiment 'theirs'"):
+        Plan(config)
+
+
+def test_a_model_that_sees_the_known_box_is_not_scored_but_its_student_is(config):
+    config["experiments"]["ours_plus"] = {"ratios": "partial", "settings": {"model": {"view": "box"}}}
+    plan = Plan(config)
+    assert "ours_plus" not in {run.experiment for run in plan.scored("res")}
+    assert "ours_plus" in {run.experiment for run in plan.scored("retrain")}
+    settings = plan.settings("refshapes", "ours_plus", 1)
+    assert (settings.model_of("res").view, settings.model_of("retrain").view) == ("box", "image")
+
+
+MASK_HEAD = {"ratios": "partial", "steps": [2], "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
+
+
+def test_the_mask_head_has_a_step_1_of_its_own_with_its_own_length(config):
+    assert Plan(config).heads("refshapes") == ["points"]
+    config["experiments"]["mask_head"] = MASK_HEAD
+    plan = Plan(config)
+    assert plan.heads("refshapes") == ["points", "mask"]
+    assert [plan.head("refshapes", name) for name in ("ours", "mask_head")] == ["points", "mask"]
+    assert plan.step_1("refshapes", "mask") == plan.step_1("refshapes").replace(head="mask")
+    assert [plan.settings("refshapes", head=head).rec.epochs for head in ("points", "mask")] == [12, 20]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": [2, 3]}, "refshapes, mask_head, 1 %: model.head: mask predicts no points"),
+        ({"settings": {"model": {"cctf": True}}}, r"mask_head, 1 %: model: head: mask .*set cctf: false"),
+        ({"settings": {"model": {"width": 128}}}, "mask_head, 1 %: .*width is 64, not 128"),
+        ({"settings": {"rec": {"epochs": 5}}}, "mask_head, 1 %: 'rec' is changed"),
     ],
 )
 def test_what_a_mask_head_cannot_have_is_named(config, change, message):
-    config["experiments"]["mask_head"] = ex.merge(MASK_HEAD, change)
+    config["experiments"]["mask_head"] = merge(MASK_HEAD, change)
     with pytest.raises(ConfigError, match=message):
-        ex.check(config)
-
-
-def test_jitter_is_not_for_a_mask_head_where_the_other_experiments_have_it(config):
-    config["settings"]["model"]["frozen"] = "none"
-    for step in ("rec", "res", "retrain"):
-        config["settings"][step]["jitter"] = [0.3, 1.4]
-    ex.check(config)
-    config["experiments"]["mask_head"] = MASK_HEAD
-    with pytest.raises(ConfigError, match=r"rec\.jitter is for model\.head: points alone"):
-        ex.check(config)
-    none = {"settings": {step: {"jitter": None} for step in ("rec", "res")}}
-    config["experiments"]["mask_head"] = ex.merge(MASK_HEAD, none)
-    ex.check(config)
+        Plan(config)
 
 
 def test_a_mask_head_for_all_experiments_is_refused(config):
     config["settings"]["model"] |= {"head": "mask", "cctf": False, "pmca": False}
     with pytest.raises(ConfigError, match=r"refshapes: model\.head: mask is an experiment's"):
-        ex.check(config)
+        Plan(config)
+
+
+def test_an_environment_variable_is_filled_in_or_named_if_it_is_not_set(monkeypatch):
+    monkeypatch.setenv("PICTURES", "/somewhere")
+    assert expand("$PICTURES/train2014", "datasets.refcoco.images") == "/somewhere/train2014"
+    assert expand("~/pictures", "datasets.refcoco.images") == os.path.expanduser("~/pictures")
+    monkeypatch.delenv("PICTURES")
+    with pytest.raises(ConfigError, match=r"datasets\.refcoco\.images.*PICTURES"):
+        expand("${PICTURES}/train2014", "datasets.refcoco.images")
+    with pytest.raises(ConfigError, match=r"datasets\.refcoco\.images"):
+        expand("a$/b", "datasets.refcoco.images")
+
+
+def test_programs_are_looked_up_in_the_interpreters_folder_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    first_on_path(tmp_path)
+    assert os.environ["PATH"] == f"{tmp_path}{os.pathsep}/usr/bin"
+    assert experiments.FLAVOUR_FOLDERS["refcoco"] == "refshapes"

@@ -8,12 +8,12 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner
+from partialres.training.checkpoint import load_model, read_config, save_model
 
 from partialres.cli import main
 from partialres.files import read_json, read_table, write_json
 from partialres.geometry import contour
 from partialres.model.pointer import PointModel
-from partialres.training.checkpoint import load_model, read_config, save_model
 from tests.tiny import SHORT, TINY
 
 POINTS = 6

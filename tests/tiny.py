@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
 
-from partialres.config import ModelConfig, TrainConfig
+from partialres.config import ModelConfig, TrainConfig, UpstreamConfig
 from partialres.data.inputs import Inputs
-from partialres.data.samples import Samples, make_samples
+from partialres.data.samples import SequenceSamples, sequence_samples
 from partialres.data.splits import split
+from partialres.data.views import Window
 from partialres.data.vocabulary import Vocabulary
 from partialres.geometry import contour
 
@@ -22,11 +25,21 @@ TINY = ModelConfig(
     encoder_layers=1, decoder_layers=1, feedforward=16, dropout=0.1, bins=32,
 )  # fmt: skip
 SHORT = TrainConfig(epochs=4, batch=16, learning_rate=5e-3, warmup_epochs=1, ema=0.9)
+RELEASED = UpstreamConfig(
+    padded_words=15, rounding="truncate", span="image", language_token=True, cctf_axes="transposed",
+    cctf_cells="spread", cctf_means="frame", pmca_scale="multiply", start="learned", end_token="anywhere",
+)  # fmt: skip
+
+
+def changed(config: ModelConfig, **changes: Any) -> ModelConfig:
+    """Change settings of a model; those of its section upstream are given by their own names."""
+    upstream = {name: changes.pop(name) for name in [*changes] if name in UpstreamConfig.model_fields}
+    return config.replace(upstream=config.upstream.replace(**upstream)).replace(**changes)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set as the first stages leave it, in memory and on disk."""
+    """A data set as the first steps leave it, in memory and on disk."""
 
     folder: Path  # refs.parquet, vocabulary.json, images/, split.parquet
     raw: Path  # instances.json and refs(unc).p
@@ -37,25 +50,48 @@ class Prepared:
 
     @property
     def split(self) -> pd.DataFrame:
-        """Half of the training refs with their masks."""
+        """The training refs, half of them with their masks."""
         return split(self.refs, 50, seed=0)
 
-    def samples(self, points: int, number: int = 40) -> Samples:
-        """Contours of the first training refs."""
-        rows = self.refs[self.refs["split"] == "train"].head(number)
-        masks = [contour.decode(*row) for row in rows[["mask", "height", "width"]].itertuples(index=False, name=None)]
-        targets = [contour.trace(mask, points) for mask in masks]
-        return make_samples(rows, targets, self.inputs, self.vocabulary, TINY.bins, TINY.rounding)
+    @property
+    def train(self) -> pd.DataFrame:
+        """The training refs with all masks."""
+        return self.refs[self.refs["split"] == "train"].reset_index(drop=True)
+
+    def samples(self, refs: pd.DataFrame, model: ModelConfig = TINY, **how: Any) -> SequenceSamples:
+        """Make samples of refs that have the column points."""
+        return sequence_samples(refs, self.inputs, self.vocabulary, model, **how)
+
+    def contours(self, points: int, number: int = 40) -> SequenceSamples:
+        """Make samples of the first training refs' contours."""
+        refs = self.train.head(number)
+        return self.samples(refs.assign(points=[contour.trace(mask, points) for mask in masks_of(refs)]))
+
+
+def masks_of(refs: pd.DataFrame) -> list[np.ndarray]:
+    """Decode the masks of refs: bool [height, width] a ref."""
+    return [contour.decode(*ref) for ref in refs[["mask", "height", "width"]].itertuples(index=False, name=None)]
+
+
+def shown(window: Window, mask: np.ndarray) -> np.ndarray:
+    """Show a mask of the whole image, at any size, in a window: bool [height, width], nearest pixels."""
+    resized = cv2.resize(mask.astype(np.uint8), window.resized[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    (height, width), (x, y) = window.shape, window.offset
+    return resized[y : y + height, x : x + width].astype(bool)
 
 
 def equal_states(first: torch.nn.Module, second: torch.nn.Module) -> bool:
     """Whether two models hold the same weights to the bit."""
-    one, other = first.state_dict(), second.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    return equal_tensors(first.state_dict(), second.state_dict())
+
+
+def equal_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Whether two state dicts are the same to the bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def noisy(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """A split table with made-up masks in its unlabelled rows."""
+    """Put made-up masks into the unlabelled rows of a split table."""
     random = np.random.default_rng(seed)
     masks = [
         mask if labelled else contour.encode(random.random((height, width)) < 0.5)

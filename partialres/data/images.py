@@ -1,9 +1,8 @@
-"""Every image decoded and resized once, kept as bytes in one memory-mapped file that all loaders share."""
+"""Decode and resize every image once, and keep the bytes in one memory-mapped file that all loaders share."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,16 +17,15 @@ Image = NDArray[np.uint8]  # [height, width, 3], RGB
 
 
 def resized(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width with the long side at `size` pixels and the other in proportion, rounded."""
+    """Return height and width with the long side at `size` pixels and the other in proportion, rounded."""
     long = max(height, width)
     return max(1, (2 * height * size + long) // (2 * long)), max(1, (2 * width * size + long) // (2 * long))
 
 
 def read_image(path: Path, height: int, width: int) -> Image:
-    """An image file as stored, RGB [height, width, 3]; like the annotations it ignores the EXIF orientation.
+    """Read an image file, RGB [height, width, 3]; the EXIF orientation is ignored, as the annotations ignore it.
 
-    Raises DataError naming the file if it is missing, cannot be decoded or is not height x width pixels
-    large.
+    Raises DataError that names the file if it is missing, cannot be decoded or is not height x width pixels large.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such image; unpack the images there")
@@ -36,15 +34,14 @@ def read_image(path: Path, height: int, width: int) -> Image:
         raise DataError(f"{path}: cannot be decoded; download it again")
     if image.shape[:2] != (height, width):
         raise DataError(
-            f"{path}: is {image.shape[1]} x {image.shape[0]} pixels (width x height), "
-            f"its annotations say {width} x {height}; "
-            "take the images that the annotations were made on"
+            f"{path}: is {image.shape[1]} x {image.shape[0]} pixels (width x height), its annotations say "
+            f"{width} x {height}; take the images that the annotations were made on"
         )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def resize(image: Image, height: int, width: int) -> Image:
-    """An image [h, w, 3] at another size: averaged over areas when it shrinks, bilinear when it grows."""
+    """Resize an image [h, w, 3]: areas are averaged where it shrinks; it grows bilinearly."""
     if image.shape[:2] == (height, width):
         return image
     how = cv2.INTER_AREA if max(height, width) < max(image.shape[:2]) else cv2.INTER_LINEAR
@@ -54,46 +51,22 @@ def resize(image: Image, height: int, width: int) -> Image:
 def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, workers: int = 1) -> pd.DataFrame:
     """Write each distinct image of the refs, its long side `size` pixels, to images.npy and index.parquet.
 
-    refs: has image_id, file_name, height, width. folder: file names are relative to it. workers: decoding
-    threads.
-    images.npy is uint8, all images [h, w, 3] RGB flattened one after the other; the index tells where each
-    begins and its sizes. The index is written last: where there is one, the images are whole. Returns the
-    index.
-    Raises DataError that names the file of an image that is missing, broken or not of the size its refs say.
+    refs: has image_id, file_name, height, width. folder: file names are relative to it. workers: decoding threads.
+    images.npy is uint8: all images [h, w, 3] RGB, flattened, one after another. The index tells where each begins and
+    its sizes. It is written last: if it exists, the images are whole.
+    Returns the index. Raises DataError that names the file if an image is missing, broken or not of its refs' size.
     """
-    if size < 1:
-        raise DataError(f"size is the long side in pixels, at least 1, not {size}")
+    folder, out_dir = Path(folder), Path(out_dir)
     images = refs[["image_id", "file_name", "height", "width"]].drop_duplicates(ignore_index=True)
     if images.empty:
         raise DataError("there are no refs, so no images to cache")
     if images["image_id"].duplicated().any():
         twice = images.loc[images["image_id"].duplicated(), "image_id"].iloc[0]
         raise DataError(f"image {twice} has two file names or sizes in the refs table; prepare the data set again")
-    index = _layout(images, size)
-    out_dir = Path(out_dir)
-    folder = Path(folder)
-    last = index.iloc[-1]
-    total = int(last["offset"]) + 3 * int(last["height"]) * int(last["width"])
-    out_dir.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(out_dir).free
-    if free < total:  # running out of disk in a memory-mapped file kills the process without a word
-        raise DataError(f"{out_dir}: the images take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room")
-    with atomic(out_dir / "images.npy") as temporary:
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total,))
-        _fill(pixels, index, folder, workers)
-        pixels.flush()
-        del pixels
-        (out_dir / "index.parquet").unlink(missing_ok=True)  # an earlier cache's index must not meet these images
-    write_table(index, out_dir / "index.parquet")
-    return index
-
-
-def _layout(images: pd.DataFrame, size: int) -> pd.DataFrame:
-    """Where each image will lie in the file: known from the annotated sizes, before anything is decoded."""
-    sizes = [resized(h, w, size) for h, w in zip(images["height"].tolist(), images["width"].tolist(), strict=True)]
+    sizes = [resized(h, w, size) for h, w in images[["height", "width"]].itertuples(index=False)]
     height, width = np.array(sizes, dtype=np.int64).T
     ends = np.cumsum(3 * height * width)
-    return pd.DataFrame(
+    index = pd.DataFrame(
         {
             "image_id": images["image_id"].astype("int64"),
             "file_name": images["file_name"],
@@ -104,29 +77,31 @@ def _layout(images: pd.DataFrame, size: int) -> pd.DataFrame:
             "original_width": images["width"].astype("int32"),
         }
     )
+    out_dir.mkdir(parents=True, exist_ok=True)
+    total, free = int(ends[-1]), shutil.disk_usage(out_dir).free
+    if free < total:  # a full disk under a memory-mapped file kills the process without a word
+        raise DataError(f"{out_dir}: the images take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room")
+    with atomic(out_dir / "images.npy") as temporary:
+        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total,))
+        _fill(pixels, index, folder, workers)
+        pixels.flush()
+        del pixels
+        (out_dir / "index.parquet").unlink(missing_ok=True)  # the index of an earlier cache must not meet these images
+    write_table(index, out_dir / "index.parquet")
+    return index
 
 
 def _fill(pixels: NDArray[np.uint8], index: pd.DataFrame, folder: Path, workers: int) -> None:
-    """Decode and resize every image of the index to its place; the first error stops it."""
-    columns = ("file_name", "offset", "height", "width", "original_height", "original_width")
-    places = list(zip(*(index[column].tolist() for column in columns), strict=True))
+    """Decode and resize every image of the index to its place; the first error stops all."""
 
-    def one(place: tuple[str, int, int, int, int, int]) -> None:
-        file_name, offset, height, width, original_height, original_width = place
+    def place(file_name: str, offset: int, height: int, width: int, original_height: int, original_width: int) -> None:
         image = resize(read_image(folder / file_name, original_height, original_width), height, width)
         pixels[offset : offset + image.size] = image.reshape(-1)
 
-    _each(one, places, workers)
-
-
-def _each(
-    work: Callable[[tuple[str, int, int, int, int, int]], None],
-    items: list[tuple[str, int, int, int, int, int]],
-    workers: int,
-) -> None:
-    with ThreadPoolExecutor(max_workers=workers) as pool:  # OpenCV lets other threads run while it decodes
+    columns = (index[name].tolist() for name in index.columns[1:])
+    with ThreadPoolExecutor(max_workers=workers) as pool:  # OpenCV decodes without Python's lock
         try:
-            for _ in progress(pool.map(work, items), "images", total=len(items)):
+            for _ in progress(pool.map(place, *columns), "images", total=len(index)):
                 pass
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -134,13 +109,14 @@ def _each(
 
 
 class ImageCache:
-    """Reads what `cache_images` wrote. Pickled by its folder alone: loader workers share one file mapping.
+    """Reads what `cache_images` wrote. It is pickled as its folder alone: loader workers share one file mapping.
 
-    size: the long side of the resized images in pixels. rows: image_id -> row, for the other methods.
+    size: the long side of the resized images in pixels. rows: image_id -> row, which the methods take.
+    shape, original_shape: height and width of the resized images and of the files, int64 [rows, 2].
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises DataError if the folder holds no whole cache."""
+        """Open a cache; raises DataError if the folder does not hold a whole one."""
         self.folder = Path(folder)
         index_path, pixels_path = self.folder / "index.parquet", self.folder / "images.npy"
         if not index_path.is_file() or not pixels_path.is_file():
@@ -153,9 +129,7 @@ class ImageCache:
         self.size = int(self.shape.max())
         self.pixels: NDArray[np.uint8] = np.load(pixels_path, mmap_mode="r").view(np.ndarray)
         if len(self.pixels) != 3 * int(self.shape.prod(axis=1).sum()):
-            raise DataError(
-                f"{self.folder}: images.npy and index.parquet are of different runs; run cache-images again"
-            )
+            raise DataError(f"{folder}: images.npy and index.parquet are of different runs; run cache-images again")
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -164,17 +138,17 @@ class ImageCache:
         return ImageCache, (self.folder,)
 
     def image(self, row: int) -> Image:
-        """The resized image, RGB uint8 [h, w, 3]: a read-only view of the file, no copy."""
+        """Return the resized image, RGB uint8 [h, w, 3]: a read-only view of the file."""
         height, width = self.shape[row]
         start = self.offset[row]
         return self.pixels[start : start + 3 * height * width].reshape(height, width, 3)
 
     def original(self, row: int) -> tuple[int, int]:
-        """Height and width of the image file in pixels."""
+        """Return height and width of the image file in pixels."""
         height, width = self.original_shape[row].tolist()
         return height, width
 
     def scale(self, row: int) -> tuple[float, float]:
-        """Resized over original size, x and y: what a point in pixels of the file is multiplied with."""
+        """Return the factors, x and y, that turn points in pixels of the file into pixels of the resized image."""
         y, x = (self.shape[row] / self.original_shape[row]).tolist()
         return x, y

@@ -1,4 +1,4 @@
-"""The images as a model sees them: pixels or cached features, whole or in part, batched with words and targets."""
+"""The images as a model sees them: pixels or cached features, whole or in part, batched with words."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from partialres.data.crop import Crop, around, whole
+from partialres.data.batch import Batch
 from partialres.data.images import ImageCache
-from partialres.data.jitter import View
+from partialres.data.views import Window, whole
 from partialres.files import DataError, read_json
-from partialres.model.pointer import Batch
 
 FEATURES = "features.npy"  # float16 [images, fusion, H, W], rows in the image cache's order
 FEATURES_INFO = "features.json"
 
 
 class Inputs:
-    """The model's view of every image: cached pixels, or where they exist the frozen visual part's features.
+    """Every image as cached pixels, or where they exist as the frozen visual part's features.
 
     A square frame of `size` pixels holds each image at its top left, as wide or as high as the frame.
     """
@@ -34,96 +33,61 @@ class Inputs:
         self.visual_digest = read_json(features / FEATURES_INFO)["visual"] if features else None
 
     def rows(self, image_ids: Sequence[int]) -> np.ndarray:
-        """Cache rows int64 [n] of image ids; raises DataError for an image that is not in the cache."""
+        """Return the cache rows int64 [n] of image ids; raises DataError for an image that is not in the cache."""
         try:
             return np.array([self.cache.rows[int(image)] for image in image_ids], dtype=np.int64)
         except KeyError as error:
             raise DataError(f"image {error} is not in the image cache; run cache-images on these refs again") from None
 
-    def scale(self, row: int) -> np.ndarray:
-        """Frame pixels an original pixel, [2]: x and y."""
-        return np.array(self.cache.scale(row))
+    def window(self, row: int) -> Window:
+        """Return the window that shows the whole image in a cache row."""
+        height, width = self.cache.shape[row].tolist()
+        return whole(self.cache.original(row), (height, width), self.size)
 
-    def padded(self, row: int) -> tuple[int, int]:
-        """Height and width of the part of the frame that holds any of the image, in whole strides: pixels."""
-        return self._in_strides(self.cache.shape[row])
+    def batch(self, rows: np.ndarray, words: np.ndarray) -> Batch:
+        """Batch expressions about the whole images in cache rows [B]; each distinct image is in it once.
 
-    def _in_strides(self, shape: Sequence[int]) -> tuple[int, int]:
-        height, width = (-(-int(side) // self.stride) * self.stride for side in shape)
-        return height, width
-
-    def crop(self, row: int, corners: np.ndarray | None = None, rng: np.random.Generator | None = None) -> Crop:
-        """The whole image in a cache row, or the surroundings of a box in it.
-
-        corners: of the box, [2, 2] in pixels of the original image. rng: draws the surroundings (`crop.around`).
+        words: int64 [B, L].
         """
-        height, width = (int(side) for side in self.cache.shape[row])
-        scale = self.cache.scale(row)
-        if corners is None:
-            return whole((height, width), self.size, scale)
-        return around(corners, (height, width), self.size, scale, rng)
+        distinct, index = np.unique(rows, return_inverse=True)
+        windows = [self.window(row) for row in distinct.tolist()]
+        if self.features is None:
+            return self.view_batch(distinct, windows, words, index)
+        return _batch(self.features[distinct], self._valid(windows), index, words)
 
-    def extent(self, row: int, span: str, view: View | Crop | None = None) -> np.ndarray:
-        """Pixels that the bins of x and of y span, [2]: the frame's, or with span "image" the image's padded sides.
+    def view_batch(
+        self, rows: np.ndarray, windows: Sequence[Window], words: np.ndarray, index: np.ndarray | None = None
+    ) -> Batch:
+        """Batch expressions [B] about windows [I] of the images in cache rows [I].
 
-        view: of the image, where it is not seen whole.
+        words: int64 [B, L]. index: int64 [B], the window of each expression; without it each has its own.
         """
-        padded = self.padded(row) if view is None else self._in_strides(view.shape)
-        return np.array(padded[::-1] if span == "image" else (self.size, self.size), dtype=np.float64)
+        frames = self.frames(rows, windows)
+        return _batch(frames, self._valid(windows), np.arange(len(rows)) if index is None else index, words)
 
-    def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """uint8 [n, size, size, 3], black outside the images."""
+    def frames(self, rows: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
+        """Return what windows show of the images in cache rows [I]: uint8 [I, size, size, 3], black outside."""
         frames = np.zeros((len(rows), self.size, self.size, 3), dtype=np.uint8)
-        for frame, row in zip(frames, rows, strict=True):
-            image = self.cache.image(int(row))
+        for frame, row, window in zip(frames, rows.tolist(), windows, strict=True):
+            image = window.image(self.cache.image(row))
             frame[: image.shape[0], : image.shape[1]] = image
         return frames
 
-    def valid(self, rows: np.ndarray) -> np.ndarray:
-        """bool [n, size / stride, size / stride]: feature positions whose cell holds some of the image."""
+    def _valid(self, windows: Sequence[Window]) -> np.ndarray:
+        """Return which feature positions hold some of the image: bool [I, size / stride, size / stride]."""
         cells = self.size // self.stride
-        valid = np.zeros((len(rows), cells, cells), dtype=bool)
-        for mask, row in zip(valid, rows, strict=True):
-            height, width = self.padded(int(row))
-            mask[: height // self.stride, : width // self.stride] = True
+        valid = np.zeros((len(windows), cells, cells), dtype=bool)
+        for mask, window in zip(valid, windows, strict=True):
+            height, width = window.shape
+            mask[: -(-height // self.stride), : -(-width // self.stride)] = True
         return valid
 
-    def batch(self, rows: np.ndarray, words: np.ndarray, targets: np.ndarray | None = None) -> Batch:
-        """A batch of expressions about the images in cache rows [B]; each distinct image is in it once.
 
-        words: int64 [B, L]. targets: tokens int64 [B, T].
-        """
-        distinct, index = np.unique(rows, return_inverse=True)
-        images = self.pixels(distinct) if self.features is None else self.features[distinct]
-        return self._batch(images, self.valid(distinct), index.astype(np.int64), words, targets)
-
-    def view_batch(
-        self, rows: np.ndarray, views: Sequence[View | Crop], words: np.ndarray, targets: np.ndarray | None = None,
-        index: np.ndarray | None = None,
-    ) -> Batch:  # fmt: skip
-        """A batch of expressions [B] about views [I] of the images in cache rows [I].
-
-        index: int64 [B], which view each is about; each has its own if not given. Two refs of one image then do not
-        share its features.
-        """
-        frames = np.zeros((len(rows), self.size, self.size, 3), dtype=np.uint8)
-        cells = self.size // self.stride
-        valid = np.zeros((len(rows), cells, cells), dtype=bool)
-        for frame, mask, row, view in zip(frames, valid, rows, views, strict=True):
-            image = view.image(self.cache.image(int(row)))
-            frame[: image.shape[0], : image.shape[1]] = image
-            height, width = self._in_strides(view.shape)
-            mask[: height // self.stride, : width // self.stride] = True
-        return self._batch(frames, valid, np.arange(len(rows)) if index is None else index, words, targets)
-
-    def _batch(
-        self, images: np.ndarray, valid: np.ndarray, index: np.ndarray, words: np.ndarray, targets: np.ndarray | None
-    ) -> Batch:
-        longest = max(1, int((words != 0).sum(1).max()))
-        return Batch(
-            images=torch.from_numpy(images),
-            valid=torch.from_numpy(valid),
-            image_index=torch.from_numpy(index),
-            words=torch.from_numpy(words[:, :longest]),
-            tokens=None if targets is None else torch.from_numpy(targets),
-        )
+def _batch(images: np.ndarray, valid: np.ndarray, index: np.ndarray, words: np.ndarray) -> Batch:
+    longest = max(1, int((words != 0).sum(1).max()))
+    return Batch(
+        images=torch.from_numpy(images),
+        valid=torch.from_numpy(valid),
+        image_index=torch.from_numpy(index.astype(np.int64)),
+        words=torch.from_numpy(words[:, :longest]),
+    )

@@ -1,19 +1,17 @@
-"""The raw layout of RefCOCO, RefCOCO+ and RefCOCOg -> the refs table; what is wrong is named and counted.
+"""Read the raw layout of RefCOCO, RefCOCO+ and RefCOCOg into the refs table; name and count everything that is wrong.
 
-A folder holds `instances.json` (COCO: images, annotations) and either `refs({split_by}).p`, the pickled refs
-as published, or `expressions.json`, our own plain form: [{"annotation_id": 7, "split": "train",
-"expressions": ["left cat", "grey one"]}, ...].
+A folder holds `instances.json` (COCO: images, annotations) and the refs: either `refs({split_by}).p`, the published
+pickle, or `expressions.json`, our own plain form: [{"annotation_id": 7, "split": "train", "expressions": ["left cat",
+"grey one"]}, ...].
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -25,7 +23,7 @@ from partialres.geometry import boxes
 
 SPLITS = ("train", "val", "test", "testA", "testB")
 
-# What can be wrong -> what is left out when it is only reported, and the cure.
+# What can be wrong: what is left out if problems are only reported, and the cure.
 PROBLEMS = {
     "duplicate ref_id": ("the later ref", "keep one ref of each ref_id"),
     "unknown split": ("the ref", f"name one of {', '.join(SPLITS)}"),
@@ -42,43 +40,47 @@ PROBLEMS = {
     "ref without expressions": ("the ref", "add an expression or remove the ref"),
 }
 
+OnProblem = Literal["refuse", "report"]
+Entry = dict[str, Any]  # one object of a JSON file or pickle
+Result = TypeVar("Result")
+
 
 @dataclass
 class Problems:
-    """What is wrong with the raw files, and how many of what was read and kept.
+    """Collect what is wrong with the raw files.
 
-    found: kind (a key of PROBLEMS) -> a line for each case, with its ids, each once and in order.
-    counts: JSON-able figures of what was read and kept.
+    cases: key of PROBLEMS -> one line a case with its ids, in order and without repetitions.
+    counts: JSON-able numbers of what was read and kept.
     """
 
-    found: dict[str, dict[str, None]] = field(default_factory=dict)
+    cases: dict[str, dict[str, None]] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
 
     def add(self, kind: str, case: str) -> None:
-        """Note one case of a kind of PROBLEMS; a case noted before (an image of several refs) counts once."""
-        self.found.setdefault(kind, {})[case] = None
+        """Note a case; the same case (an image that several refs lack) counts once."""
+        self.cases.setdefault(kind, {})[case] = None
 
     def __bool__(self) -> bool:
-        return bool(self.found)
+        return bool(self.cases)
 
     def __str__(self) -> str:
         return "\n".join(
-            f"  {kind}: {len(cases)}, e.g. {'; '.join(list(cases)[:3])}\n    left out: {left_out}; cure: {cure}"
-            for kind, cases in self.found.items()
-            for left_out, cure in [PROBLEMS[kind]]
+            f"  {kind}: {len(cases)}, e.g. {'; '.join(list(cases)[:3])}\n"
+            f"    left out: {PROBLEMS[kind][0]}; cure: {PROBLEMS[kind][1]}"
+            for kind, cases in self.cases.items()
         )
 
     def report(self) -> dict[str, Any]:
-        """The counts and, for each kind found, how often, what was left out and the first five cases."""
+        """Return the counts and, for each kind of problem: how many cases, what was left out, the first five."""
         problems = {
             kind: {"count": len(cases), "left_out": PROBLEMS[kind][0], "examples": list(cases)[:5]}
-            for kind, cases in self.found.items()
+            for kind, cases in self.cases.items()
         }
         return {**self.counts, "problems": problems}
 
 
 class RawRef(NamedTuple):
-    """One ref as its file has it. image_id and category_id are None where the annotation is to tell."""
+    """One ref as its file holds it; image_id and category_id are None if only the annotation has them."""
 
     ref_id: int
     ann_id: int
@@ -88,107 +90,88 @@ class RawRef(NamedTuple):
     expressions: list[str]
 
 
+class _LeftOut(Exception):
+    """Says why a ref cannot be used: key of PROBLEMS, case."""
+
+
 def read_refs(
-    folder: Path,
-    images: Path,
-    split_by: str | None,
-    *,
-    on_problem: Literal["refuse", "report"],
-    check_images: bool = True,
+    folder: Path, images: Path, split_by: str | None, *, on_problem: OnProblem, check_images: bool = True
 ) -> tuple[pd.DataFrame, Problems]:
-    """Read a data set's folder to one row a ref, in the file's order.
+    """Read the folder of a data set into one row a ref, in the file's order.
 
     folder: has instances.json and refs({split_by}).p, or expressions.json if split_by is None.
-    images: the folder that file names are relative to; with check_images every ref's image must be there.
-    on_problem: "refuse" raises DataError with all problems found; "report" leaves out what is broken.
+    images: the folder that file names are relative to; check_images demands the image of every ref.
+    on_problem: "refuse" raises DataError with all problems; "report" leaves out what is broken.
 
-    Columns: ref_id, ann_id, image_id (int64), file_name, height, width, category_id (int32), split,
-    bbox (x, y, width, height in pixels, cut to the image), mask (COCO compressed RLE counts; null if there is
-    none), parts (polygons in pixels as given; null without mask, empty for a run-length mask), expressions
-    (raw text). A ref whose mask is broken stays, without it: its box is still of use.
-    Raises DataError for files that cannot be read at all, and if no ref is left.
+    Columns: ref_id, ann_id, image_id (int64), file_name, height, width, category_id (int32), split, bbox (x, y, width,
+    height in pixels, cut to the image), mask (COCO compressed RLE counts; null if there is none), parts (polygons in
+    pixels as given; null without a mask, empty for a run-length mask), expressions (raw text). A ref with a broken mask
+    stays without the mask: its box is still of use.
+    Raises DataError if a file cannot be read at all, and if no ref is left.
     """
-    folder = Path(folder)
+    folder, images = Path(folder), Path(images)
     source = folder / ("expressions.json" if split_by is None else f"refs({split_by}).p")
     if not source.is_file():
-        there = sorted(path.name for pattern in ("refs(*).p", "expressions.json") for path in folder.glob(pattern))
-        raise DataError(
-            f"{source}: no such file; there is {', '.join(there) or 'no refs(*).p and no expressions.json'}"
-        )
-    refs = list(_own_refs(source) if split_by is None else _pickled_refs(source))
+        others = sorted(path.name for pattern in ("refs(*).p", "expressions.json") for path in folder.glob(pattern))
+        raise DataError(f"{source}: no such file; there is {', '.join(others) or 'no refs(*).p or expressions.json'}")
+    content, read_ref = (_read_json(source), _own_ref) if split_by is None else (read_plain(source), _published_ref)
+    refs = _each(content, source, read_ref)
     problems = Problems()
-    entries, annotations = _read_instances(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
-    is_there = _listing(Path(images)) if check_images else None
-    rows = list(_rows(refs, entries, annotations, is_there, problems))
+    annotations = _read_annotations(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
+    files = _listed(images, annotations) if check_images else None
+    rows: list[dict[str, Any]] = []
+    read: set[int] = set()
+    for place, ref in enumerate(refs):
+        try:
+            if ref.ref_id in read:
+                raise _LeftOut("duplicate ref_id", f"ref {ref.ref_id} (entry {place})")
+            rows.append(_row(ref, annotations.get(ref.ann_id), images, files, problems))
+        except _LeftOut as reason:
+            problems.add(*reason.args)
+        read.add(ref.ref_id)
     if problems and on_problem == "refuse":
-        raise DataError(
-            f"{source}: the data set has problems:\n{problems}\nCure them, or choose to have them reported."
-        )
+        raise DataError(f"{source}: the data set has problems:\n{problems}\nCure them, or have them reported.")
     if not rows:
         raise DataError(f"{source}: no ref is left of {len(refs)}\n{problems}")
-    table = pd.DataFrame(rows)
-    table = table.astype({"height": "int32", "width": "int32", "category_id": "int32"})
+    table = pd.DataFrame(rows).astype({"height": "int32", "width": "int32", "category_id": "int32"})
     problems.counts.update(_counts(table, len(refs), annotations))
     return table, problems
 
 
-def _rows(
-    refs: list[RawRef],
-    entries: dict[int, dict[str, Any]],
-    annotations: dict[int, dict[str, Any]],
-    is_there: Callable[[str], bool] | None,
-    problems: Problems,
-) -> Iterator[dict[str, Any]]:
-    """The rows of the refs that can be used; what is wrong with the others goes to `problems`."""
-    seen: set[int] = set()
-    for place, ref in enumerate(refs):
-        name = f"ref {ref.ref_id}"
-        annotation = annotations.get(ref.ann_id)
-        entry = annotation and entries.get(annotation["image_id"])
-        if ref.ref_id in seen:
-            problems.add("duplicate ref_id", f"{name} (entry {place})")
-        elif ref.split not in SPLITS:
-            problems.add("unknown split", f"{name}: {ref.split!r}")
-        elif annotation is None:
-            problems.add("ref without annotation", f"{name}: annotation {ref.ann_id}")
-        elif ref.image_id not in (None, annotation["image_id"]):
-            case = f"{name}: image {ref.image_id}, its annotation's {annotation['image_id']}"
-            problems.add("annotation of another image", case)
-        elif entry is None:
-            problems.add("annotation without image entry", f"{name}: image {annotation['image_id']}")
-        elif is_there is not None and not is_there(entry["file_name"]):
-            problems.add("missing image", entry["file_name"])
-        else:
-            row = _row(ref, entry, annotation, problems)
-            if row is not None:
-                yield row
-        seen.add(ref.ref_id)
+def _row(ref: RawRef, annotation: Entry | None, images: Path, files: set[Path] | None, problems: Problems) -> Entry:
+    """Build the row of a ref; files: those that exist.
 
-
-def _row(ref: RawRef, entry: dict[str, Any], annotation: dict[str, Any], problems: Problems) -> dict[str, Any] | None:
-    """A ref's row from its image's entry and its annotation; None if its box or expressions are no use."""
-    name, height, width = f"ref {ref.ref_id}", entry["height"], entry["width"]
+    Raises _LeftOut if the ref cannot be used; lesser problems are added to `problems`.
+    """
+    name = f"ref {ref.ref_id}"
+    if ref.split not in SPLITS:
+        raise _LeftOut("unknown split", f"{name}: {ref.split!r}")
+    if annotation is None:
+        raise _LeftOut("ref without annotation", f"{name}: annotation {ref.ann_id}")
+    image_id, image = annotation["image_id"], annotation["image"]
+    if ref.image_id not in (None, image_id):
+        raise _LeftOut("annotation of another image", f"{name}: image {ref.image_id}, its annotation's {image_id}")
+    if image is None:
+        raise _LeftOut("annotation without image entry", f"{name}: image {image_id}")
+    if files is not None and images / image["file_name"] not in files:
+        raise _LeftOut("missing image", image["file_name"])
+    height, width = image["height"], image["width"]
     bbox = boxes.within(annotation.get("bbox"), height, width)
     if bbox is None:
-        case = f"{name}: {annotation.get('bbox')} in {width} x {height}"
-        problems.add("box without area in the image", case)
-        return None
+        raise _LeftOut("box without area in the image", f"{name}: {annotation.get('bbox')} in {width} x {height}")
     expressions = [expression for expression in ref.expressions if clean(expression)]
     if len(expressions) < len(ref.expressions):
-        problems.add("empty expression", f"{name}: {[e for e in ref.expressions if not clean(e)]}")
+        problems.add("empty expression", f"{name}: {[text for text in ref.expressions if not clean(text)]}")
     if not expressions:
-        problems.add("ref without expressions", name)
-        return None
+        raise _LeftOut("ref without expressions", name)
     mask, parts, faults = encode_segmentation(annotation.get("segmentation"), height, width)
     for kind, detail in faults:
         problems.add(kind, f"{name}, annotation {ref.ann_id}: {detail}")
     return {
         "ref_id": ref.ref_id,
         "ann_id": ref.ann_id,
-        "image_id": annotation["image_id"],
-        "file_name": entry["file_name"],
-        "height": height,
-        "width": width,
+        "image_id": image_id,
+        **image,
         "category_id": annotation.get("category_id", 0) if ref.category_id is None else ref.category_id,
         "split": ref.split,
         "bbox": bbox,
@@ -198,99 +181,82 @@ def _row(ref: RawRef, entry: dict[str, Any], annotation: dict[str, Any], problem
     }
 
 
-def _counts(table: pd.DataFrame, refs_read: int, annotations: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """What was read and what is left, refs and expressions told apart, over all and for each split."""
-    expressions = table["expressions"].map(len)
-    splits = {
-        str(split): {
-            "images": int(rows["image_id"].nunique()),
-            "refs": len(rows),
-            "expressions": int(expressions[rows.index].sum()),
-        }
-        for split, rows in table.groupby("split", sort=False)
-    }
+def _counts(table: pd.DataFrame, refs_read: int, annotations: dict[int, Entry]) -> dict[str, Any]:
+    """Count what was read and what is left, in all and for each split."""
+    boxes_read = (annotations[ann_id]["bbox"] for ann_id in table["ann_id"])
     return {
         "refs_read": refs_read,
         "refs": len(table),
-        "expressions": int(expressions.sum()),
+        "expressions": int(table["expressions"].map(len).sum()),
         "refs_without_mask": int(table["mask"].isna().sum()),
-        "boxes_cut": sum(
-            box != annotations[key]["bbox"] for key, box in zip(table["ann_id"], table["bbox"], strict=True)
-        ),
+        "boxes_cut": sum(kept != given for kept, given in zip(table["bbox"], boxes_read, strict=True)),
         "annotations": len(annotations),
         "annotations_without_ref": len(annotations.keys() - set(table["ann_id"])),
-        "splits": splits,
+        "splits": {
+            str(split): {
+                "images": int(rows["image_id"].nunique()),
+                "refs": len(rows),
+                "expressions": int(rows["expressions"].map(len).sum()),
+            }
+            for split, rows in table.groupby("split", sort=False)
+        },
     }
 
 
-def _listing(images: Path) -> Callable[[str], bool]:
-    """Tells whether a file is there, from one listing of its folder: a network disk is slow to stat."""
+def _listed(images: Path, annotations: dict[int, Entry]) -> set[Path]:
+    """List every folder of images once, because a network disk is slow to answer for single files."""
     if not images.is_dir():
         raise DataError(f"{images}: no such folder of images; unpack them there or prepare without checking images")
-
-    @cache
-    def names(parent: Path) -> frozenset[str]:
-        return frozenset(path.name for path in parent.iterdir()) if parent.is_dir() else frozenset()
-
-    def is_there(file_name: str) -> bool:
-        path = images / file_name
-        return path.name in names(path.parent)
-
-    return is_there
+    names = {annotation["image"]["file_name"] for annotation in annotations.values() if annotation["image"]}
+    folders = {(images / name).parent for name in names}
+    return {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
 
 
-def _pickled_refs(path: Path) -> Iterator[RawRef]:
-    """The refs of a published `refs(...).p`, written by Python 2 or 3."""
-    for row, ref in enumerate(_list(read_plain(path), path)):
-        with _named(path, row):
-            texts = [sentence.get("raw") or sentence.get("sent", "") for sentence in ref["sentences"]]
-            ref_id, ann_id, image_id, category_id = (int(ref[key]) for key in RawRef._fields[:4])
-            raw = RawRef(ref_id, ann_id, image_id, category_id, str(ref["split"]), [str(text) for text in texts])
-        yield raw
+def _published_ref(_: int, ref: Entry) -> RawRef:
+    """Read a ref of `refs(...).p`."""
+    texts = [str(sentence.get("raw") or sentence.get("sent", "")) for sentence in ref["sentences"]]
+    ref_id, ann_id, image_id, category_id = (int(ref[key]) for key in RawRef._fields[:4])
+    return RawRef(ref_id, ann_id, image_id, category_id, str(ref["split"]), texts)
 
 
-def _own_refs(path: Path) -> Iterator[RawRef]:
-    """The refs of our own `expressions.json`; an entry's place in the file is its ref_id."""
-    for row, entry in enumerate(_list(_read_json(path), path)):
-        with _named(path, row):
-            texts = [str(text) for text in _list(entry["expressions"], path)]
-            raw = RawRef(row, int(entry["annotation_id"]), None, None, str(entry["split"]), texts)
-        yield raw
+def _own_ref(row: int, entry: Entry) -> RawRef:
+    """Read an entry of our own `expressions.json`; the ref_id is its place in the file."""
+    if not isinstance(entry["expressions"], list):
+        raise TypeError("expressions is not a list")
+    texts = [str(text) for text in entry["expressions"]]
+    return RawRef(row, int(entry["annotation_id"]), None, None, str(entry["split"]), texts)
 
 
-def _read_instances(
-    path: Path, wanted: set[int], problems: Problems
-) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]:
-    """Images and annotations of a COCO file by id; only wanted annotations keep their segmentation."""
+def _read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[int, Entry]:
+    """Read the annotations of a COCO file by id, each with its image (file_name, height, width), None if missing."""
 
-    def slim(item: dict[str, Any]) -> dict[str, Any]:
+    def slim(item: Entry) -> Entry:
         if "segmentation" in item and item.get("id") not in wanted:
-            del item["segmentation"]
+            del item["segmentation"]  # most annotations belong to no ref, and masks take the memory
         return item
+
+    def image(_: int, item: Entry) -> tuple[int, Entry]:
+        size = {"height": int(item["height"]), "width": int(item["width"])}
+        if min(size.values()) <= 0:
+            raise ValueError(f"{item['file_name']} has no area; correct its height and width")
+        return int(item["id"]), {"file_name": str(item["file_name"]), **size}
+
+    def annotation(row: int, item: Entry) -> None:
+        image_id = int(item["image_id"])
+        item |= {"image_id": image_id, "image": images.get(image_id)}
+        if annotations.setdefault(int(item["id"]), item) is not item:
+            problems.add("duplicate annotation id", f"annotation {item['id']} (entry {row})")
 
     content = _read_json(path, slim)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise DataError(f'{path}: not a COCO file; it needs {{"images": [...], "annotations": [...]}}')
-    entries: dict[int, dict[str, Any]] = {}
-    for row, image in enumerate(_list(content["images"], path)):
-        with _named(path, row, "image"):
-            size = {"height": int(image["height"]), "width": int(image["width"])}
-            entries[int(image["id"])] = {"file_name": str(image["file_name"]), **size}
-        if min(size.values()) <= 0:
-            raise DataError(f"{path}: image {row} ({image['file_name']}) has no area; correct its height and width")
-    annotations: dict[int, dict[str, Any]] = {}
-    for row, annotation in enumerate(_list(content["annotations"], path)):
-        with _named(path, row, "annotation"):
-            key = int(annotation["id"])
-            annotation["image_id"] = int(annotation["image_id"])
-        if key in annotations:
-            problems.add("duplicate annotation id", f"annotation {key} (entry {row})")
-        else:
-            annotations[key] = annotation
-    return entries, annotations
+    images = dict(_each(content["images"], path, image, "image"))
+    annotations: dict[int, Entry] = {}
+    _each(content["annotations"], path, annotation, "annotation")
+    return annotations
 
 
-def _read_json(path: Path, hook: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Any:
+def _read_json(path: Path, hook: Callable[[Entry], Entry] | None = None) -> Any:
     try:
         with path.open(encoding="utf-8") as file:
             return json.load(file, object_hook=hook)
@@ -300,20 +266,16 @@ def _read_json(path: Path, hook: Callable[[dict[str, Any]], dict[str, Any]] | No
         raise DataError(f"{path}: not valid JSON ({error})") from error
 
 
-@contextmanager
-def _named(path: Path, row: int, what: str = "entry") -> Iterator[None]:
-    """Turns what goes wrong with one entry of a file into a DataError that names it."""
-    try:
-        yield
-    except DataError:
-        raise
-    except KeyError as error:
-        raise DataError(f"{path}: {what} {row} has no {error}; add it") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: {what} {row} is not as it should be ({error})") from error
-
-
-def _list(value: Any, path: Path) -> list[Any]:
-    if not isinstance(value, list):
-        raise DataError(f"{path}: expected a list, found {type(value).__name__}")
-    return value
+def _each(entries: Any, path: Path, read: Callable[[int, Entry], Result], what: str = "entry") -> list[Result]:
+    """Call `read` with the number and content of every entry in a file's list; name the entry in its errors."""
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: expected a list, found {type(entries).__name__}")
+    results = []
+    for row, entry in enumerate(entries):
+        try:
+            results.append(read(row, entry))
+        except KeyError as error:
+            raise DataError(f"{path}: {what} {row} has no {error}; add it") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path}: {what} {row} is not as it should be ({error})") from error
+    return results

@@ -1,174 +1,206 @@
-"""Training refs with their words and targets, and how each is seen in an epoch."""
+"""Training refs with their words and targets: token sequences, or for a mask head boxes and masks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+import cv2
 import numpy as np
 import pandas as pd
+import torch
 
-from partialres.data.crop import Crop
+from partialres.config import ModelConfig
+from partialres.data.batch import Batch
 from partialres.data.inputs import Inputs
-from partialres.data.jitter import View, draw_view, whole_view
+from partialres.data.views import Window, around, jittered
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError
-from partialres.geometry import contour, tokens
-from partialres.geometry.boxes import to_corners
+from partialres.geometry import boxes, contour, tokens
+
+
+class Samples(Protocol):
+    """Training refs, each with all its expressions."""
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Image cache rows, int64 [n]."""
+
+    @property
+    def words(self) -> list[np.ndarray]:
+        """Word indices of each ref's expressions, n of int64 [expressions, L]."""
+
+    def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
+        """Batch some refs with one expression each and their targets.
+
+        members: int64 [B]. words: int64 [B, L]. seeds: with a ref's place they decide how it is seen.
+        """
 
 
 @dataclass(frozen=True)
-class Jitter:
-    """Large-scale jitter of training refs: how much, and what a ref's contour in a cropped image is traced from."""
+class SequenceSamples:
+    """Refs whose targets are boxes (N = 2) or contours as token sequences."""
 
-    scales: tuple[float, float]  # `TrainConfig.jitter`
-    outlines: Sequence[np.ndarray]  # n of float [K, 2]: whole outlines in pixels of the original images; boxes: unused
+    rows: np.ndarray
+    words: list[np.ndarray]
+    points: list[np.ndarray]  # n of float64 [N, 2], pixels of the image files
+    model: ModelConfig  # says how points become tokens, and whether the known box's surroundings are seen
+    tokens: np.ndarray | None = None  # int64 [n, T], of whole images; None where each epoch sees another window
+    boxes: np.ndarray | None = None  # float64 [n, 2, 2], corners of the known boxes, for view: box
+    jitter: tuple[float, float] | None = None  # range of scales
+    outlines: Sequence[np.ndarray] = ()  # n of float [K, 2]: what a cut contour is traced from again; boxes: unused
     sampling: contour.Sampling = "uniform"
 
+    def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
+        """See `Samples.batch`."""
+        rows = self.rows[members]
+        if self.tokens is not None:
+            return replace(inputs.batch(rows, words), tokens=torch.from_numpy(self.tokens[members]))
+        draw = self._around_box if self.boxes is not None else self._jittered
+        drawn = [
+            draw(member, inputs.window(row), np.random.default_rng([*seeds, member]))
+            for member, row in zip(members.tolist(), rows.tolist(), strict=True)
+        ]
+        sequences = np.stack([self.sequence(points, window, inputs.stride) for window, points in drawn])
+        batch = inputs.view_batch(rows, [window for window, _ in drawn], words)
+        return replace(batch, tokens=torch.from_numpy(sequences))
 
-@dataclass(frozen=True)
-class Quantisation:
-    """How points become tokens; fields of the model's config."""
+    def sequence(self, points: np.ndarray, window: Window, stride: int) -> np.ndarray:
+        """Points [N, 2] in pixels of a window -> tokens int64 [2N + 1] (eq. 2)."""
+        upstream = self.model.upstream
+        return tokens.points_to_sequence(
+            points, window.extent(upstream.span, stride), self.model.bins, upstream.rounding
+        )
 
-    bins: int
-    rounding: str
-    span: str
+    def _around_box(self, member: int, whole: Window, rng: np.random.Generator) -> tuple[Window, np.ndarray]:
+        """See a ref's known box with surroundings drawn at random: the window, and the points in it."""
+        assert self.boxes is not None
+        window = around(whole, self.boxes[member], rng)
+        return window, window.to_frame(self.points[member])
 
-    def sequence(self, points: np.ndarray, extent: np.ndarray) -> np.ndarray:
-        """Points [N, 2] in pixels of the frame -> tokens int64 [2N + 1] (eq. 2)."""
-        return tokens.points_to_sequence(points, extent, self.bins, self.rounding)
+    def _jittered(self, member: int, whole: Window, rng: np.random.Generator) -> tuple[Window, np.ndarray]:
+        """See a ref at a scale drawn at random; where nothing of it is inside, see the whole image."""
+        assert self.jitter is not None
+        points = self.points[member]
+        given = points[~np.isnan(points).any(axis=1)]
+        corners = np.stack([given.min(0), given.max(0)]) if len(given) else np.array([(0, 0), whole.file_size[::-1]])
+        window = jittered(whole, corners, self.jitter, rng)
+        seen = self._seen(member, window)
+        return (window, seen) if seen is not None else (whole, whole.to_frame(points))
 
+    def _seen(self, member: int, window: Window) -> np.ndarray | None:
+        """Return a ref's points [N, 2] in a window, or None if nothing of the ref is inside.
 
-@dataclass(frozen=True)
-class Samples:
-    """Training refs, each with all its expressions and one target: a sequence, or a box and from step 2 on a mask."""
-
-    rows: np.ndarray  # int64 [n]: image cache rows
-    words: list[np.ndarray]  # n of int64 [expressions, L]
-    targets: np.ndarray | None  # int64 [n, T]: of the whole images; None for a mask head
-    points: Sequence[np.ndarray | None] = field(default=())  # n of float [N, 2], pixels of the original images
-    quantisation: Quantisation | None = None
-    jitter: Jitter | None = None
-    corners: np.ndarray | None = None  # float [n, 2, 2]: boxes, in pixels of the original images
-    prompted: bool = False  # a target begins with the corners of its box
-    cropped: bool = False  # of the image the surroundings of the box are seen
-    weights: np.ndarray | None = None  # float32 [n]: see `Batch`
-    boxes: np.ndarray | None = None  # a mask head's targets: see `Batch`
-    masks: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def parts(self, member: int) -> list[np.ndarray | None]:
-        """What a ref's sequence is made of, in pixels of the original image: see `sequence`."""
-        box = self.corners[member] if self.prompted and self.corners is not None else None
-        return [box, self.points[member]]
-
-    def sequence(self, parts: Sequence[np.ndarray | None], extent: np.ndarray) -> np.ndarray:
-        """A ref's tokens int64 [T] in a view of its image.
-
-        parts: in pixels of the view, the corners [2, 2] of the box, or None if no sequence has them, and the contour
-        [N, 2], or None if it is not known: its tokens and the end's are then -1. extent: pixels that the bins span.
+        A box is cut to the window. A contour that is cut is traced again, from its whole outline.
         """
-        assert self.quantisation is not None
-        known = np.concatenate([part for part in parts if part is not None])
-        found = self.quantisation.sequence(known, extent)
-        if parts[1] is not None:
-            return found
-        number = next(len(many) for many in self.points if many is not None)
-        return np.concatenate([found[:-1], np.full(2 * number + 1, -1)])
+        points = self.points[member]
+        if len(points) == 2:
+            corners = window.cut_box(points)
+            return corners if (corners[1] > corners[0]).all() else None
+        (height, width), seen = window.shape, window.to_frame(points)
+        if not window.cuts or np.isnan(seen).all():
+            return seen
+        outline = window.to_frame(self.outlines[member])
+        if (outline >= 0).all() and (outline <= (width, height)).all():
+            return seen
+        inside = contour.cut(outline, height, width)
+        if inside is None:
+            return None
+        if self.sampling == "uniform":
+            return contour.resample(inside, len(points))
+        mask = contour.fill(inside, height, width)
+        return contour.trace_released(mask, len(points)) if mask.any() else None
 
 
-def make_samples(
-    refs: pd.DataFrame, points: Sequence[np.ndarray | None], inputs: Inputs, vocabulary: Vocabulary, bins: int,
-    rounding: str, span: str = "frame", jitter: Jitter | None = None, *,
-    prompt: str = "none", view: str = "image", weights: np.ndarray | None = None,
-) -> Samples:  # fmt: skip
-    """Samples of refs (columns image_id, expressions) whose contours or box corners are points [n][N, 2].
+def sequence_samples(
+    refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, model: ModelConfig,
+    jitter: tuple[float, float] | None = None, sampling: contour.Sampling = "uniform",
+) -> SequenceSamples:  # fmt: skip
+    """Make samples of refs (columns image_id, expressions, bbox and points; with jitter of contours also outline).
 
-    points: in pixels of the original images; brought to the frame and quantised here (eq. 2), and again for every view
-    of an image. None where the contour is not known: with a prompt the box is learned alone. bins, rounding, span,
-    prompt, view: of the model's config; with a prompt or a view of the box, refs has column bbox. weights: float [n].
-    Raises DataError if there is no ref.
+    points: float [N, 2] a ref, in pixels of the image files. Raises DataError if there is no ref.
     """
-    if not len(refs):
-        raise DataError("no training refs: is the ratio too small, or did selection keep nothing and label nothing?")
-    rows = inputs.rows(refs["image_id"].tolist())
-    needed = prompt == "box" or view == "box"
-    corners = np.stack([to_corners(np.asarray(box, dtype=float)) for box in refs["bbox"]]) if needed else None
-    samples = Samples(
-        rows, encode_expressions(refs, vocabulary), None, points, Quantisation(bins, rounding, span), jitter,
-        corners=corners, prompted=prompt == "box", cropped=view == "box",
-        weights=None if weights is None else np.asarray(weights, dtype=np.float32),
+    rows = _rows(refs, inputs)
+    samples = SequenceSamples(
+        rows, encode_expressions(refs, vocabulary), [np.asarray(each, dtype=np.float64) for each in refs["points"]],
+        model, jitter=jitter, sampling=sampling,
+        boxes=known_boxes(refs) if model.view == "box" else None,
+        outlines=refs["outline"].tolist() if "outline" in refs else (),
     )  # fmt: skip
-    if samples.cropped:
+    if samples.boxes is not None or jitter is not None:
         return samples
-    targets = []
-    for member, row in enumerate(rows.tolist()):
-        parts = [None if part is None else part * inputs.scale(row) for part in samples.parts(member)]
-        targets.append(samples.sequence(parts, inputs.extent(row, span)))
-    return replace(samples, targets=np.stack(targets))
+    windows = [inputs.window(row) for row in rows.tolist()]
+    sequences = [
+        samples.sequence(window.to_frame(points), window, inputs.stride)
+        for window, points in zip(windows, samples.points, strict=True)
+    ]
+    return replace(samples, tokens=np.stack(sequences))
+
+
+@dataclass(frozen=True)
+class MaskSamples:
+    """Refs whose targets are boxes and, from step 2 on, masks: what a mask head learns."""
+
+    rows: np.ndarray
+    words: list[np.ndarray]
+    boxes: np.ndarray  # float32 [n, 4]: centre x, y, width, height in units of the frame
+    masks: np.ndarray | None  # uint8 [n, G, G]: see `coverage`
+
+    def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
+        """See `Samples.batch`."""
+        masks = None if self.masks is None else torch.from_numpy(self.masks[members])
+        whole = inputs.batch(self.rows[members], words)
+        return replace(whole, boxes=torch.from_numpy(self.boxes[members]), masks=masks)
+
+
+def mask_samples(
+    refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, *, masks: bool, upsampling: int
+) -> MaskSamples:
+    """Make samples of refs (columns image_id, bbox, expressions; with masks also height, width and mask).
+
+    upsampling: cells of the mask along the side of an image position. Raises DataError if there is no ref.
+    """
+    rows = _rows(refs, inputs)
+    windows = [inputs.window(row) for row in rows.tolist()]
+    framed = np.stack(
+        [window.to_frame(box) / window.size for window, box in zip(windows, known_boxes(refs), strict=True)]
+    )
+    centred = np.concatenate([framed.mean(axis=1), framed[:, 1] - framed[:, 0]], axis=1)
+    cells = inputs.size // inputs.stride * upsampling
+    covered = None
+    if masks:
+        columns = zip(windows, *(refs[name].tolist() for name in ("mask", "height", "width")), strict=True)
+        covered = np.stack([coverage(contour.decode(*mask), window, cells) for window, *mask in columns])
+    return MaskSamples(rows, encode_expressions(refs, vocabulary), centred.astype(np.float32), covered)
+
+
+def coverage(mask: np.ndarray, window: Window, cells: int) -> np.ndarray:
+    """Compute how much of each cell of the frame a mask covers: uint8 [cells, cells], 0 to 255.
+
+    mask: bool [height, width], of the whole image. Areas are averaged, so that a mask resized from the cells back to
+    the image keeps its edges.
+    """
+    height, width = window.shape
+    how = cv2.INTER_AREA if max(window.shape) < max(mask.shape) else cv2.INTER_LINEAR
+    frame = np.zeros((window.size, window.size), dtype=np.float32)
+    frame[:height, :width] = cv2.resize(mask.astype(np.float32), (width, height), interpolation=how)
+    side = window.size // cells
+    shares: np.ndarray = frame.reshape(cells, side, cells, side).mean(axis=(1, 3))
+    return np.rint(255 * shares).astype(np.uint8)
+
+
+def known_boxes(refs: pd.DataFrame) -> np.ndarray:
+    """Return the corners of the refs' boxes, float64 [n, 2, 2], in pixels of the image files."""
+    return np.stack([boxes.to_corners(np.asarray(box, dtype=float)) for box in refs["bbox"]])
 
 
 def encode_expressions(refs: pd.DataFrame, vocabulary: Vocabulary) -> list[np.ndarray]:
-    """The words of each ref's expressions, int64 [expressions, L] a ref."""
-    return [np.stack([vocabulary.encode(expression) for expression in many]) for many in refs["expressions"]]
+    """Return the word indices of each ref's expressions, int64 [expressions, L] a ref."""
+    return [np.stack([vocabulary.encode(text) for text in expressions]) for expressions in refs["expressions"]]
 
 
-def jittered(samples: Samples, inputs: Inputs, member: int, rng: np.random.Generator) -> tuple[View, np.ndarray]:
-    """A view of a ref's image drawn at random, and the ref's tokens int64 [T] in it.
-
-    A contour that the view cuts is that of the largest part inside; where nothing is inside, the image is seen whole.
-    """
-    jitter, quantisation = samples.jitter, samples.quantisation
-    assert jitter is not None and quantisation is not None
-    row = int(samples.rows[member])
-    (height, width), original = inputs.cache.shape[row].tolist(), inputs.cache.original(row)
-    whole = whole_view(height, width, inputs.size)
-    parts = [None if part is None else np.asarray(part, dtype=np.float64) for part in samples.parts(member)]
-    there = np.concatenate([part for part in parts if part is not None])
-    there = whole.points(there[~np.isnan(there).any(axis=1)], *original)
-    corners = np.stack([there.min(axis=0), there.max(axis=0)]) if len(there) else np.array([[0, 0], [width, height]])
-    view = draw_view(rng, height, width, inputs.size, jitter.scales, corners)
-    seen = [
-        None if part is None else _points_in(view, part, jitter.outlines[member], original, jitter.sampling)
-        for part in parts
-    ]
-    if any(part is not None and inside is None for part, inside in zip(parts, seen, strict=True)):
-        view, seen = whole, [None if part is None else whole.points(part, *original) for part in parts]
-    return view, samples.sequence(seen, inputs.extent(row, quantisation.span, view))
-
-
-def cropped(samples: Samples, inputs: Inputs, member: int, rng: np.random.Generator) -> tuple[Crop, np.ndarray]:
-    """A ref's box with surroundings drawn at random, and the ref's tokens int64 [T] in it."""
-    assert samples.corners is not None and samples.quantisation is not None
-    row = int(samples.rows[member])
-    crop = inputs.crop(row, samples.corners[member], rng)
-    seen = [None if part is None else crop.points(part) for part in samples.parts(member)]
-    return crop, samples.sequence(seen, inputs.extent(row, samples.quantisation.span, crop))
-
-
-def _points_in(
-    view: View, points: np.ndarray, outline: np.ndarray, original: tuple[int, int], sampling: contour.Sampling
-) -> np.ndarray | None:
-    """Points [N, 2] of the original image in a view, or None if none of what they are about is in it.
-
-    A box (N = 2) is cut to the view. A contour that is cut is traced again, from its whole outline.
-    """
-    if len(points) == 2:
-        corners = view.box(points, *original)
-        return corners if (corners[1] > corners[0]).all() else None
-    height, width = view.shape
-    seen = view.points(points, *original)
-    if not view.crops or np.isnan(seen).all():
-        return seen
-    whole = view.points(outline, *original)
-    if (whole >= 0).all() and (whole <= (width, height)).all():
-        return seen
-    inside = contour.cut(whole, height, width)
-    if inside is None:
-        return None
-    if sampling == "uniform":
-        return contour.resample(inside, len(points))
-    mask = contour.fill(inside, height, width)
-    return contour.trace_released(mask, len(points)) if mask.any() else None
+def _rows(refs: pd.DataFrame, inputs: Inputs) -> np.ndarray:
+    if not len(refs):
+        raise DataError("no training refs: is the ratio too small, or did selection keep nothing and label nothing?")
+    return inputs.rows(refs["image_id"].tolist())

@@ -1,4 +1,4 @@
-"""Partial-RES: which training refs keep their masks (paper sec. 3: 1, 5 or 10 per cent)."""
+"""Choose the training refs that keep their masks in Partial-RES (paper sec. 3: 1, 5 or 10 per cent)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,23 @@ from partialres.files import DataError
 
 
 def split(refs: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
-    """The training rows in their order, with a column `labelled`; mask and parts are null in every other row.
+    """Return the training rows in their order, with a column `labelled`; mask and parts are null in every other row.
 
-    refs: a refs table. ratio: per cent of the training refs with a mask that keep it, 0 < ratio <= 100; at
-    least one does. For one seed the labelled refs of a smaller ratio are among those of a larger one,
-    whatever the order of the rows.
+    refs: a refs table. ratio: per cent of the training refs with a mask that keep it, 0 < ratio <= 100; at least one
+    does. With one seed, a smaller ratio labels a subset of what a larger one labels, whatever the order of the rows.
     Raises DataError if the ratio is out of range or no training ref has a mask.
     """
     if not 0 < ratio <= 100:
         raise DataError(f"ratio is per cent of the training refs: 0 < ratio <= 100, not {ratio}")
     rows = refs[refs["split"] == "train"].reset_index(drop=True)
-    if rows["ref_id"].duplicated().any():
-        raise DataError(
-            f"ref_id {rows.loc[rows['ref_id'].duplicated(), 'ref_id'].iloc[0]} is there twice; prepare again"
-        )
+    twice = rows.loc[rows["ref_id"].duplicated(), "ref_id"]
+    if len(twice):
+        raise DataError(f"ref_id {twice.iloc[0]} is there twice; prepare again")
     candidates = np.sort(rows.loc[rows["mask"].notna(), "ref_id"].to_numpy())
     if len(candidates) == 0:
         raise DataError(f"no ref of {len(rows)} in split 'train' has a mask to keep; Partial-RES needs at least one")
     order = np.random.default_rng(seed).permutation(candidates)
-    number = max(1, int(len(order) * ratio / 100 + 0.5))
-    labelled = rows["ref_id"].isin(order[:number])
+    labelled = rows["ref_id"].isin(order[: max(1, int(len(order) * ratio / 100 + 0.5))])
     for column in ("mask", "parts"):
         rows[column] = rows[column].astype(object).where(labelled, None)
     return rows.assign(labelled=labelled)

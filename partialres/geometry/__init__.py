@@ -1,1 +1,1 @@
-"""Pure functions on masks, contours, boxes and coordinate tokens."""
+"""Compute on masks, contours, boxes and coordinate tokens: pure functions."""

@@ -1,4 +1,4 @@
-"""Boxes: x, y, width, height in pixels, x to the right and y down."""
+"""Compute with boxes: x, y, width, height in pixels, x to the right and y down."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 
 def to_corners(boxes: np.ndarray) -> np.ndarray:
-    """Boxes [..., 4] x, y, width, height -> two points [..., 2, 2]: top left, bottom right."""
+    """Turn boxes [..., 4] into two points each [..., 2, 2]: top left, bottom right."""
     boxes = np.asarray(boxes, dtype=np.float64)
     return np.stack([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-2)
 
 
 def from_points(points: np.ndarray) -> np.ndarray:
-    """Smallest boxes [..., 4] that hold the points [..., N, 2]; of two corners, in whatever order, their box."""
+    """Return the smallest boxes [..., 4] around points [..., N, 2], or around two opposite corners in any order."""
     low, high = np.min(points, axis=-2), np.max(points, axis=-2)
     return np.concatenate([low, high - low], axis=-1)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes, pair by pair: [..., 4] and [..., 4] -> [...] in [0, 1]; 0 if both are empty."""
+    """Compute the IoU of boxes [..., 4] and [..., 4], pair by pair: [...] in [0, 1], and 0 if both are empty."""
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     low = np.maximum(first[..., :2], second[..., :2])
     high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
@@ -31,15 +31,15 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Boxes [..., 4] cut to an image of that size; a box wholly outside gets zero width or height."""
+    """Cut boxes [..., 4] to an image of this size; a box wholly outside gets zero width or height."""
     corners = np.clip(to_corners(boxes), 0, [width, height])
     return np.concatenate([corners[..., 0, :], corners[..., 1, :] - corners[..., 0, :]], axis=-1)
 
 
 def within(box: Any, height: int, width: int) -> list[float] | None:
-    """Cut a box as a file has it, [x, y, width, height], to an image; None if it is no box or no area is left.
+    """Check a box read from a file, [x, y, width, height], and cut it to the image. A box inside keeps its digits.
 
-    A box that lies inside keeps its digits.
+    Returns None if it is no box or has no area in the image.
     """
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
         return None

@@ -1,7 +1,7 @@
-"""Masks and contours: a mask traced to N points, and N points filled to a mask.
+"""Trace masks to contour points, and fill contour points to masks.
 
-Only pycocotools rasterises, so that every scored mask follows one convention. A traced contour follows pixel edges:
-cv2 gives pixel centres, which would shrink every mask by half a pixel on each side.
+Only pycocotools rasterises, so that all scored masks follow one convention. Outlines run along pixel edges: cv2 gives
+pixel centres, which would shrink every mask by half a pixel on each side.
 """
 
 from __future__ import annotations
@@ -13,128 +13,103 @@ import numpy as np
 from pycocotools import mask as coco
 from shapely import Polygon, box, make_valid
 
-from partialres.geometry.runs import Rle
+from partialres.geometry.rle import Rle
 
-Sampling = Literal["uniform", "released"]  # which pixels of a contour become its N points
+Sampling = Literal["uniform", "released"]  # how N points are taken from a contour
+
+_CUT = np.sqrt(2) / 4  # pixels from an inner corner to either end of the line that cuts it off
 
 
 def decode(counts: str | bytes, height: int, width: int) -> np.ndarray:
-    """A COCO compressed RLE -> mask, bool [height, width]."""
+    """Decode the counts of a COCO compressed RLE: bool [height, width]."""
     counts = counts.encode() if isinstance(counts, str) else counts
-    return coco.decode({"size": [height, width], "counts": counts}).astype(bool)
+    return coco.decode({"size": [height, width], "counts": counts}).view(bool)
 
 
 def encode(mask: np.ndarray) -> str:
-    """A mask, bool [height, width] -> COCO compressed RLE counts."""
+    """Encode a mask, bool [height, width], as the counts of a COCO compressed RLE."""
     return coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"].decode()
 
 
 def polygon_rle(points: np.ndarray, height: int, width: int) -> Rle:
-    """The polygon through points [N, 2] (pixels), filled: a COCO RLE of an image of that size.
+    """Fill the polygon through points [N, 2] (pixels): a COCO RLE for an image of this size.
 
-    Rows of NaN are points that are not there. Fewer than three points fill nothing.
+    Rows of NaN are skipped. Fewer than three points fill nothing.
     """
     points = np.asarray(points, dtype=np.float64)
-    if np.isnan(points).any():
-        points = points[~np.isnan(points).any(axis=1)]
+    points = points[~np.isnan(points).any(axis=1)]
     if len(points) < 3:
         return coco.encode(np.zeros((height, width), dtype=np.uint8, order="F"))
     return coco.frPyObjects([points.reshape(-1).tolist()], height, width)[0]
 
 
 def fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The polygon through points [N, 2] (pixels; see polygon_rle), filled: bool [height, width]."""
-    return coco.decode(polygon_rle(points, height, width)).astype(bool)
+    """Fill the polygon through points [N, 2] (pixels), as `polygon_rle` does: bool [height, width]."""
+    return coco.decode(polygon_rle(points, height, width)).view(bool)
+
+
+def window(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a mask, bool [height, width], to its bounding box: a view, bool [h, w], and its corner, int64 [2] (x, y).
+
+    Raises ValueError if the mask is empty.
+    """
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        raise ValueError("the mask is empty")
+    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], np.array([columns[0], rows[0]])
 
 
 def largest_outline(mask: np.ndarray) -> np.ndarray:
-    """The outer contour of the largest part of a mask (paper sec. 3), along pixel edges.
+    """Trace the outer contour of a mask's largest part along pixel edges (paper sec. 3).
 
-    mask: bool [height, width]. Pixels that touch at a corner are of one part; every inner corner is cut off, so that
-    they do not part there. Returns float64 [K, 2], x and y in pixels, clockwise as seen (y down), starting at the
-    topmost and of those the leftmost corner. Of parts of one size it is the lowest, by these corners.
+    mask: bool [height, width]. Pixels that touch only at a corner belong to one part: every inner corner is cut off, so
+    that the outline does not pass the same point twice there.
+    Returns float64 [K, 2], x and y in pixels, clockwise as seen (y down), from the topmost and then leftmost corner. If
+    parts are equally large, the lowest is traced.
     Raises ValueError if the mask is empty.
     """
-    # Columns lie together in memory, as in run lengths: cv2 is shown the transposed mask, whose contours, to it
-    # anticlockwise, are in the image clockwise.
-    columns = np.ascontiguousarray(mask.T, dtype=np.uint8)
-    contours, _ = cv2.findContours(columns, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outlines = [_from_top(_edges(np.ascontiguousarray(contour[:, 0, ::-1]))) for contour in contours]
-    if not outlines:
-        raise ValueError("the mask is empty")
+    part, corner = window(mask)
+    # cv2 walks around pixels anticlockwise, which is clockwise in the transposed image. In a mask of twice the size it
+    # passes each corner of a pixel by itself.
+    columns = np.ascontiguousarray(part.T, dtype=np.uint8)
+    doubled = cv2.resize(columns, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlines = [_from_top(_edges(contour[:, 0, ::-1], corner)) for contour in contours]
     if len(outlines) == 1:
         return outlines[0]
-    # Areas are multiples of 1/16.
+    # Areas are multiples of 1/16; ties go to the outline that starts lowest.
     return max(outlines, key=lambda outline: (round(16 * signed_area(outline)), *outline[0, ::-1]))
 
 
-# The eight steps from a pixel to a neighbour, clockwise as seen, x before y; those with odd numbers are diagonal.
-_STEPS = np.array([[1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1], [0, -1], [1, -1]])
-_INNER = np.sqrt(2) / 4  # pixels from an inner corner to where it is cut off
+def _edges(contour: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    """Turn a clockwise contour of the doubled mask, int [K, 2], into corners of pixel edges, float64 [L, 2] in pixels.
 
-
-def _corners(arrived: int, leaving: int) -> list[np.ndarray]:
-    """The corners of a clockwise outline at a pixel, in pixels from the pixel's own, by the steps (of `_STEPS`) with
-    which the contour comes to it and leaves it.
-
-    The outline runs along the pixels' edges. At a pixel it turns right, at each of its outer corners; in the middle of
-    a diagonal step left, at the corner that both pixels share.
+    contour // 2 is a pixel, and contour % 2 its corner nearest to the edge. A right turn goes around this corner. A
+    diagonal step turns left at it: an inner corner, which is cut off and gives two points. corner: added to the pixels.
     """
-    before, after = arrived - arrived % 2, leaving + leaving % 2  # which way the outline runs
-    outer = [before - 1 + 2 * turn for turn in range((after - before) % 8 // 2)]
-    found = [np.maximum(_STEPS[corner % 8], 0.0) for corner in outer]
-    if leaving % 2:
-        inner = np.maximum(_STEPS[leaving], 0.0)
-        found += [inner - _INNER * _STEPS[after % 8], inner + _INNER * _STEPS[leaving - 1]]
-    return found
-
-
-def _corner_table() -> tuple[np.ndarray, np.ndarray]:
-    """`_corners` of every two steps, float64 [M, 2], at 9 x (step come by) + (step left by), and how many, int [81].
-
-    Here a step is numbered 3 dy + dx + 4, so that 4, none, is that of a pixel alone, which has its four corners.
-    """
-    table: list[list[np.ndarray]] = [[] for _ in range(81)]
-    numbers = (_STEPS @ (1, 3) + 4).tolist()
-    for arrived, come in enumerate(numbers):
-        for leaving, left in enumerate(numbers):
-            table[9 * come + left] = _corners(arrived, leaving)
-    table[9 * 4 + 4] = [np.maximum(step, 0.0) for step in _STEPS[1::2]]
-    return np.array([corner for found in table for corner in found]), np.array([len(found) for found in table])
-
-
-_CORNERS, _NUMBER = _corner_table()
-_START = np.cumsum(_NUMBER) - _NUMBER
-
-
-def _edges(contour: np.ndarray) -> np.ndarray:
-    """The corners of the pixel edges around a contour of adjacent pixels, int [K, 2] clockwise: float64 [L, 2]."""
-    places = contour[:, 0] + 3 * contour[:, 1]
-    places = np.concatenate([places[-1:], places, places[:1]])
-    steps = places[1:] - places[:-1] + 4
-    turns = 9 * steps[:-1] + steps[1:]
-    number = _NUMBER.take(turns)
-    ends = np.cumsum(number)
-    corners = np.arange(ends[-1]) + np.repeat(_START.take(turns) - ends + number, number)
-    return _CORNERS.take(corners, axis=0) + np.repeat(contour, number, axis=0)
+    steps = np.roll(contour, -1, axis=0) - contour
+    diagonal = steps.all(axis=1)
+    turns = (steps != np.roll(steps, 1, axis=0)).any(axis=1) & ~np.roll(diagonal, 1)
+    steps[~diagonal] = 0
+    arriving = steps @ np.array([[1, 1], [-1, 1]]) // 2  # the diagonal, turned clockwise by 45 degrees
+    ends = np.stack([-_CUT * arriving, _CUT * (steps - arriving)], axis=1)  # of the cut, from the corner: [K, 2, 2]
+    points = (contour % 2)[:, None] + ends + (contour // 2 + corner)[:, None]
+    return points[np.stack([turns, diagonal], axis=1)]
 
 
 def _from_top(points: np.ndarray) -> np.ndarray:
-    """The same closed contour, starting at its topmost, of those its leftmost, point."""
-    x, y = points.T
-    top = np.flatnonzero(y == y.min())
-    start = int(top[x[top].argmin()])
-    return np.concatenate([points[start:], points[:start]])
+    """Start a closed contour [N, 2] at its topmost, of those its leftmost, point."""
+    return np.roll(points, -np.lexsort(points.T)[0], axis=0)
 
 
 def signed_area(points: np.ndarray) -> float:
-    """Area of a closed polygon [N, 2] in square pixels; positive if clockwise as seen (y down)."""
+    """Return the area of a closed polygon [N, 2] in square pixels; positive if clockwise as seen (y down)."""
     x, y = points.T
     return 0.5 * float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1])
 
 
 def resample(points: np.ndarray, number: int) -> np.ndarray:
-    """`number` points evenly spaced along a closed polyline [K, 2], the first being its first: float64 [number, 2].
+    """Space `number` points evenly along a closed polyline [K, 2], from its first point on: float64 [number, 2].
 
     Raises ValueError if the polyline has no length.
     """
@@ -149,12 +124,12 @@ def resample(points: np.ndarray, number: int) -> np.ndarray:
 
 
 def sample(mask: np.ndarray, number: int, sampling: Sampling) -> np.ndarray:
-    """N points on the contour of a mask, bool [height, width], in one of two ways: `trace` or `trace_released`."""
+    """Take N points from the contour of a mask, bool [height, width], by `trace` or `trace_released`."""
     return trace(mask, number) if sampling == "uniform" else trace_released(mask, number)
 
 
 def trace(mask: np.ndarray, number: int) -> np.ndarray:
-    """N points uniformly along the largest outer contour, clockwise (paper sec. 3): float64 [number, 2] in pixels.
+    """Space N points evenly along the largest outer contour, clockwise (paper sec. 3): float64 [number, 2] in pixels.
 
     mask: bool [height, width]. Raises ValueError if the mask is empty.
     """
@@ -162,10 +137,10 @@ def trace(mask: np.ndarray, number: int) -> np.ndarray:
 
 
 def trace_released(mask: np.ndarray, number: int) -> np.ndarray:
-    """The released sampling: of the L pixels of the largest contour every ceil(L / number)-th, from the first on.
+    """Sample as the released code does: every ceil(L / number)-th of the L pixels of the largest contour.
 
-    mask: bool [height, width]. Returns float64 [number, 2], whole pixels, anticlockwise as seen. Often these are fewer
-    points than asked for: the rows that are left are NaN, all of them where the contour encloses no area.
+    mask: bool [height, width]. Returns float64 [number, 2], whole pixels, anticlockwise as seen. There are often fewer
+    points than `number`: the remaining rows are NaN. All are NaN if the contour encloses no area.
     Raises ValueError if the mask is empty.
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
@@ -180,12 +155,12 @@ def trace_released(mask: np.ndarray, number: int) -> np.ndarray:
 
 
 def cut(outline: np.ndarray, height: int, width: int) -> np.ndarray | None:
-    """The largest part of a closed polyline [K, 2] inside a window of height x width at the origin, or None if none is.
+    """Cut a closed polyline [K, 2] to a window of height x width at the origin and return the largest part.
 
-    Clockwise and from its topmost, then leftmost point, as `largest_outline` is: float64 [L, 2] in pixels.
+    Returns float64 [L, 2] in pixels, directed and started as in `largest_outline`; None if nothing is inside.
     """
-    within = make_valid(Polygon(outline)).intersection(box(0, 0, width, height))
-    parts = [part for part in getattr(within, "geoms", [within]) if part.area > 0]
+    inside = make_valid(Polygon(outline)).intersection(box(0, 0, width, height))
+    parts = [part for part in getattr(inside, "geoms", [inside]) if part.area > 0]
     if not parts:
         return None
     largest = max(parts, key=lambda part: part.area)

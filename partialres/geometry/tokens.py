@@ -1,33 +1,31 @@
-"""Coordinates as tokens: the quantisation of the paper's eq. 2 and its way back."""
+"""Quantise coordinates to tokens and turn tokens back into coordinates (paper eq. 2)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-Extent = float | np.ndarray  # pixels that the bins span: of both axes, or [..., 2] of x and of y
+Extent = float | np.ndarray  # the pixels that all bins span: one number for both axes, or x and y [..., 2]
 
 
 def quantise(coordinates: np.ndarray, extent: Extent, bins: int, rounding: str = "round") -> np.ndarray:
-    """Coordinates in pixels -> bin numbers (eq. 2).
+    """Turn coordinates, float in pixels, any shape, into bin numbers (eq. 2): int64 in [0, bins - 1], same shape.
 
-    coordinates: float, any shape, in pixels of an axis of length `extent`, which is broadcast to them. rounding:
-    "round" as in the paper, or "truncate" as the released code does. Returns int64 of the same shape, clamped to
-    [0, bins - 1].
+    extent: is broadcast to the coordinates. rounding: "round" as in the paper, or "truncate" as in the released code.
     """
-    scaled = np.asarray(coordinates, dtype=np.float64) * bins / extent  # in this order whole quotients come out whole
+    scaled = np.asarray(coordinates, dtype=np.float64) * bins / extent  # multiplied first: whole quotients stay whole
     whole = np.rint(scaled) if rounding == "round" else np.trunc(scaled)
     return np.clip(whole, 0, bins - 1).astype(np.int64)
 
 
 def dequantise(tokens: np.ndarray, extent: Extent, bins: int) -> np.ndarray:
-    """Bin numbers -> coordinates in pixels, the value that `quantise` rounds to that bin: within extent / bins / 2."""
+    """Turn bin numbers into coordinates in pixels: the inverse of `quantise`, up to its rounding."""
     return np.asarray(tokens, dtype=np.float64) * (extent / bins)
 
 
 def points_to_sequence(points: np.ndarray, extent: Extent, bins: int, rounding: str = "round") -> np.ndarray:
-    """Points [N, 2] (x, y in pixels of the frame) -> tokens [2N + 1]: x1, y1, ..., xN, yN, end (= bins).
+    """Turn points [N, 2] (x, y in pixels of the frame) into tokens [2N + 1]: x1, y1, ..., xN, yN, end (= bins).
 
-    Points that are not there, NaN, become end tokens, as in the released code.
+    NaN, a missing point, becomes an end token, as in the released code.
     """
     points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     absent = np.isnan(points)
@@ -36,9 +34,9 @@ def points_to_sequence(points: np.ndarray, extent: Extent, bins: int, rounding: 
 
 
 def sequence_to_points(tokens: np.ndarray, extent: Extent, bins: int) -> np.ndarray:
-    """Tokens [..., 2N] (without the last, the end) -> points [..., N, 2] in pixels. extent: or [..., 2], of each row.
+    """Turn tokens [..., 2N], the final end left off, into points [..., N, 2] in pixels.
 
-    A sequence that ends early repeats its last point, so that it spans the polygon of those before the end.
+    A sequence that ends early repeats its last point, which leaves the polygon unchanged.
     """
     tokens = np.asarray(tokens)
     tokens = tokens.reshape(*tokens.shape[:-1], -1, 2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import ModelConfig
-from partialres.model import winograd
+from partialres.model import cpu
 
 LEAK = 0.1  # slope of DarkNet's leaky ReLU
 
@@ -30,22 +30,22 @@ class ConvBlock(nn.Module):
         if self.bn.training:
             return F.leaky_relu(self.bn(self._convolved(x)), self.leak)
         # Frozen, or evaluated: the normalisation is a scale and a shift of the kernel.
-        by_tiles = winograd.pays(x, self.conv)
+        by_tiles = cpu.winograd_pays(x, self.conv)
         kernel, shift = self._folded(by_tiles)
         if by_tiles:
-            return F.leaky_relu_(winograd.convolve(x, kernel) + shift[:, None, None], self.leak)
+            return F.leaky_relu_(cpu.convolve(x, kernel) + shift[:, None, None], self.leak)
         return F.leaky_relu_(F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding), self.leak)
 
     def _convolved(self, x: Tensor) -> Tensor:
-        if winograd.pays(x, self.conv):
-            convolved: Tensor = winograd.Convolution.apply(x, self.conv.weight)
+        if cpu.winograd_pays(x, self.conv):
+            convolved: Tensor = cpu.WinogradConvolution.apply(x, self.conv.weight)
             return convolved
         return F.conv2d(x, self.conv.weight, None, self.conv.stride, self.conv.padding)
 
     def _folded(self, by_tiles: bool) -> tuple[Tensor, Tensor]:
         """Kernel and shift [out] of convolution and normalisation in one, made anew where one of the two has changed.
 
-        by_tiles: the kernel for `winograd.convolve`, not [out, in, k, k].
+        by_tiles: the kernel for `cpu.convolve`, not [out, in, k, k].
         """
         mean, variance = self.bn.running_mean, self.bn.running_var
         assert mean is not None and variance is not None
@@ -56,7 +56,7 @@ class ConvBlock(nn.Module):
         scale = self.bn.weight * torch.rsqrt(variance + self.bn.eps)
         kernel, shift = self.conv.weight * scale[:, None, None, None], self.bn.bias - mean * scale
         if by_tiles:
-            kernel = winograd.transformed(kernel).transpose(1, 2)
+            kernel = cpu.transformed(kernel).transpose(1, 2)
         if not kernel.requires_grad:
             self._kept = (key, kernel, shift)
         return kernel, shift

@@ -8,13 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from partialres.config import ModelConfig
-
-PAD = 0  # the word index of padding
-
-
-def count_words(words: Tensor) -> Tensor:
-    """How many of each row of words [B, L] are no padding: int64 [B]."""
-    return (words != PAD).sum(1)
+from partialres.data.batch import PAD
 
 
 class LanguageEncoder(nn.Module):
@@ -23,7 +17,7 @@ class LanguageEncoder(nn.Module):
     def __init__(self, config: ModelConfig, words: int) -> None:
         """words: size of the vocabulary, padding and unknown included."""
         super().__init__()
-        self.padded_words = config.padded_words
+        self.padded_words = config.upstream.padded_words
         self.embedding = nn.Embedding(words, config.word, padding_idx=PAD)
         self.embedding.weight.requires_grad_(not config.freeze_words)
         self.gru = nn.GRU(config.word, config.language, batch_first=True, bidirectional=True)

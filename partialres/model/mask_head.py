@@ -10,23 +10,36 @@ B expressions · K image positions (H * W) · D width · h heads · S = 4 cells 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
+import numpy as np
+import pandas as pd
 import torch
+from pycocotools import mask as coco
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import ModelConfig, TrainConfig
-from partialres.model.pointer import Batch, Grounding
-from partialres.model.transformer import Memory, split_heads
+from partialres.data.batch import Batch
+from partialres.data.inputs import Inputs
+from partialres.data.samples import MaskSamples, mask_samples
+from partialres.data.views import Window
+from partialres.data.vocabulary import Vocabulary
+from partialres.geometry import contour
+from partialres.geometry.rle import Rle
+from partialres.model.attention import split_heads
+from partialres.model.grounding import Answer, Grounding
+from partialres.model.transformer import Memory
 
 UPSAMPLING = 4  # cells of the mask along the side of an image position
 L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0  # DETR's and MDETR's weights of the losses; dice and focal loss weigh 1
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # of the focal loss (Lin et al., ICCV 2017), as DETR has them
 
 
-class Found(NamedTuple):
-    """What the model says of each expression."""
+class Output(NamedTuple):
+    """What the two heads give for each expression."""
 
     boxes: Tensor  # [B, 4]: centre x, y, width, height in units of the frame, in (0, 1)
     masks: Tensor | None  # logits [B, S * H, S * W]; None in step 1
@@ -65,8 +78,8 @@ class MaskHead(nn.Module):
         looked = looked * (self.heads * height * width)
         features = memory.features[:, : height * width].transpose(1, 2).unflatten(-1, (height, width))
         x = torch.cat([features * valid[:, None], looked.to(features.dtype)], 1)
-        x = self.middle(_doubled(self.coarse(x)))
-        return self.out(self.fine(_doubled(x)))[:, 0]
+        x = self.middle(upsample_twice(self.coarse(x)))
+        return self.out(self.fine(upsample_twice(x)))[:, 0]
 
 
 def _block(channels: int, out: int) -> nn.Sequential:
@@ -74,7 +87,7 @@ def _block(channels: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.GroupNorm(min(8, out // 2), out), nn.ReLU())
 
 
-def _doubled(x: Tensor) -> Tensor:
+def upsample_twice(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, C, 2 H, 2 W], the nearest position's features."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
@@ -93,36 +106,68 @@ class MaskHeadModel(Grounding):
         )  # fmt: skip
         self.mask_head = MaskHead(config) if points > 2 else None
 
-    def forward(self, batch: Batch) -> Found:
+    def samples(
+        self, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary,
+        jitter: tuple[float, float] | None, sampling: contour.Sampling,
+    ) -> MaskSamples:  # fmt: skip
+        """Make what the model trains on; jitter and sampling are a point model's."""
+        return mask_samples(refs, inputs, words, masks=self.mask_head is not None, upsampling=UPSAMPLING)
+
+    def answers(self, batch: Batch, windows: Sequence[Window]) -> list[Answer]:
+        """Answer each expression with a box and, from step 2 on, a mask. windows: the whole images, B of them."""
+        output = self(batch)
+        middles, sides = output.boxes.double().cpu().numpy().reshape(-1, 2, 2).swapaxes(0, 1)
+        corners = np.stack([middles - sides / 2, middles + sides / 2], axis=1)
+        masks: list[Rle | None] = [None] * len(windows)
+        if output.masks is not None:
+            logits = output.masks.cpu().numpy()
+            masks = [resize_to_image(each, window) for each, window in zip(logits, windows, strict=True)]
+        return [
+            Answer(window.to_file(box * window.size), np.empty(0), mask)
+            for window, box, mask in zip(windows, corners, masks, strict=True)
+        ]
+
+    def forward(self, batch: Batch) -> Output:
         """The box, and from step 2 on the mask, of every expression."""
         memory = self.encode(batch)
         query = self.decode(memory)
         boxes = self.box_head(query).float().sigmoid()
         if self.mask_head is None:
-            return Found(boxes, None)
-        return Found(boxes, self.mask_head(query, memory, batch.valid[batch.image_index]).float())
+            return Output(boxes, None)
+        return Output(boxes, self.mask_head(query, memory, batch.valid[batch.image_index]).float())
 
     def decode(self, memory: Memory) -> Tensor:
         """The query after the decoder, [B, D]: like DETR's it starts from zeros and is learned as a position."""
         x = memory.features.new_zeros(memory.features.shape[0], 1, self.config.width)
-        for index, layer in enumerate(self._decoder_layers()):
+        for index, layer in enumerate(self.decoder_layers()):
             own = layer.self_attention.keys_values(x, self.query)
             x = layer(x, self.query, own, None, memory, index)
         return self.decoder_norm(x)[:, 0]
 
-    def loss(self, found: Found, batch: Batch, config: TrainConfig) -> Tensor:
+    def loss(self, output: Output, batch: Batch, config: TrainConfig) -> Tensor:
         """The sum of the heads' losses, a scalar: what DETR and MDETR train boxes and masks with.
 
         batch.boxes, and with a mask head batch.masks, must be set. config has no say: its fields are about tokens.
         """
         assert batch.boxes is not None
-        l1 = F.l1_loss(found.boxes, batch.boxes, reduction="none").sum(-1).mean()
-        loss = L1_WEIGHT * l1 + GIOU_WEIGHT * (1 - generalised_iou(found.boxes, batch.boxes)).mean()
-        if found.masks is None:
+        l1 = F.l1_loss(output.boxes, batch.boxes, reduction="none").sum(-1).mean()
+        loss = L1_WEIGHT * l1 + GIOU_WEIGHT * (1 - generalised_iou(output.boxes, batch.boxes)).mean()
+        if output.masks is None:
             return loss
         assert batch.masks is not None
         masks = batch.masks.float() / 255
-        return loss + dice_loss(found.masks, masks).mean() + focal_loss(found.masks, masks).mean()
+        return loss + dice_loss(output.masks, masks).mean() + focal_loss(output.masks, masks).mean()
+
+
+def resize_to_image(logits: np.ndarray, window: Window) -> Rle:
+    """Find the mask in an image at its file's size: a COCO RLE, the logits bilinear between cells.
+
+    logits: float [cells, cells] of the frame. A logit above zero is a probability above one half.
+    """
+    (height, width), (file_height, file_width) = window.shape, window.file_size
+    frame = cv2.resize(logits, (window.size, window.size), interpolation=cv2.INTER_LINEAR)[:height, :width]
+    mask = cv2.resize(frame, (file_width, file_height), interpolation=cv2.INTER_LINEAR) > 0
+    return coco.encode(np.asfortranarray(mask, dtype=np.uint8))
 
 
 def generalised_iou(first: Tensor, second: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""What the results look like: tables, figures and a gallery, each from the files it is given to one place."""
+"""Make the tables, figures and galleries of the report, each from the files that its command is given."""

@@ -1,13 +1,12 @@
-"""Pictures of what the models find, like the paper's Figure 5: a row an expression, a column a mask ratio."""
+"""Draw what the models find, like the paper's Figure 5: a row an expression, a column a model."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,173 +18,117 @@ from PIL import Image
 from partialres.files import DataError, read_table
 from partialres.geometry import contour
 from partialres.report import style
+from partialres.report.intervals import check_expressions
 
-_CELL = 2.1  # inches: width of a picture
-_TALLEST = 2.6  # inches: a taller picture is narrowed
-_GAP, _TEXT, _TITLES = 0.08, 0.17, 0.26  # inches: between pictures, a line of text, the column titles
-_PIXELS = 640  # pictures are drawn at least this long on their longer side, so that small ones stay smooth
+_ROWS = 4  # expressions: more would make the figure taller than a screen
+_CELL, _TEXT, _TITLES, _LINE = 1.9, 1.6, 0.3, 0.15  # inches: a picture's longer side, the texts, titles, a foot's line
+_TALLEST = 0.75  # of the figure's width
 _TINT, _DRAIN = 0.5, 0.7  # shares: of the tint in a mask, of grey around it
+_Example = tuple[pd.Series, str, list[pd.Series]]  # a ref, an expression of it, each model's prediction
 
 
-@dataclass(frozen=True)
-class _Example:
-    """An expression with what each model made of it: a row of each model's predictions.parquet."""
+@style.applied()
+def qualitative(refs: Path, images: Path, models: Sequence[tuple[str, Path]]) -> Figure:
+    """Draw a few expressions: image and box, true mask, then each model's mask, contour points and IoU.
 
-    ref: pd.Series
-    expression: str
-    predictions: tuple[pd.Series, ...]
-
-
-def qualitative(
-    refs: Path, images: Path, predictions: Sequence[tuple[str, Path]], png: Path, pdf: Path, count: int = 6
-) -> None:
-    """Draw `count` expressions: image and box, true mask, then each model's mask, contour points and IoU.
-
-    refs: refs.parquet. images: the folder its file names are in. predictions: (column title,
-    predictions.parquet) of models scored on the same expressions. count: at least 1.
-    The expressions lie at evenly spaced quantiles of the IoU of the model with the highest mean IoU, one a
-    ref, best first: nobody picks them, and the figure says so.
-    Raises DataError if there is no model, the models were scored on different expressions, or an image or a
-    true mask is missing.
+    refs: refs.parquet. images: the folder its file names are in. models: (column title, predictions.parquet) of models
+    scored on the same expressions. The expressions lie at evenly spaced quantiles of the IoU of the model with the
+    highest mean IoU, one a ref, best first: nobody picks them, and the figure says so.
+    models: at least one. Raises DataError if they were scored on different expressions, or an image or a true mask is
+    missing.
     """
-    if not predictions:
-        raise DataError("the gallery needs the predictions.parquet of at least one model")
-    labels = [label for label, _ in predictions]
-    tables = [_read_predictions(path) for _, path in predictions]
-    for (_, path), table in zip(predictions, tables, strict=True):
-        if not table.index.equals(tables[0].index):
-            raise DataError(
-                f"{path}: scored on other expressions than {predictions[0][1]}; evaluate all models on one split"
-            )
-    best = int(np.argmax([table["overlap"].mean() for table in tables]))
-    chosen = _spread(tables[best], count)
-    known = read_table(refs, ["ref_id", "file_name", "height", "width", "bbox", "mask"]).set_index("ref_id")
+    tables = [read_table(path, ["ref_id", "expression", "points", "mask", "iou"]) for _, path in models]
+    for (_, path), table in zip(models, tables, strict=True):
+        check_expressions(path, table, models[0][1], tables[0])
+    best = int(np.argmax([table["iou"].mean() for table in tables]))
+    places = _spread(tables[best])
+    described = read_table(refs, ["ref_id", "file_name", "height", "width", "bbox", "mask"]).set_index("ref_id")
     examples = []
-    for key in chosen:
-        ref_id, expression = key
-        if ref_id not in known.index or pd.isna(known.at[ref_id, "mask"]):
-            raise DataError(f"{refs}: no true mask of ref {ref_id}, which {predictions[best][1]} was scored on")
-        examples.append(_Example(known.loc[ref_id], expression, tuple(table.loc[key] for table in tables)))
-    caption = (
-        f"Rows are {len(chosen)} of {len(tables[best]):,} expressions, at evenly spaced quantiles of the "
-        f"IoU of '{labels[best]}' (the highest mean IoU), best first; none is picked by hand. Dots: "
-        "predicted contour points. Numbers: IoU, %."
+    for place in places:
+        ref_id, expression = tables[best].loc[place, ["ref_id", "expression"]]
+        if ref_id not in described.index or pd.isna(described.at[ref_id, "mask"]):
+            raise DataError(f"{refs}: no true mask of ref {ref_id}, which {models[best][1]} was scored on")
+        examples.append((described.loc[ref_id], expression, [table.loc[place] for table in tables]))
+    titles = ["image and box", "true mask", *(title for title, _ in models)]
+    note = (
+        f"Rows are {len(places)} of {len(tables[best]):,} expressions, at evenly spaced quantiles of the IoU of "
+        f"'{models[best][0]}' (the highest mean IoU), best first; none is picked by hand. Dots: predicted contour "
+        "points. Numbers: IoU, per cent."
     )
-    with style.applied():
-        style.save(_draw(examples, labels, images, caption), png, pdf)
+    return _draw(examples, titles, images, note)
 
 
-def _read_predictions(path: Path) -> pd.DataFrame:
-    """predictions.parquet by (ref_id, expression), sorted, with `overlap`: IoU in per cent."""
-    table = read_table(path, ["ref_id", "expression", "points", "mask", "intersection", "union"])
-    if table.empty:
-        raise DataError(f"{path}: holds no predictions; evaluate again")
-    union = table["union"].to_numpy(dtype=float)
-    overlap = 100 * np.divide(table["intersection"], union, out=np.zeros(len(table)), where=union > 0)
-    key = ["ref_id", "expression"]  # a ref can have the same text twice: the same input, the same prediction
-    return table.assign(overlap=overlap).drop_duplicates(key).set_index(key).sort_index()
-
-
-def _spread(table: pd.DataFrame, count: int) -> list[tuple[int, str]]:
-    """The keys at `count` evenly spaced quantiles of IoU, best first; fewer if there are fewer refs.
+def _spread(table: pd.DataFrame) -> list[int]:
+    """Return the rows at evenly spaced quantiles of IoU, best first: _ROWS, or as many as there are refs.
 
     Where a ref is taken already, the nearest rank whose ref is free.
     """
-    ranked = list(table.sort_values("overlap", ascending=False, kind="stable").index)
-    refs: set[int] = set()
-    chosen = []
-    for place in range(count):
-        target = int((place + 0.5) / count * len(ranked))
-        free = [rank for rank, (ref_id, _) in enumerate(ranked) if ref_id not in refs]
-        if not free:
-            break
-        rank = min(free, key=lambda rank: abs(rank - target))
-        refs.add(ranked[rank][0])
-        chosen.append(rank)
-    return [ranked[rank] for rank in sorted(chosen)]
+    ranked = table.sort_values("iou", ascending=False, kind="stable")
+    ranks: list[int] = []
+    for place in range(min(_ROWS, table["ref_id"].nunique())):
+        free = np.flatnonzero(~ranked["ref_id"].isin(ranked["ref_id"].iloc[ranks]))
+        target = int((place + 0.5) / _ROWS * len(ranked))
+        ranks.append(int(free[np.abs(free - target).argmin()]))
+    return [int(ranked.index[rank]) for rank in sorted(ranks)]
 
 
-def _draw(examples: Sequence[_Example], labels: Sequence[str], images: Path, caption: str) -> Figure:
-    columns = ["image and box", "true mask", *labels]
-    width = len(columns) * (_CELL + _GAP) + _GAP
-    letters = int(width * 15)  # that fit on a line
-    texts = [textwrap.wrap(f"“{example.expression}”", letters) or [""] for example in examples]
-    heights = [min(_TALLEST, _CELL * example.ref["height"] / example.ref["width"]) for example in examples]
-    foot = textwrap.wrap(caption, int(width * 19))
-    rows = sum(heights) + sum(_TEXT * len(lines) + 3 * _GAP for lines in texts)
-    total = _TITLES + rows + _TEXT * len(foot) + 2 * _GAP
+def _draw(examples: Sequence[_Example], titles: Sequence[str], images: Path, note: str) -> Figure:
+    """Lay out the examples: the expression, then a picture under each title."""
+    width = _TEXT + len(titles) * _CELL
+    foot = textwrap.wrap(note, int(width * 19))
+    heights = np.array([_CELL * min(1, ref["height"] / ref["width"]) for ref, _, _ in examples])
+    margins = _TITLES + (len(foot) + 1) * _LINE
+    heights *= min(1, (_TALLEST * width - margins) / heights.sum())
+    total = heights.sum() + margins
     figure = Figure(figsize=(width, total))
-    top = total
-    for column, title in enumerate(columns):
-        centre = _GAP + column * (_CELL + _GAP) + _CELL / 2
-        figure.text(centre / width, (top - 0.2) / total, title, ha="center", va="baseline", fontsize=10)
-    top -= _TITLES
-    for example, height, lines in zip(examples, heights, texts, strict=True):
-        top -= 1.5 * _GAP
-        figure.text(
-            _GAP / width,
-            top / total,
-            "\n".join(lines),
-            va="top",
-            fontsize=9.5,
-            style="italic",
-            parse_math=False,
-        )
-        top -= _TEXT * len(lines) + 0.5 * _GAP
-        panels = []
-        for column in range(len(columns)):
-            left = (_GAP + column * (_CELL + _GAP)) / width
-            panels.append(figure.add_axes((left, (top - height) / total, _CELL / width, height / total)))
-        _draw_row(panels, example, images)
-        top -= height + _GAP
-    top -= _GAP
-    figure.text(_GAP / width, top / total, "\n".join(foot), va="top", fontsize=7.5, color=style.SOFT)
+    figure.text(_LINE / 2 / width, _LINE / 2 / total, "\n".join(foot), fontsize=7.5, color=style.SOFT)
+    panels = figure.subplots(
+        len(examples), 1 + len(titles), squeeze=False, width_ratios=[_TEXT, *[_CELL] * len(titles)],
+        height_ratios=heights.tolist(), gridspec_kw={
+            "left": 0, "right": 1 - 0.05 / width, "wspace": 0.03, "hspace": 0.05,
+            "top": 1 - _TITLES / total, "bottom": (margins - _TITLES) / total,
+        },
+    )  # fmt: skip
+    for row, (ref, expression, predictions) in zip(panels, examples, strict=True):
+        row[0].set_axis_off()
+        text = "\n".join(textwrap.wrap(f"“{expression}”", 21))
+        row[0].text(0.06, 0.5, text, va="center", fontsize=9, style="italic", parse_math=False)
+        _draw_row(row[1:], ref, predictions, images)
+    for axes, title in zip(panels[0, 1:], titles, strict=True):
+        axes.set_title(title)
     return figure
 
 
-def _draw_row(panels: Sequence[Axes], example: _Example, images: Path) -> None:
-    ref = example.ref
+def _draw_row(panels: Sequence[Axes], ref: pd.Series, predictions: Sequence[pd.Series], images: Path) -> None:
+    """Draw one example, in the pixel coordinates of its image, (0, 0) being the corner."""
     height, width = int(ref["height"]), int(ref["width"])
     picture = _read_image(images / ref["file_name"], height, width)
-    scale = np.array([picture.shape[1] / width, picture.shape[0] / height])
+    truth = contour.decode(ref["mask"], height, width)
+    masks = [contour.decode(prediction["mask"], height, width) for prediction in predictions]
+    tinted = [_tinted(picture, truth, style.TRUTH), *(_tinted(picture, mask, style.PREDICTED) for mask in masks)]
+    for axes, shown in zip(panels, (picture, *tinted), strict=True):
+        axes.imshow(shown, extent=(0, width, height, 0))
+        axes.autoscale(False)  # points beyond the image do not shrink it
+        axes.set_axis_off()
     x, y, w, h = ref["bbox"]
-    _show(panels[0], picture, height, width)
     for colour, line in (("black", 2.6), (style.BOX, 1.4)):
         panels[0].add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=line))
-    truth = _enlarged(contour.decode(ref["mask"], height, width), picture)
-    _show(panels[1], _tinted(picture, truth, style.TRUTH), height, width)
-    outlines, _ = cv2.findContours(truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    for outline in outlines:
-        _closed(panels[1], (outline[:, 0] + 0.5) / scale, style.TRUTH)
-    for axes, prediction in zip(panels[2:], example.predictions, strict=True):
-        mask = _enlarged(contour.decode(prediction["mask"], height, width), picture)
-        _show(axes, _tinted(picture, mask, style.PREDICTED), height, width)
+    for colour, line in (("white", 2.2), (style.TRUTH, 1.2)):
+        centres = np.arange(width) + 0.5, np.arange(height) + 0.5
+        panels[1].contour(*centres, truth, [0.5], colors=[colour], linewidths=line)
+    for axes, prediction in zip(panels[2:], predictions, strict=True):
         points = np.array([list(point) for point in prediction["points"]], dtype=float).reshape(-1, 2)
-        _closed(axes, points, style.PREDICTED)
-        axes.scatter(
-            points[:, 0],
-            points[:, 1],
-            s=15,
-            color=style.PREDICTED,
-            edgecolor="white",
-            linewidth=0.7,
-            zorder=3,
-        )
-        axes.text(
-            0.03,
-            0.96,
-            f"{prediction['overlap']:.0f}",
-            transform=axes.transAxes,
-            va="top",
-            fontsize=8.5,
-            color="white",
-            bbox={"boxstyle": "round,pad=0.25", "facecolor": "black", "alpha": 0.65, "linewidth": 0},
-            zorder=4,
-        )
+        for colour, line in (("white", 2.2), (style.PREDICTED, 1.2)):
+            axes.fill(*points.T, fill=False, edgecolor=colour, linewidth=line, zorder=2)
+        looks: dict[str, Any] = {"color": style.PREDICTED, "edgecolor": "white", "linewidth": 0.6, "zorder": 3}
+        axes.scatter(points[:, 0], points[:, 1], s=12, **looks)
+        shade = {"boxstyle": "round,pad=0.25", "facecolor": "black", "alpha": 0.65, "linewidth": 0}
+        looks = {"va": "top", "fontsize": 8.5, "color": "white", "bbox": shade, "zorder": 4}
+        axes.text(0.03, 0.96, f"{100 * prediction['iou']:.0f}", transform=axes.transAxes, **looks)
 
 
 def _read_image(path: Path, height: int, width: int) -> np.ndarray:
-    """An image as uint8 [h, w, 3] RGB, enlarged to at least _PIXELS on its longer side."""
+    """Read an image as uint8 [height, width, 3], RGB."""
     try:
         with Image.open(path) as image:
             picture = image.convert("RGB")
@@ -193,33 +136,11 @@ def _read_image(path: Path, height: int, width: int) -> np.ndarray:
         raise DataError(f"{path}: cannot be read as an image ({error}); is this the folder of raw images?") from error
     if picture.size != (width, height):
         raise DataError(f"{path}: is {picture.width} x {picture.height}, but refs.parquet says {width} x {height}")
-    factor = max(1.0, _PIXELS / max(height, width))
-    return np.asarray(picture.resize((round(width * factor), round(height * factor)), Image.Resampling.LANCZOS))
-
-
-def _enlarged(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """A mask, bool [height, width], at the picture's size, its edges smooth."""
-    size = (picture.shape[1], picture.shape[0])
-    return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+    return np.asarray(picture)
 
 
 def _tinted(picture: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
-    """The picture with the mask tinted and colour drained from the rest, so that any object shows."""
-    rest = picture.astype(np.float32)
-    rest = (1 - _DRAIN) * rest + _DRAIN * rest.mean(axis=2, keepdims=True)
-    tint = (1 - _TINT) * picture + _TINT * 255 * np.array(to_rgb(colour), dtype=np.float32)
+    """Tint the picture in the mask and drain colour from the rest, so that any object shows."""
+    rest = (1 - _DRAIN) * picture + _DRAIN * picture.mean(axis=2, keepdims=True)
+    tint = (1 - _TINT) * picture + _TINT * 255 * np.array(to_rgb(colour))
     return np.where(mask[..., None], tint, rest).round().astype(np.uint8)
-
-
-def _show(axes: Axes, picture: np.ndarray, height: int, width: int) -> None:
-    """A picture in the pixel coordinates of the original image, (0, 0) being its corner."""
-    axes.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased")
-    axes.autoscale(False)  # points beyond the image do not shrink it
-    axes.set_axis_off()
-
-
-def _closed(axes: Axes, points: np.ndarray, colour: str) -> None:
-    """The closed line through points [N, 2]; what sticks out of the image is cut."""
-    ring = np.vstack([points, points[:1]])
-    for shade, width in (("white", 2.2), (colour, 1.2)):
-        axes.plot(*ring.T, color=shade, linewidth=width, zorder=2, scalex=False, scaley=False)

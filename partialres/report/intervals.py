@@ -1,9 +1,8 @@
-"""How sure a gain is: the difference of two models' mIoU with a paired bootstrap interval over expressions."""
+"""Say how certain a gain is: the difference of two models' mIoU with a paired bootstrap interval over expressions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +20,10 @@ MEANING = (
     "training seed would do: ± shows that. Expressions of one object count as independent, which makes it somewhat too "
     "narrow."
 )
-_BATCH = 100  # resamples at once: memory is this many times a split's expressions
 
 
 class Model(NamedTuple):
-    """What was trained, whatever the seed: one step of an experiment at a ratio (per cent)."""
+    """Name what was trained, whatever the seed: one step of an experiment at a ratio (per cent)."""
 
     dataset: str
     ratio: float
@@ -33,9 +31,8 @@ class Model(NamedTuple):
     step: str  # res or retrain
 
 
-@dataclass(frozen=True)
-class Gain:
-    """By how many points of mIoU a model is above another, the interval of it, and the gain of each seed alone."""
+class Gain(NamedTuple):
+    """Hold by how many points of mIoU a model is above another, the interval's ends, and each seed's own gain."""
 
     points: float
     low: float
@@ -43,64 +40,46 @@ class Gain:
     by_seed: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """IoU of every expression, each array float [expressions] in 0-1: (model, split) -> seed -> IoU.
+# IoU of every expression: (model, split) -> seed -> float [expressions] in 0-1. All arrays of a data set's split are of
+# the same expressions in the same order.
+Scores = Mapping[tuple[Model, str], Mapping[int, np.ndarray]]
 
-    All arrays of a data set's split are of the same expressions in the same order.
+
+def gain_of(scores: Scores, model: Model, reference: Model, split: str) -> Gain:
+    """Compare two models on a split, over the first one's seeds, each with the same seed of the reference.
+
+    Raises DataError if the model has no scores, or the reference lacks one of its seeds.
     """
-
-    iou: Mapping[tuple[Model, str], Mapping[int, np.ndarray]]
-
-    def of(self, model: Model, split: str) -> Mapping[int, np.ndarray]:
-        """Seed -> IoU; empty where the model was not scored on the split."""
-        return self.iou.get((model, split), {})
-
-    def gain(self, model: Model, reference: Model, split: str) -> Gain:
-        """The gain of a model over another on a split, over the model's seeds, both models with equal seeds paired.
-
-        Raises DataError if the model has no scores, or the other lacks one of its seeds.
-        """
-        mine, theirs = self.of(model, split), self.of(reference, split)
-        for scored, scores in ((model, mine), (reference, theirs)):
-            lacking = sorted((set(mine) or {0}) - set(scores))
-            if lacking:
-                raise DataError(
-                    f"{model.dataset} {split}: '{model.experiment}' at {model.ratio:g} % cannot be compared with "
-                    f"'{reference.experiment}' at {reference.ratio:g} %: give {scored.dataset}/seed{lacking[0]}/"
-                    f"ratio{scored.ratio:g}/{scored.experiment}/{scored.step}/{split}/metrics.json too"
-                )
-        differences = {seed: 100 * (mine[seed] - theirs[seed]) for seed in sorted(mine)}
-        averaged = np.mean(list(differences.values()), axis=0)
-        low, high = interval(averaged)
-        return Gain(float(averaged.mean()), low, high, tuple(float(each.mean()) for each in differences.values()))
+    mine, theirs = (scores.get((each, split), {}) for each in (model, reference))
+    for scored, seeds in ((model, mine), (reference, theirs)):
+        if lacking := sorted((set(mine) or {0}) - set(seeds)):
+            raise DataError(
+                f"{model.dataset} {split}: '{model.experiment}' at {model.ratio:g} % cannot be compared with "
+                f"'{reference.experiment}' at {reference.ratio:g} %: give {scored.dataset}/seed{lacking[0]}/"
+                f"ratio{scored.ratio:g}/{scored.experiment}/{scored.step}/{split}/metrics.json too"
+            )
+    differences = [100 * (mine[seed] - theirs[seed]) for seed in sorted(mine)]
+    averaged = np.mean(differences, axis=0)
+    return Gain(float(averaged.mean()), *interval(averaged), tuple(float(each.mean()) for each in differences))
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
-    """The percentile bootstrap interval of the mean of paired differences, float [n]; NaN, NaN with fewer than two.
+    """Return the percentile bootstrap interval of the mean of float [n]; NaN, NaN with fewer than two.
 
-    Pairs are resampled with replacement (Efron and Tibshirani 1993, ch. 13). With one number a pair, its difference,
-    that is the paired bootstrap of the difference of two means. What is resampled is all that the interval covers:
-    expressions, if each number is one expression's; the spread between trainings is not in it. The same differences
-    give the same interval.
+    The numbers are resampled with replacement (Efron and Tibshirani 1993, ch. 13); where each is the difference of a
+    pair, this is the paired bootstrap of the difference of two means. Equal input gives equal output.
     """
     if len(differences) < 2:
         return np.nan, np.nan
-    found = bootstrap(
-        (differences,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=_BATCH,
-        vectorized=True,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    result = bootstrap(
+        (differences,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, vectorized=True,
+        method="percentile", rng=np.random.default_rng(0), batch=100,  # resamples at once, for the sake of memory
+    )  # fmt: skip
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def read_scores(metrics: Iterable[Path]) -> Scores:
-    """The predictions.parquet beside each metrics.json; those of step 1 are passed over.
+    """Read the predictions.parquet beside each metrics.json; those of step 1 are passed over.
 
     Raises DataError if one is missing or lacks a column, if an IoU is not in 0-1, or if two models of a data set's
     split were not scored on the same expressions in the same order.
@@ -109,30 +88,32 @@ def read_scores(metrics: Iterable[Path]) -> Scores:
     first: dict[tuple[str, str], tuple[Path, pd.DataFrame]] = {}
     for path in map(Path, metrics):
         run = evaluation_of(path)
-        if run.step == "rec" or run.ratio is None or run.experiment is None:
+        if run.ratio is None:
             continue
         beside = path.with_name("predictions.parquet")
         table = read_table(beside, ["ref_id", "expression", "iou"])
-        _same_expressions(beside, table, *first.setdefault((run.dataset, run.split), (beside, table)))
+        check_expressions(beside, table, *first.setdefault((run.dataset, run.split), (beside, table)))
         values = table["iou"].to_numpy(dtype=float)
         wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
         if len(wrong):
             raise DataError(f"{beside}: row {wrong[0]}: iou is {values[wrong[0]]}, not in 0-1; evaluate again")
         iou.setdefault((Model(run.dataset, run.ratio, run.experiment, run.step), run.split), {})[run.seed] = values
-    return Scores(iou)
+    return iou
 
 
-def _same_expressions(path: Path, table: pd.DataFrame, other: Path, expected: pd.DataFrame) -> None:
-    """Raises DataError that names both files and the first row that differs."""
+def check_expressions(path: Path, table: pd.DataFrame, other: Path, expected: pd.DataFrame) -> None:
+    """Raise DataError, naming both files and the first row that differs, unless both are of the same expressions.
+
+    table, expected: columns ref_id and expression.
+    """
+    cure = "evaluate both on one refs.parquet"
     if len(table) != len(expected):
-        raise DataError(
-            f"{path}: {len(table):,} expressions, but {other} has {len(expected):,}; evaluate both on one refs.parquet"
-        )
-    differs = (table[["ref_id", "expression"]] != expected[["ref_id", "expression"]]).any(axis=1).to_numpy()
+        raise DataError(f"{path}: {len(table):,} expressions, but {other} has {len(expected):,}; {cure}")
+    mine, theirs = (each[["ref_id", "expression"]].to_numpy(dtype=object) for each in (table, expected))
+    differs = (mine != theirs).any(axis=1)
     if differs.any():
         row = int(differs.argmax())
         raise DataError(
-            f"{path}: row {row} is '{table['expression'].iloc[row]}' of ref {table['ref_id'].iloc[row]}, in {other} "
-            f"it is '{expected['expression'].iloc[row]}' of ref {expected['ref_id'].iloc[row]}; evaluate both on one "
-            "refs.parquet"
+            f"{path}: row {row} is '{mine[row][1]}' of ref {mine[row][0]}, in {other} it is '{theirs[row][1]}' of ref "
+            f"{theirs[row][0]}; {cure}"
         )

@@ -16,9 +16,9 @@ from partialres.data.inputs import Inputs
 from partialres.data.samples import Samples
 from partialres.files import TrainingError, progress, say
 from partialres.model.build import Model
-from partialres.training.checkpoint import Resume
 from partialres.training.distributed import ALONE, Processes, mean_of_all, own_device, parallel
 from partialres.training.ema import Ema
+from partialres.training.resume import Resume
 
 
 def rate_factor(config: TrainConfig, epoch: float) -> float:

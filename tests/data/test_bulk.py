@@ -51,12 +51,12 @@ def bulk(tmp_path_factory) -> tuple[Path, list[dict]]:
             {"id": number, "image_id": 7 * (number % IMAGES), "category_id": 1, "iscrowd": 0,
              "bbox": [x, y, side, side], "segmentation": [square]}
         )  # fmt: skip
-    many = np.full(REFS, EXPRESSIONS // REFS) + (np.arange(REFS) < EXPRESSIONS % REFS)
+    counts = np.full(REFS, EXPRESSIONS // REFS) + (np.arange(REFS) < EXPRESSIONS % REFS)
     refs = [
         {"ref_id": number, "ann_id": 3 * number, "image_id": 7 * (3 * number % IMAGES), "category_id": 1,
          "split": str(random.choice(["train", "val", "testA", "testB"], p=[0.85, 0.07, 0.04, 0.04])),
          "sentences": [{"raw": " ".join(random.choice(words, size=random.integers(1, 20)))} for _ in range(count)]}
-        for number, count in enumerate(many)
+        for number, count in enumerate(counts)
     ]  # fmt: skip
     (folder / "instances.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
@@ -74,7 +74,7 @@ def test_of_many_refs_every_expression_is_kept_and_counted(bulk, tmp_path):
     train = [clean(s["raw"]) for ref in refs if ref["split"] == "train" for s in ref["sentences"]]
     vocabulary = Vocabulary.from_json(read_json(tmp_path / "vocabulary.json"))
     assert dict(zip(vocabulary.words[2:], vocabulary.counts[2:], strict=True)) == Counter(chain.from_iterable(train))
-    assert vocabulary.truncated_share["train"] == sum(len(one) > 15 for one in train) / len(train) > 0.1
+    assert vocabulary.truncated_share["train"] == sum(len(words) > 15 for words in train) / len(train) > 0.1
 
 
 def test_of_many_refs_each_ratio_labels_its_share_and_holds_the_smaller_ones(bulk, tmp_path):

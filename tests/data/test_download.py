@@ -108,10 +108,10 @@ def test_a_transfer_that_was_killed_goes_on_in_the_next_call(item, site, tmp_pat
     assert (tmp_path / "data.bin").read_bytes() == CONTENT and site.asked == ["bytes=77-"]
 
 
-@pytest.mark.parametrize(("size", "known", "requests"), [(len(CONTENT), SHA256, 0), (None, SHA256, 1), (None, "", 2)])
-def test_a_transfer_killed_after_its_last_byte_ends_well(item, site, tmp_path, size, known, requests):
+@pytest.mark.parametrize(("size", "sha256", "requests"), [(len(CONTENT), SHA256, 0), (None, SHA256, 1), (None, "", 2)])
+def test_a_transfer_killed_after_its_last_byte_ends_well(item, site, tmp_path, size, sha256, requests):
     (tmp_path / "data.bin.part").write_bytes(CONTENT)
-    download(replace(item, bytes=size, sha256=known), tmp_path, wait=0)
+    download(replace(item, bytes=size, sha256=sha256), tmp_path, wait=0)
     assert (tmp_path / "data.bin").read_bytes() == CONTENT and len(site.asked) == requests
 
 
@@ -156,10 +156,10 @@ def test_a_wrong_file_put_there_by_hand_is_refused_and_left_alone(item, site, tm
     assert (tmp_path / "data.bin").read_bytes() == CONTENT[::-1] and not (tmp_path / "data.bin.sha256").exists()
 
 
-def test_without_a_known_checksum_the_one_found_is_told_for_the_table(item, tmp_path, capsys):
+def test_without_a_checksum_in_the_table_the_files_own_is_printed(item, tmp_path, capsys):
     download(replace(item, sha256="", bytes=None), tmp_path, wait=0)
-    told = capsys.readouterr().err
-    assert SHA256 in told and "record this one" in told
+    output = capsys.readouterr().err
+    assert SHA256 in output and "record this one" in output
 
 
 def test_an_address_that_does_not_exist_is_named_at_once(item, site, tmp_path):
@@ -192,8 +192,8 @@ def test_the_table_names_each_file_once_with_checksums_as_far_as_they_are_known(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a\tb\tc\td\te", "line 2: bytes"), ("a\tb\t1\tABC\te", "line 2: bytes"), ("a\tb\t1", "line 2 has not 5"),
-        ("a\tb\t1\t\te\tf", "line 2 has not 5"), ("a/b\tb\t1\t\te", "line 2 has not 5"),
+        ("a\tb\tc\td\te", "line 2: bytes"), ("a\tb\t1\tABC\te", "line 2: bytes"), ("a\tb\t1", "line 2 needs 5"),
+        ("a\tb\t1\t\te\tf", "line 2 needs 5"), ("a/b\tb\t1\t\te", "line 2 needs 5"),
     ],
 )  # fmt: skip
 def test_a_row_of_the_table_that_is_not_as_it_should_be_is_named(tmp_path, line, message):

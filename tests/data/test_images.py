@@ -111,7 +111,7 @@ def test_a_failed_run_leaves_the_earlier_cache_whole(tmp_path, images):
     assert (ImageCache(tmp_path / "cache").image(0) == images[0]).all()
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path, images, monkeypatch):
+def test_a_disk_that_is_too_small_is_noticed_before_anything_is_written(tmp_path, images, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3000))
     with pytest.raises(DataError, match="make room"):
         cache_images(REFS, tmp_path, tmp_path / "cache", 40)

@@ -18,7 +18,7 @@ from partialres.data.masks import encode_segmentation
 from partialres.data.refer import PROBLEMS, read_refs
 from partialres.files import DataError, read_table, write_table
 from partialres.geometry import contour
-from partialres.geometry.runs import run_lengths
+from partialres.geometry.rle import run_lengths
 
 SQUARE = [1.0, 1.0, 6.0, 1.0, 6.0, 5.0, 1.0, 5.0]
 HEIGHT, WIDTH = 8, 10
@@ -169,7 +169,7 @@ def test_an_entry_that_lacks_a_key_is_named_with_its_row(tmp_path):
         read(write(tmp_path, [ref(), broken]))
 
 
-def test_a_split_by_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+def test_a_missing_split_by_is_answered_with_those_that_exist(tmp_path):
     with pytest.raises(DataError, match=r"refs\(google\)\.p: no such file; there is refs\(unc\)\.p"):
         read(write(tmp_path, [ref()]), "google")
 
@@ -210,7 +210,7 @@ def test_a_problem_is_left_out_and_reported_or_refused_as_asked(tmp_path, kind):
     refs, annotations, kept = CASES[kind]
     write(tmp_path, refs, annotations)
     table, problems = read(tmp_path)
-    assert kind in problems.found and table["ref_id"].tolist() == kept
+    assert kind in problems.cases and table["ref_id"].tolist() == kept
     report = json.loads(json.dumps(problems.report()))
     assert report["refs_read"] == len(refs) and report["refs"] == len(kept)
     assert report["problems"][kind]["count"] >= 1 and report["problems"][kind]["examples"]
@@ -225,7 +225,7 @@ def test_missing_images_are_counted_once_each_and_their_refs_left_out(tmp_path):
     write(tmp_path, refs, [annotation(), annotation(12, image_id=6)], images)
     table, problems = read(tmp_path)
     assert table["ref_id"].tolist() == [1]
-    assert list(problems.found["missing image"]) == ["train/b.jpg"]
+    assert list(problems.cases["missing image"]) == ["train/b.jpg"]
     assert len(read(tmp_path, check_images=False)[0]) == 3
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "b.jpg").touch()
@@ -254,7 +254,7 @@ def test_boxes_are_cut_to_the_image_and_the_others_left_to_the_digit(tmp_path):
 def test_a_box_that_is_none_loses_its_ref(tmp_path, bbox):
     broken = {**annotation(12), "bbox": bbox}
     table, problems = read(write(tmp_path, [ref(), ref(2, 12)], [annotation(), broken]))
-    assert table["ref_id"].tolist() == [1] and list(problems.found) == ["box without area in the image"]
+    assert table["ref_id"].tolist() == [1] and list(problems.cases) == ["box without area in the image"]
 
 
 def test_annotations_without_a_ref_are_only_counted(tmp_path):

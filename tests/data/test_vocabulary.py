@@ -59,7 +59,7 @@ def test_rare_words_are_unknown_and_counted_together():
     assert vocabulary.unknown_share == {"train": 2 / 6}
 
 
-def test_unknown_and_truncated_shares_are_told_for_every_split():
+def test_unknown_and_truncated_shares_are_counted_for_every_split():
     table = refs(train=[["a b"]], val=[["a z"], ["a b a z", "b"]], testA=[["z"]])
     vocabulary = build_vocabulary(table, max_words=2)
     assert vocabulary.unknown_share == {"train": 0, "val": 2 / 7, "testA": 1}
@@ -120,7 +120,7 @@ def test_vectors_are_the_files_padding_is_zero_and_the_rest_random_of_their_spre
     vectors, missing = word_vectors(vocabulary, path, 2, seed=0)
     assert vectors.shape == (2004, 2) and vectors.dtype == np.float32
     assert vectors[:1].tolist() == [[0, 0]]
-    assert vectors[2:4].tolist() == [[1, -1], [3, -3]], "of a word that is there twice the first counts"
+    assert vectors[2:4].tolist() == [[1, -1], [3, -3]], "the first of two lines for one word counts"
     assert missing == 2000
     assert vectors[1].any() and vectors[4:].std() == pytest.approx(np.std([1, -1, 3, -3]), rel=0.05)
     assert (word_vectors(vocabulary, path, 2, seed=0)[0] == vectors).all()
@@ -203,7 +203,7 @@ def test_spacys_vectors_are_found_by_word(tmp_path):
     )
 
 
-def test_a_table_of_spacys_without_spacy_is_named_with_the_cure(tmp_path, monkeypatch):
+def test_spacys_table_without_spacy_names_the_cure(tmp_path, monkeypatch):
     np.save(tmp_path / "vectors.npy", np.zeros((3, 2), dtype=np.float32))
     monkeypatch.setitem(sys.modules, "spacy.strings", None)
     with pytest.raises(DataError, match="pip install spacy"):

@@ -24,17 +24,17 @@ def test_a_box_comes_back_from_its_corners_in_whatever_order(box):
 
 @given(hnp.arrays(np.float64, (3, 7, 2), elements=st.integers(-50, 50)))
 def test_the_box_of_points_is_the_smallest_that_holds_them(points):
-    found = boxes.from_points(points)
-    assert found.shape == (3, 4)
-    for box, some in zip(found, points, strict=True):
-        assert box[:2].tolist() == some.min(0).tolist() and (box[:2] + box[2:]).tolist() == some.max(0).tolist()
+    around = boxes.from_points(points)
+    assert around.shape == (3, 4)
+    for box, inside in zip(around, points, strict=True):
+        assert box[:2].tolist() == inside.min(0).tolist() and (box[:2] + box[2:]).tolist() == inside.max(0).tolist()
 
 
 @given(places, places)
 def test_overlap_is_the_share_of_the_area_that_both_cover(first, second):
-    one, other = (shapely.box(*boxes.to_corners(box).ravel()) for box in (first, second))
-    union = one.union(other).area
-    expected = one.intersection(other).area / union if union else 0
+    left, right = (shapely.box(*boxes.to_corners(box).ravel()) for box in (first, second))
+    union = left.union(right).area
+    expected = left.intersection(right).area / union if union else 0
     assert boxes.iou(first, second) == pytest.approx(expected)
     assert boxes.iou(second, first) == boxes.iou(first, second)
     assert boxes.iou(first, first) == (1 if first[2] * first[3] else 0)

@@ -60,7 +60,7 @@ def test_the_sampling_chooses_between_the_two():
         assert contour.sample(disc(), 12, sampling).tolist() == trace(disc(), 12).tolist()
 
 
-def test_points_that_are_not_there_do_not_change_the_polygon():
+def test_missing_points_do_not_change_the_polygon():
     square = np.array([[3.0, 3], [9, 3], [9, 9], [3, 9]])
     gone = np.full((3, 2), np.nan)
     assert (contour.fill(np.vstack([square, gone]), 20, 20) == contour.fill(square, 20, 20)).all()
@@ -68,10 +68,19 @@ def test_points_that_are_not_there_do_not_change_the_polygon():
     assert not contour.fill(gone, 20, 20).any()
 
 
-@pytest.mark.parametrize("trace", [contour.trace, contour.trace_released])
+@pytest.mark.parametrize("trace", [contour.trace, contour.trace_released, lambda mask, _: contour.window(mask)])
 def test_an_empty_mask_has_no_contour(trace):
     with pytest.raises(ValueError, match="empty"):
         trace(np.zeros((5, 5), dtype=bool), 12)
+
+
+@given(masks)
+def test_a_window_holds_the_whole_mask_and_no_empty_row_or_column_around_it(mask):
+    part, (x, y) = contour.window(mask)
+    whole = np.zeros_like(mask)
+    whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+    assert (whole == mask).all() and all(part[edge].any() for edge in (0, -1, np.s_[:, 0], np.s_[:, -1]))
+    assert contour.trace(part, 9) == pytest.approx(contour.trace(mask, 9) - (x, y))
 
 
 def parts(mask):

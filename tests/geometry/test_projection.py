@@ -59,8 +59,8 @@ def test_it_lies_between_0_and_2_and_is_0_only_where_both_shadows_are_the_boxs(m
 
 @given(blocks, blocks)
 def test_two_boxes_are_as_far_from_each_other_either_way(first, second):
-    there = projection_dice_loss(block(*first, shape=SHAPE), np.array(second, dtype=float))
-    assert there == pytest.approx(projection_dice_loss(block(*second, shape=SHAPE), np.array(first, dtype=float)))
+    forth = projection_dice_loss(block(*first, shape=SHAPE), np.array(second, dtype=float))
+    assert forth == pytest.approx(projection_dice_loss(block(*second, shape=SHAPE), np.array(first, dtype=float)))
 
 
 def test_a_box_that_reaches_out_of_the_image_counts_inside_it_only():

@@ -10,10 +10,10 @@ from partialres.geometry import tokens
 @given(st.integers(1, 2000), st.integers(2, 1000), st.floats(0, 1, exclude_max=True))
 def test_a_coordinate_comes_back_within_half_a_bin(extent, bins, share):
     coordinate = share * extent
-    there = tokens.quantise(np.array(coordinate), extent, bins)
-    assert 0 <= there < bins
+    token = tokens.quantise(np.array(coordinate), extent, bins)
+    assert 0 <= token < bins
     half = extent / bins / 2 * (2 if coordinate > extent - extent / bins / 2 else 1)  # the last bin ends the frame
-    assert abs(tokens.dequantise(there, extent, bins) - coordinate) <= half * (1 + 1e-9)
+    assert abs(tokens.dequantise(token, extent, bins) - coordinate) <= half * (1 + 1e-9)
 
 
 @given(st.integers(1, 2000), st.integers(2, 1000), st.data())
@@ -34,7 +34,7 @@ def test_points_alternate_x_and_y_and_end_with_the_end():
     assert tokens.sequence_to_points(np.array([1, 2, 3, 4]), 10, 10).tolist() == [[1, 2], [3, 4]]
 
 
-def test_points_that_are_not_there_become_end_tokens_and_are_the_last_point_again_on_the_way_back():
+def test_missing_points_become_end_tokens_and_come_back_as_the_last_point():
     points = np.array([[1, 2], [3, 4], [5, 6], [np.nan, np.nan]])
     sequence = tokens.points_to_sequence(points, 10, 10)
     assert sequence.tolist() == [1, 2, 3, 4, 5, 6, 10, 10, 10]
@@ -51,12 +51,12 @@ def test_what_follows_an_early_end_does_not_count():
 
 @given(st.floats(-1e4, 1e4), st.integers(1, 2000), st.integers(2, 1000), st.sampled_from(["round", "truncate"]))
 def test_a_coordinate_outside_the_frame_is_the_first_or_the_last_bin(coordinate, extent, bins, rounding):
-    there = int(tokens.quantise(np.array(coordinate), extent, bins, rounding))
-    assert 0 <= there <= bins - 1
+    token = int(tokens.quantise(np.array(coordinate), extent, bins, rounding))
+    assert 0 <= token <= bins - 1
     if coordinate <= 0:
-        assert there == 0
+        assert token == 0
     if coordinate >= extent:
-        assert there == bins - 1
+        assert token == bins - 1
 
 
 @given(st.integers(1, 2000), st.integers(2, 1000), st.data())

@@ -1,42 +1,39 @@
 """A small model whose every part has a say, and inputs for it."""
 
-import dataclasses
-
 import pytest
 import torch
 
 from partialres.config import ModelConfig
+from partialres.data.batch import Batch
 from partialres.model.build import Model, build_model
-from partialres.model.pointer import Batch, PointModel
+from partialres.model.pointer import PointModel
+from tests import tiny
 
 PAPER = ModelConfig(
     backbone="tiny", frozen="all", fusion=32, language=16, word=8, width=32, heads=4, encoder_layers=2,
     decoder_layers=2, feedforward=48, bins=50,
 )  # fmt: skip
-RELEASED = dataclasses.replace(
-    PAPER, padded_words=7, language_token=True, cctf_axes="transposed", cctf_cells="spread", cctf_means="frame",
-    pmca_scale="multiply", start="learned", end="anywhere",
-)  # fmt: skip
-PLAIN = dataclasses.replace(PAPER, cctf=False, pmca=False)
+RELEASED = PAPER.replace(upstream=tiny.RELEASED)
+PLAIN = PAPER.replace(cctf=False, pmca=False)
 CONFIGS = {"paper": PAPER, "released": RELEASED, "plain": PLAIN}
 WORDS, POINTS, CELLS = 20, 4, (3, 5)
 
 
 def make_model(config: ModelConfig, points: int = POINTS) -> Model:
-    """A model in evaluation mode, without the zeros and ones that parts start from: they would hide mistakes."""
+    """Make a model in evaluation mode, without the zeros and ones that parts start from: they would hide mistakes."""
     torch.manual_seed(0)
     model = build_model(config, WORDS, points)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.unique().numel() == 1:
                 parameter += torch.randn_like(parameter) / 3
-        if isinstance(model, PointModel) and config.start == "zero":
+        if isinstance(model, PointModel) and config.upstream.start == "zero":
             model.start.zero_()
     return model.eval()
 
 
 def make_batch(config: ModelConfig) -> Batch:
-    """Four expressions of 1 to 5 words about two images, one of them padded; visual features as if cached."""
+    """Make four expressions of 1 to 5 words about two images, one of them padded; visual features as if cached."""
     generator = torch.Generator().manual_seed(1)
     words = torch.randint(2, WORDS, (4, 5), generator=generator)
     for row, length in enumerate((5, 1, 3, 4)):
@@ -76,4 +73,4 @@ def batch_for():
 @pytest.fixture
 def model_with():
     """Changed settings of the paper's small model -> that model."""
-    return lambda **changes: make_model(dataclasses.replace(PAPER, **changes))
+    return lambda **changes: make_model(tiny.changed(PAPER, **changes))

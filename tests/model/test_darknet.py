@@ -23,8 +23,8 @@ def test_each_map_has_half_the_resolution_of_the_one_before(make, stride, channe
         backbone = make()
         maps = backbone(torch.empty(2, 3, 64, 96))
     assert backbone.channels == channels and backbone.stride == stride
-    assert [one.shape[1] for one in maps] == channels
-    assert [tuple(one.shape[2:]) for one in maps] == [(64 * n // stride, 96 * n // stride) for n in (4, 2, 1)]
+    assert [each.shape[1] for each in maps] == channels
+    assert [tuple(each.shape[2:]) for each in maps] == [(64 * n // stride, 96 * n // stride) for n in (4, 2, 1)]
 
 
 @pytest.mark.parametrize(("frozen", "training"), [("all", 0), ("but_last_two", 2), ("none", 58)])

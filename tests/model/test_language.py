@@ -3,16 +3,18 @@
 import torch
 
 from partialres.config import ModelConfig
+from partialres.data.batch import count_words
 from partialres.model.fusion import LanguageGate
-from partialres.model.language import LanguageEncoder, count_words
+from partialres.model.language import LanguageEncoder
+from tests.tiny import changed
 
-SMALL = {"fusion": 32, "language": 16, "word": 8, "width": 16, "heads": 4}
+SMALL = ModelConfig(fusion=32, language=16, word=8, width=16, heads=4)
 WORDS = torch.tensor([[5, 3, 9, 0, 0], [4, 0, 0, 0, 0]])
 
 
 def encoder(padded_words=0):
     torch.manual_seed(0)
-    made = LanguageEncoder(ModelConfig(**SMALL, padded_words=padded_words), 10)
+    made = LanguageEncoder(changed(SMALL, padded_words=padded_words), 10)
     torch.nn.init.normal_(made.embedding.weight)  # the padding's vector too, as in the released word tables
     return made
 
@@ -35,16 +37,15 @@ def test_padding_is_not_read_unless_the_released_setting_says_so():
     torch.testing.assert_close(encode(released, WORDS[:, :3]), encode(released, WORDS))
     states, _ = released.gru(released.embedding(WORDS))
     torch.testing.assert_close(encode(released, WORDS)[1], states[1, 0])
-    torch.testing.assert_close(
-        encode(released, WORDS)[:, :16], encode(plain, WORDS)[:, :16]
-    )  # the forward direction reads it later
+    # the forward direction reads it later
+    torch.testing.assert_close(encode(released, WORDS)[:, :16], encode(plain, WORDS)[:, :16])
     assert not torch.allclose(encode(released, WORDS)[:, 16:], encode(plain, WORDS)[:, 16:], atol=1e-3)
 
 
 @torch.no_grad()
 def test_the_gate_multiplies_and_the_language_token_shares_its_projection():
     torch.manual_seed(0)
-    plain, released = LanguageGate(ModelConfig(**SMALL)), LanguageGate(ModelConfig(**SMALL, language_token=True))
+    plain, released = LanguageGate(SMALL), LanguageGate(changed(SMALL, language_token=True))
     released.load_state_dict(plain.state_dict())
     visual, language = torch.randn(2, 32, 3, 4).tanh(), torch.randn(2, 32)
     gated = visual * language.tanh()[:, :, None, None]

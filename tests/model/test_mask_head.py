@@ -1,26 +1,37 @@
 """The two-head peer: its losses against plain formulas, and what the model promises as the point model does."""
 
-import dataclasses
+import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from partialres.config import ConfigError, ModelConfig, TrainConfig
-from partialres.model.mask_head import Found, MaskHeadModel, dice_loss, focal_loss, generalised_iou
-from partialres.model.pointer import Batch, PointModel
-from tests.model.conftest import CELLS, make_batch
+from partialres.config import ConfigError, TrainConfig
+from partialres.data.batch import Batch
+from partialres.data.samples import coverage
+from partialres.data.views import whole
+from partialres.geometry import contour
+from partialres.model.mask_head import (
+    MaskHeadModel,
+    Output,
+    dice_loss,
+    focal_loss,
+    generalised_iou,
+    resize_to_image,
+)
+from partialres.model.pointer import PointModel
+from tests.model.conftest import CELLS, PLAIN, make_batch
 from tests.model.conftest import make_model as made
+from tests.tiny import changed
 
-CONFIG = ModelConfig(
-    backbone="tiny", frozen="all", fusion=32, language=16, word=8, width=32, heads=4, encoder_layers=2,
-    decoder_layers=2, feedforward=48, head="mask", cctf=False, pmca=False,
-)  # fmt: skip
+CONFIG = PLAIN.replace(head="mask")
 
 
 def make_model(points=4, **changes):
     """The small model with a mask head, or in step 1 (two points) without."""
-    return made(dataclasses.replace(CONFIG, **changes), points)
+    return made(changed(CONFIG, **changes), points)
 
 
 @pytest.fixture
@@ -29,7 +40,7 @@ def batch():
     generator = torch.Generator().manual_seed(1)
     masks = torch.randint(0, 256, (4, *(4 * side for side in CELLS)), generator=generator)
     targets = {"boxes": torch.rand(4, 4, generator=generator) / 2 + 0.2, "masks": masks.to(torch.uint8)}
-    return dataclasses.replace(make_batch(CONFIG), tokens=None, **targets)
+    return replace(make_batch(CONFIG), tokens=None, **targets)
 
 
 def test_the_head_says_which_model_is_built():
@@ -39,10 +50,10 @@ def test_the_head_says_which_model_is_built():
 
 @torch.no_grad()
 @pytest.mark.parametrize("token", [False, True])
-def test_a_box_in_the_frame_and_four_cells_of_mask_a_position_are_found(batch, token):
-    found = make_model(language_token=token)(batch)
-    assert found.boxes.shape == (4, 4) and ((found.boxes > 0) & (found.boxes < 1)).all()
-    assert found.masks.shape == (4, 12, 20) and torch.isfinite(found.masks).all()
+def test_the_output_is_a_box_in_the_frame_and_four_cells_of_mask_along_a_position(batch, token):
+    output = make_model(language_token=token)(batch)
+    assert output.boxes.shape == (4, 4) and ((output.boxes > 0) & (output.boxes < 1)).all()
+    assert output.masks.shape == (4, 12, 20) and torch.isfinite(output.masks).all()
 
 
 @torch.no_grad()
@@ -81,9 +92,9 @@ def test_what_stands_in_the_padding_of_an_image_is_never_looked_at(batch):
 
 
 @torch.no_grad()
-def test_the_expression_decides_what_is_found(batch):
+def test_the_expression_decides_the_output(batch):
     model = make_model()
-    other = dataclasses.replace(batch, words=batch.words.flip(0), lengths=None)
+    other = replace(batch, words=batch.words.flip(0), lengths=None)
     assert not torch.allclose(model(other).masks, model(batch).masks, atol=1e-3)
     assert not torch.allclose(model(other).boxes, model(batch).boxes, atol=1e-4)
 
@@ -108,15 +119,15 @@ def test_boxes_and_masks_of_a_few_expressions_are_learnt_by_heart(batch):
     masks = torch.zeros_like(batch.masks)
     for row, mask in enumerate(masks):
         mask[2 * row : 2 * row + 4, 3 * row : 3 * row + 6] = 255
-    batch = dataclasses.replace(batch, masks=masks)
-    optimiser = torch.optim.Adam([one for one in model.parameters() if one.requires_grad], lr=3e-3)
+    batch = replace(batch, masks=masks)
+    optimiser = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=3e-3)
     for _ in range(200):
         optimiser.zero_grad()
         model.loss(model(batch), batch, TrainConfig()).backward()
         optimiser.step()
-    found = model.eval()(batch)
-    assert (generalised_iou(found.boxes, batch.boxes) > 0.8).all()
-    assert (dice_loss(found.masks, masks / 255) < 0.1).all()
+    output = model.eval()(batch)
+    assert (generalised_iou(output.boxes, batch.boxes) > 0.8).all()
+    assert (dice_loss(output.masks, masks / 255) < 0.1).all()
 
 
 def test_a_training_step_leaves_no_tensor_behind_on_another_device(batch):
@@ -137,16 +148,16 @@ def test_a_training_step_leaves_no_tensor_behind_on_another_device(batch):
         ((0.5, 0.5, 0.0, 0.0), (0.25, 0.25, 0.5, 0.5), 0.0),  # a point in a corner
     ],
 )
-def test_generalised_iou_of_known_boxes(first, second, value):
-    one, other = torch.tensor(first), torch.tensor(second)
-    assert float(generalised_iou(one, other)) == pytest.approx(value, abs=1e-6)
-    assert float(generalised_iou(other, one)) == pytest.approx(value, abs=1e-6)
+def test_generalised_iou_is_as_computed_by_hand(first, second, value):
+    first, second = torch.tensor(first), torch.tensor(second)
+    assert float(generalised_iou(first, second)) == pytest.approx(value, abs=1e-6)
+    assert float(generalised_iou(second, first)) == pytest.approx(value, abs=1e-6)
 
 
 def test_generalised_iou_of_two_points_at_one_place_has_a_gradient():
-    one = torch.tensor([0.5, 0.5, 0.0, 0.0], requires_grad=True)
-    generalised_iou(one, one.detach()).backward()
-    assert torch.isfinite(one.grad).all()
+    point = torch.tensor([0.5, 0.5, 0.0, 0.0], requires_grad=True)
+    generalised_iou(point, point.detach()).backward()
+    assert torch.isfinite(point.grad).all()
 
 
 def test_mask_losses_are_those_of_plain_loops():
@@ -155,10 +166,9 @@ def test_mask_losses_are_those_of_plain_loops():
     for row in range(2):
         both = sizes = focal = 0.0
         for logit, share in zip(logits[row].flatten().tolist(), masks[row].flatten().tolist(), strict=True):
-            sure = float(torch.sigmoid(torch.tensor(logit)))
-            both, sizes = both + sure * share, sizes + sure + share
-            focal += share * 0.25 * (1 - sure) ** 2 * -float(torch.log(torch.tensor(sure)))
-            focal += (1 - share) * 0.75 * sure**2 * -float(torch.log(torch.tensor(1 - sure)))
+            p = 1 / (1 + math.exp(-logit))
+            both, sizes = both + p * share, sizes + p + share
+            focal += share * 0.25 * (1 - p) ** 2 * -math.log(p) + (1 - share) * 0.75 * p**2 * -math.log(1 - p)
         assert float(dice_loss(logits, masks)[row]) == pytest.approx(1 - (2 * both + 1) / (sizes + 1), rel=1e-5)
         assert float(focal_loss(logits, masks)[row]) == pytest.approx(focal / 12, rel=1e-4)
 
@@ -173,19 +183,40 @@ def test_an_empty_and_a_whole_mask_cost_nothing_when_found_and_all_when_missed(s
 
 
 def test_the_loss_weighs_boxes_and_masks_as_detr_does(batch):
-    found = Found(batch.boxes + 0.1, torch.zeros(batch.masks.shape))
-    giou = (1 - generalised_iou(found.boxes, batch.boxes)).mean()
+    output = Output(batch.boxes + 0.1, torch.zeros(batch.masks.shape))
+    giou = (1 - generalised_iou(output.boxes, batch.boxes)).mean()
     boxes = 5 * 0.4 + 2 * giou
     model, config = make_model(), TrainConfig()
-    torch.testing.assert_close(model.loss(Found(found.boxes, None), batch, config), boxes)
+    torch.testing.assert_close(model.loss(Output(output.boxes, None), batch, config), boxes)
     share = batch.masks.float() / 255
-    focal = F.binary_cross_entropy_with_logits(found.masks, share, reduction="none")
+    focal = F.binary_cross_entropy_with_logits(output.masks, share, reduction="none")
     focal = focal * 0.25 * (0.25 * share + 0.75 * (1 - share))
     dice = 1 - (share.sum((1, 2)) + 1) / (120 + share.sum((1, 2)) + 1)
-    torch.testing.assert_close(model.loss(found, batch, config), boxes + focal.mean() + dice.mean())
+    torch.testing.assert_close(model.loss(output, batch, config), boxes + focal.mean() + dice.mean())
+
+
+@pytest.mark.parametrize(("height", "width", "shape"), [(120, 160, (72, 96)), (160, 120, (96, 72)), (60, 80, (72, 96))])
+def test_a_mask_comes_back_at_the_images_own_size_with_its_edges(height, width, shape):
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    mask = np.hypot(columns - 0.4 * width, rows - 0.6 * height) < 0.2 * min(height, width)
+    window = whole((height, width), shape, 96)
+    cells = coverage(mask, window, 24).astype(np.float32) / 255
+
+    def overlap(logits):
+        back = contour.decode(resize_to_image(logits, window)["counts"], height, width)
+        return (back & mask).sum() / (back | mask).sum()
+
+    soft, hard = overlap(cells - 0.5), overlap((cells > 0.5) - np.float32(0.5))
+    assert soft > 0.93 and soft > hard
+
+
+def test_no_logit_above_zero_is_no_mask_and_none_below_is_the_whole_image():
+    for logit in (-1, 1):
+        mask = resize_to_image(np.full((4, 4), logit, dtype=np.float32), whole((30, 60), (8, 16), 16))
+        assert contour.decode(mask["counts"], 30, 60).mean() == (logit > 0)
 
 
 @pytest.mark.parametrize("module", ["cctf", "pmca"])
 def test_modules_of_the_point_sequence_are_refused_with_the_cure(module):
     with pytest.raises(ConfigError, match="set cctf: false and pmca: false"):
-        dataclasses.replace(CONFIG, **{module: True})
+        CONFIG.replace(**{module: True})

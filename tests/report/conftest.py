@@ -26,7 +26,7 @@ def scored(tmp_path: Path) -> Write:
     def write(run: str, split: str = "val", **figures: Any) -> Path:
         path = tmp_path / "results" / run / split / "metrics.json"
         metrics: dict[str, Any] = {"expressions": EXPRESSIONS[split], "refs": EXPRESSIONS[split] // 2}
-        if run.endswith(("/rec", "/rec_mask")):
+        if "/rec/" in run:
             metrics |= {"box_accuracy": 80.0, "mean_box_iou": 70.0}
         else:
             metrics |= {"mIoU": 50.0, "oIoU": 45.0, "box_accuracy": 60.0, "mIoU_upstream": 52.0}
@@ -80,7 +80,7 @@ def selected(tmp_path: Path) -> Write:
             "true_iou_kept": 60.0,
             "true_iou_all": 40.0,
         }
-        return put(tmp_path / "results" / run / "pseudo/selected.json", summary | {"mean_d": 0.3} | figures)
+        return put(tmp_path / "results" / run / "pseudo/selection.json", summary | {"mean_d": 0.3} | figures)
 
     return write
 

@@ -1,68 +1,135 @@
-"""The commands of comparisons: from files to a table in three forms or a figure in two."""
+"""The commands: from files to a table in three forms or a figure in two, and the same bytes each time."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib
+import numpy as np
+import pandas as pd
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from PIL import Image
 
-from partialres.cli import main
-from partialres.comparisons import Compared, to_json
+from partialres.cli.report import figures, tables
+from partialres.geometry import contour
 
 Write = Callable[..., Path]
-ROWS = {
-    "ablation": [
-        Compared("refshapes", 1, "baseline", "res", {"model.cctf": False, "model.pmca": False}, True),
-        Compared("refshapes", 1, "cctf", "res", {"model.cctf": True, "model.pmca": False}),
-    ],
-    "rpp": [
-        Compared("refshapes", 1, "ours", "res", {}, True),
-        Compared("refshapes", 1, "no_rpp", "retrain", {"pseudo.resample": False}),
-    ],
-    "thresholds": [
-        Compared("refshapes", 1, "ours", "res", {}, True),
-        Compared("refshapes", 1, "strict", "retrain", {"pseudo.threshold": 0.05}),
-    ],
-    "extensions": [
-        Compared("refshapes", 1, "ours", "retrain", {}, True),
-        Compared("refshapes", 1, "box_guided", "retrain", {}),
-    ],
-}
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_a_comparison_is_written_as_csv_markdown_and_html(
-    scored: Write, selected: Write, tmp_path: Path, name: str
-) -> None:
-    rows = ROWS[name]
-    files = [
-        scored(f"refshapes/seed{seed}/ratio1/{row.experiment}/{row.step}", mIoU=50.0 + 3 * place)
-        for place, row in enumerate(rows)
-        for seed in (0, 1)
-    ]
-    asked = ["tables", name, *map(str, files), "--runs", to_json(rows), "--out", str(tmp_path / "table.csv")]
-    if name in ("thresholds", "extensions"):
-        asked += ["--selection", str(selected(f"refshapes/seed0/ratio1/{rows[1].experiment}"))]
-    answer = CliRunner().invoke(main, asked)
-    assert answer.exit_code == 0, answer.output
-    for kind in ("csv", "md", "html"):
-        assert "+3.00 [" in (tmp_path / f"table.{kind}").read_text() or kind == "csv"
-    assert "gain_low" in (tmp_path / "table.csv").read_text()
+def run(group: object, *arguments: object) -> Result:
+    return CliRunner().invoke(group, [str(each) for each in arguments])  # type: ignore[arg-type]
 
 
-def test_figures_of_comparisons_are_written_as_png_and_pdf(scored: Write, tmp_path: Path) -> None:
-    files = [scored(f"refshapes/seed0/ratio1/{name}/res") for name in ("baseline", "ours", "mask_head")]
-    for name, options in (("forest", []), ("peer", ["--peer", "mask_head"])):
-        out = tmp_path / f"{name}.png"
-        answer = CliRunner().invoke(main, ["figures", name, *map(str, files), *options, "--out", str(out)])
+@pytest.fixture
+def folder(runs: list[Path], scored: Write, selected: Write, tmp_path: Path) -> Path:
+    """Results with every kind of file that the commands take."""
+    results = tmp_path / "results"
+    square = np.zeros((30, 40), dtype=bool)
+    square[5:25, 10:30] = True
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images/0.png")
+    rows = [
+        {
+            "ref_id": ref_id, "image_id": 0, "file_name": "0.png", "height": 30, "width": 40, "split": "val",
+            "bbox": [10.0, 5.0, 20.0, 20.0], "mask": contour.encode(square), "parts": [[0.0]], "expressions": ["x"],
+        }
+        for ref_id in range(100)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(results / "refshapes/refs.parquet")
+    for path in results.rglob("predictions.parquet"):
+        table = pd.read_parquet(path).assign(box_iou=0.6, mask=contour.encode(square))
+        table.assign(points=[[[10.0, 5.0], [30.0, 5.0], [30.0, 25.0]]] * len(table)).to_parquet(path)
+    scored("refshapes/seed0/rec/points")
+    for seed in (0, 1):
+        pseudo = selected(f"refshapes/seed{seed}/ratio1/ours").parent
+        pd.DataFrame({"d": [0.05, 0.3]}).to_parquet(pseudo / "points.parquet")
+        pd.DataFrame({"labelled": [True]}).to_parquet(pseudo.parents[1] / "split.parquet")
+        pd.DataFrame({"step": [1, 10], "loss": [3, 2]}).to_csv(pseudo.parent / "res/metrics.csv")
+    return results
+
+
+def asked(folder: Path, name: str, turned: int = 1) -> list[object]:
+    """A command's arguments but --out."""
+    every = sorted(folder.glob("*/seed*/ratio*/*/*/*/metrics.json"))[::turned]
+    val = [path for path in every if path.parent.name == "val"]
+    refs, oracle = folder / "refshapes/refs.parquet", ["--oracle", "baseline"]
+    selections = sorted(folder.rglob("selection.json"))[::turned]
+    predictions = sorted(folder.glob("*/seed0/ratio1/*/*/val/predictions.parquet"))
+    arguments: dict[str, list[object]] = {
+        "tables main": [*every, *oracle],
+        "tables comparison": [
+            *every, "--row", "ours/res", "--row", "ours/retrain", "--title", "T", *oracle,
+            *(text for path in selections for text in ("--selection", path)),
+        ],
+        "tables failures": [refs, *val],
+        "tables data": [refs, "--split", folder / "refshapes/seed0/ratio1/split.parquet"],
+        "tables details": every,
+        "tables rec": list(folder.glob("*/seed*/rec/*/*/metrics.json")),
+        "tables pseudo": selections,
+        "figures ratio-curve": [*every, *oracle],
+        "figures forest": val,
+        "figures heads": [*val, "--head", "ours", *oracle],
+        "figures failures": [refs, *val],
+        "figures training": sorted(folder.rglob("metrics.csv"))[::turned],
+        "figures pseudo": [*sorted(folder.rglob("points.parquet"))[::turned], "--threshold", 0.1, "--threshold", 0.1],
+        "figures qualitative": [
+            refs, *predictions, *["--label", "a model"] * len(predictions), "--image-folder", folder.parent / "images"
+        ],
+    }  # fmt: skip
+    return arguments[name]
+
+
+TABLES = ["main", "comparison", "failures", "data", "details", "rec", "pseudo"]
+FIGURES = ["ratio-curve", "forest", "heads", "failures", "training", "pseudo", "qualitative"]
+
+
+def test_every_command_is_tested() -> None:
+    assert (sorted(tables.commands), sorted(figures.commands)) == (sorted(TABLES), sorted(FIGURES))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_the_same_csv_markdown_and_html_whatever_the_order_of_files(folder: Path, name: str) -> None:
+    written = []
+    for place, turned in enumerate((1, -1)):
+        out = folder.parent / f"{place}.csv"
+        answer = run(tables, name, *asked(folder, f"tables {name}", turned), "--out", out)
         assert answer.exit_code == 0, answer.output
-        assert out.read_bytes().startswith(b"\x89PNG") and out.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+        written.append([out.with_suffix(f".{kind}").read_bytes() for kind in ("csv", "md", "html")])
+    assert written[0] == written[1] and all(written[0])
 
 
-def test_rows_that_are_no_json_end_in_a_message(scored: Write, tmp_path: Path) -> None:
-    file, out = scored("refshapes/seed0/ratio1/ours/res"), tmp_path / "table.csv"
-    answer = CliRunner().invoke(main, ["tables", "ablation", str(file), "--runs", "{", "--out", str(out)])
-    assert answer.exit_code == 1 and "compared runs are not JSON" in answer.output
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_the_same_png_and_pdf_each_time_and_leave_no_style_behind(folder: Path, name: str) -> None:
+    before, written = dict(matplotlib.rcParams), []
+    for place, turned in enumerate((1, -1)):
+        out = folder.parent / f"{place}.png"
+        answer = run(figures, name, *asked(folder, f"figures {name}", turned), "--out", out)
+        assert answer.exit_code == 0, answer.output
+        written.append([out.read_bytes(), out.with_suffix(".pdf").read_bytes()])
+    assert written[0] == written[1]
+    assert written[0][0].startswith(b"\x89PNG") and written[0][1].startswith(b"%PDF")
+    assert not any(b"CreationDate" in content or b"Matplotlib" in content for content in written[0])
+    assert dict(matplotlib.rcParams) == before
+    width, height = Image.open(folder.parent / "0.png").size
+    assert width > height
+
+
+def test_what_is_asked_wrongly_ends_in_a_message(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    for row in ("ours", "ours/pseudo", "/res"):
+        answer = run(tables, "comparison", *asked(folder, "tables comparison"), "--row", row, "--out", out)
+        assert answer.exit_code == 2 and "EXPERIMENT/res" in answer.output
+    answer = run(figures, "qualitative", *asked(folder, "figures qualitative"), "--label", "more", "--out", out)
+    assert answer.exit_code == 2 and "one --label a file" in answer.output
     assert not out.exists()
+
+
+def test_importing_the_commands_loads_no_plotting_library() -> None:
+    code = (
+        "import sys, partialres.cli.report; print([m for m in ('matplotlib', 'scipy', 'seaborn') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

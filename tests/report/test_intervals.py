@@ -9,7 +9,7 @@ import pytest
 
 from partialres.files import DataError
 from partialres.report import intervals
-from partialres.report.intervals import Model, Scores
+from partialres.report.intervals import Model, gain_of
 
 Write = Callable[..., Path]
 OURS, BASELINE = Model("refshapes", 1, "ours", "retrain"), Model("refshapes", 1, "baseline", "res")
@@ -38,7 +38,7 @@ def test_pairing_takes_out_what_both_models_find_hard() -> None:
     random = np.random.default_rng(3)
     hard = random.uniform(0, 0.9, 1000)
     mine, theirs = hard + 0.05 + random.normal(0, 0.01, 1000), hard
-    gain = Scores({(OURS, "val"): {0: mine}, (BASELINE, "val"): {0: theirs}}).gain(OURS, BASELINE, "val")
+    gain = gain_of({(OURS, "val"): {0: mine}, (BASELINE, "val"): {0: theirs}}, OURS, BASELINE, "val")
     assert gain.points == pytest.approx(5, abs=0.1)
     assert gain.high - gain.low < 0.2  # unpaired it were 2 * 1.96 * sqrt(2) * 26 / sqrt(1000) = 4.6
 
@@ -48,33 +48,31 @@ def test_seeds_are_averaged_before_expressions_are_resampled() -> None:
     noise = np.random.default_rng(4).normal(0, 0.1, 500)
     base = np.full(500, 0.5)
     theirs = dict.fromkeys((0, 1), base)
-    apart = Scores({(OURS, "val"): {0: base + noise, 1: base + noise + 0.1}, (BASELINE, "val"): theirs})
-    opposed = Scores({(OURS, "val"): {0: base + noise, 1: base - noise}, (BASELINE, "val"): theirs})
-    one = Scores({(OURS, "val"): {0: base + noise}, (BASELINE, "val"): theirs})
-    widths = {}
-    for name, scores in (("apart", apart), ("opposed", opposed), ("one", one)):
-        gain = scores.gain(OURS, BASELINE, "val")
-        widths[name] = gain.high - gain.low
-    assert widths["apart"] == pytest.approx(widths["one"])
-    assert widths["opposed"] == pytest.approx(0, abs=1e-9)
+    apart, opposed, single = (
+        gain_of({(OURS, "val"): mine, (BASELINE, "val"): theirs}, OURS, BASELINE, "val")
+        for mine in ({0: base + noise, 1: base + noise + 0.1}, {0: base + noise, 1: base - noise}, {0: base + noise})
+    )
+    assert apart.high - apart.low == pytest.approx(single.high - single.low)
+    assert opposed.high - opposed.low == pytest.approx(0, abs=1e-9)
     mean = float(100 * noise.mean())
-    assert apart.gain(OURS, BASELINE, "val").by_seed == pytest.approx((mean, mean + 10))
+    assert apart.by_seed == pytest.approx((mean, mean + 10))
 
 
 def test_the_gain_is_of_equal_seeds_and_a_missing_one_is_named() -> None:
     iou = {(OURS, "val"): {1: np.full(9, 0.5)}, (BASELINE, "val"): {0: np.zeros(9), 1: np.full(9, 0.25)}}
-    assert Scores(iou).gain(OURS, BASELINE, "val").points == 25
+    assert gain_of(iou, OURS, BASELINE, "val").points == 25
     with pytest.raises(DataError, match=r"refshapes/seed0/ratio1/ours/retrain/val/metrics\.json"):
-        Scores(iou).gain(BASELINE, OURS, "val")
+        gain_of(iou, BASELINE, OURS, "val")
     with pytest.raises(DataError, match=r"ratio1/ours/retrain/testA/metrics\.json"):
-        Scores(iou).gain(OURS, BASELINE, "testA")
+        gain_of(iou, OURS, BASELINE, "testA")
 
 
 def test_scores_are_read_from_beside_the_metrics(scored: Write) -> None:
     paths = [scored(f"refshapes/seed{seed}/ratio1/baseline/res", mIoU=40.0 + seed) for seed in (0, 1)]
-    scores = intervals.read_scores([*paths, scored("refshapes/seed0/rec")])
-    assert list(scores.iou) == [(BASELINE, "val")]
-    assert {seed: 100 * iou.mean() for seed, iou in scores.of(BASELINE, "val").items()} == pytest.approx({0: 40, 1: 41})
+    scores = intervals.read_scores([*paths, scored("refshapes/seed0/rec/points")])
+    assert list(scores) == [(BASELINE, "val")]
+    means = {seed: 100 * iou.mean() for seed, iou in scores[BASELINE, "val"].items()}
+    assert means == pytest.approx({0: 40, 1: 41})
 
 
 def change(metrics: Path, **columns: object) -> None:

@@ -59,15 +59,15 @@ def test_a_loaded_average_goes_on_as_if_it_had_never_stopped():
             ema.update()
 
     torch.manual_seed(0)
-    one = nn.Linear(3, 3, bias=False)
-    whole = Ema(one, 0.9)
-    steps(one, whole, 10)
+    model = nn.Linear(3, 3, bias=False)
+    whole = Ema(model, 0.9)
+    steps(model, whole, 10)
 
     torch.manual_seed(0)
-    other = nn.Linear(3, 3, bias=False)
-    first = Ema(other, 0.9)
-    steps(other, first, 4)
-    second = Ema(other, 0.9)
+    model = nn.Linear(3, 3, bias=False)
+    first = Ema(model, 0.9)
+    steps(model, first, 4)
+    second = Ema(model, 0.9)
     second.load(first.state())
-    steps(other, second, 6)
+    steps(model, second, 6)
     assert torch.equal(whole.average["weight"], second.average["weight"]) and second.steps == 10

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from partialres.config import ConfigError, TrainConfig
 from partialres.data.batches import epoch_batches
 from partialres.files import TrainingError
-from partialres.training.checkpoint import Resume
 from partialres.training.loop import make_optimiser, pick_device, rate_factor, train
+from partialres.training.resume import Resume
 from tests.tiny import SHORT, equal_states
 
 POINTS = 4
@@ -20,8 +20,8 @@ POINTS = 4
 
 @pytest.fixture(scope="module")
 def fit(data, tiny_model):
-    """(settings ...) -> a trained tiny model and its history."""
-    samples = data.samples(POINTS)
+    """Train: (settings ...) -> a tiny model and its history."""
+    samples = data.contours(POINTS)
 
     def run(config=SHORT, seed=0, resume=None, after_epoch=None, workers=0, model_seed=0, **changes):
         model = tiny_model(POINTS, model_seed, **changes)
@@ -61,7 +61,7 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(f
 
 
 def test_it_goes_on_from_the_last_epoch_whose_state_was_written(fit, tmp_path):
-    config = replace(SHORT, epochs=5, checkpoint_epochs=2)
+    config = SHORT.replace( epochs=5, checkpoint_epochs=2)
     whole, _ = fit(config)
     with pytest.raises(Killed):
         fit(config, resume=tmp_path, after_epoch=kill(2))
@@ -89,14 +89,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(fit):
 
 
 def test_loader_workers_change_nothing(fit):
-    config = replace(SHORT, epochs=1)
+    config = SHORT.replace( epochs=1)
     assert equal_states(fit(config)[0], fit(config, workers=1)[0])
 
 
 def test_the_loss_falls_and_every_epoch_has_a_row(fit, data):
-    config = replace(SHORT, epochs=12, warmup_epochs=2)
+    config = SHORT.replace( epochs=12, warmup_epochs=2)
     _, history = fit(config)
-    steps = -(-len(data.samples(POINTS)) // config.batch)
+    steps = -(-len(data.contours(POINTS).rows) // config.batch)
     numbers = ["epoch", "step", "loss", "learning_rate", "gradient_norm", "seconds", "waiting"]
     assert list(history.columns) == numbers and history["waiting"].between(0, 1).all()
     assert history["epoch"].tolist() == list(range(12))
@@ -106,8 +106,8 @@ def test_the_loss_falls_and_every_epoch_has_a_row(fit, data):
 
 
 def test_a_handful_of_refs_is_learnt_by_heart(data, tiny_model):
-    samples = data.samples(POINTS, number=6)
-    samples = replace(samples, words=[many[:1] for many in samples.words])
+    samples = data.contours(POINTS, number=6)
+    samples = replace(samples, words=[words[:1] for words in samples.words])
     model = tiny_model(POINTS, dropout=0.0, fusion=32, language=16, word=16, width=32, feedforward=32)
     config = TrainConfig(epochs=120, batch=6, learning_rate=1e-2, warmup_epochs=1, clip=1.0, ema=0.9, smoothing=0.0)
     history = train(
@@ -131,15 +131,15 @@ def test_only_what_trains_changes_and_the_model_ends_ready_for_use(fit, tiny_mod
 
 
 def test_the_weights_at_the_end_are_the_averaged_ones(fit):
-    config = replace(SHORT, epochs=2, ema=0.0)
+    config = SHORT.replace( epochs=2, ema=0.0)
     last, _ = fit(config)
-    averaged, _ = fit(replace(config, ema=0.999))
+    averaged, _ = fit(config.replace( ema=0.999))
     assert not equal_states(last, averaged)
 
 
 def test_a_loss_that_is_not_finite_stops_training_with_the_step_and_a_cure(fit, tmp_path):
     with pytest.raises(TrainingError, match=r"test: loss .* at epoch \d+, step \d+; lower the learning rate"):
-        fit(replace(SHORT, learning_rate=1e30, warmup_epochs=0, epsilon=1e-30, clip=1e30), resume=tmp_path)
+        fit(SHORT.replace( learning_rate=1e30, warmup_epochs=0, epsilon=1e-30, clip=1e30), resume=tmp_path)
 
 
 def test_a_model_that_is_broken_from_the_start_stops_in_the_first_step(data, tiny_model):
@@ -148,7 +148,7 @@ def test_a_model_that_is_broken_from_the_start_stops_in_the_first_step(data, tin
         model.predictor[0].weight[0, 0] = math.nan
     with pytest.raises(TrainingError, match="epoch 0, step 0"):
         train(
-            model, data.samples(POINTS), data.inputs, SHORT, seed=0, device=torch.device("cpu"),
+            model, data.contours(POINTS), data.inputs, SHORT, seed=0, device=torch.device("cpu"),
             resume=Resume(None, {}), label="test",
         )  # fmt: skip
 

@@ -9,16 +9,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.workflow.running import ROOT, Workflow
+from tests.workflow.running import Workflow, checkout_copy
 
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what a run needs of the checkout: tests may change it, and editing the checkout breaks no test."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for part in ("partialres", "workflow", "config", "envs"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
+    """A copy of the checkout that tests may change."""
+    return checkout_copy(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,13 @@ ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.yaml"
 
 
+def checkout_copy(folder: Path) -> Path:
+    """Copy what a run needs of the checkout: tests may change it, and editing the checkout breaks no test."""
+    for part in ("partialres", "workflow", "config", "envs"):
+        shutil.copytree(ROOT / part, folder / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
 @dataclass(frozen=True)
 class Workflow:
     """The workflow in a checkout, run in a folder."""

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from partialres.checkpoints.model_file import read_header
 from partialres.files import read_table
-from partialres.training.checkpoint import read_header
 from tests.workflow.running import ROOT, Workflow
 
 RUN = "results/refshapes/seed0/ratio10/ours"
@@ -73,16 +73,16 @@ def test_pseudo_points_are_of_the_unlabelled_refs(done):
 
 
 def test_logs_and_benchmarks_mirror_the_results_and_no_state_is_left(done):
-    for step in ("train-res", "retrain-res"):
-        assert (done.folder / f"logs/refshapes/seed0/ratio10/ours/{step}.log").read_text()
-        assert (done.folder / f"benchmarks/refshapes/seed0/ratio10/ours/{step}.tsv").read_text()
+    for step in ("train_res", "retrain_res"):
+        assert (done.folder / f"results/logs/{step}/refshapes/seed0/ratio10/ours.log").read_text()
+        assert (done.folder / f"results/benchmarks/{step}/refshapes/seed0/ratio10/ours.tsv").read_text()
     left = done.folder / "results/.resume"
     assert not left.exists() or not list(left.iterdir())
 
 
 def test_training_and_evaluating_again_gives_the_same_bytes(copy):
     names = ["res/model.safetensors", *(f"res/val/{name}" for name in SCORED)]
-    paths = ["results/refshapes/seed0/rec/model.safetensors", *(f"{RUN}/{name}" for name in names)]
+    paths = ["results/refshapes/seed0/rec/points/model.safetensors", *(f"{RUN}/{name}" for name in names)]
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in map(copy.folder.joinpath, paths)}
     copy(f"{RUN}/res/val/metrics.json", "--forcerun", "train_rec", "train_res", "evaluate_res")
     for path, (content, time) in before.items():
@@ -91,17 +91,17 @@ def test_training_and_evaluating_again_gives_the_same_bytes(copy):
 
 def test_a_mask_head_is_trained_from_a_step_1_of_its_own(copy):
     scores = "results/refshapes/seed0/ratio10/peer/res/val/metrics.json"
-    output = copy(scores, config={"experiments": {"peer": MASK_HEAD | {"retrain": False}}})
+    output = copy(scores, config={"experiments": {"peer": MASK_HEAD}})
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
-    assert jobs == {"train_rec_mask": "1", "train_res": "1", "evaluate_res": "1", "total": "3"}
-    assert read_header(copy.folder / "results/refshapes/seed0/rec_mask/model.safetensors")["points"] == "2"
+    assert jobs == {"train_rec": "1", "train_res": "1", "evaluate_res": "1", "total": "3"}
+    assert read_header(copy.folder / "results/refshapes/seed0/rec/mask/model.safetensors")["points"] == "2"
     assert set(copy.read(scores)) > {"mIoU", "box_accuracy"}
 
 
 def test_two_gpus_are_two_processes_of_one_training(copy):
-    model = "results/refshapes/seed0/rec/model.safetensors"
+    model = "results/refshapes/seed0/rec/points/model.safetensors"
     copy(model, "--forcerun", "train_rec", config={"resources": {"rec": {"gpu": 2}}})
-    log = (copy.folder / "logs/refshapes/seed0/train-rec.log").read_text()
+    log = (copy.folder / "results/logs/train_rec/refshapes/seed0/points.log").read_text()
     assert log.count("train-rec: 2 done") == 2 and (copy.folder / model).exists()
 
 
@@ -117,7 +117,7 @@ def fails(workflow: Workflow, config: dict[str, Any]) -> str:
     return output
 
 
-MASK_HEAD = {"ratios": "partial", "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
+MASK_HEAD = {"ratios": "partial", "steps": [2], "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
 REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["val"]}
 
 
@@ -126,22 +126,15 @@ REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["
     [
         (
             {"experiments": {"ours": {"settings": {"model": {"ccft": True}}}}},
-            ["refshapes, ours, 10 %: model: unknown key 'ccft'", "cctf"],
+            ["refshapes, ours, 10 %: model.ccft: unknown key", "cctf"],
         ),
-        ({"settings": {"res": {"epochs": "many"}}}, ["refshapes, baseline, 10 %: res.epochs: 'many'", "int"]),
-        ({"settings": {"pseudo": {"threshold": 5}}}, ["pseudo: threshold"]),
-        ({"settings": {"resolution": 3}}, ["resolution"]),
-        ({"ratio": [1]}, ["ratio"]),
-        ({"ratios": [0]}, ["ratios"]),
-        ({"datasets": {"refshapes": {"ratios": [101]}}}, ["ratios"]),
-        ({"settings": {"visual": "pretrian"}}, ["visual", "pretrian"]),
-        ({"settings": {"visual": "yolov3.weights"}}, ["visual: yolov3.weights", "model.frozen: all"]),
-        ({"settings": {"res": {"jitter": [0.3, 1.4]}}}, ["res.jitter", "model.frozen: all"]),
+        ({"settings": {"visual": "random"}}, ["settings.visual: unknown key", "init_backbone"]),
+        ({"settings": {"init_backbone": "yolov3.weights"}}, ["init_backbone: yolov3.weights", "model.frozen: all"]),
         ({"downloads": {"table": "$NO_SUCH_FOLDER/table.tsv"}}, ["downloads.table", "NO_SUCH_FOLDER"]),
-        ({"datasets": {"refshapes": {"splits": "val"}}}, ["splits"]),
-        ({"experiments": {"ours": {"settings": {"rec": {"epochs": 3}}}}}, ["ours", "'rec' is changed"]),
+        ({"datasets": {"refshapes": {"splits": "val"}}}, ["datasets.refshapes.splits: 'val'"]),
         ({"datasets": {"refshapes": None, "real": REAL}}, ["datasets.real.raw", "NO_SUCH_FOLDER"]),
-        ({"experiments": {"peer": MASK_HEAD | {"retrain": True}}}, ["peer, 10 %: model.head: mask", "retrain: false"]),
+        ({"experiments": {"new": {"from": "theirs"}}}, ["experiments.new.from: no experiment 'theirs'"]),
+        ({"experiments": {"baseline": None}}, ["report.table1: no experiment 'baseline'"]),
     ],
 )
 def test_a_mistake_in_the_config_is_named_before_any_job_runs(empty, config, words):

@@ -66,16 +66,16 @@ def test_with_a_file_step_1_is_not_trained_and_every_later_step_starts_from_the_
 
 
 def test_a_mask_heads_step_1_is_trained_on_the_imported_models_features(plan, tmp_path):
-    peer = {"retrain": False, "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
+    peer = {"steps": [2], "ratios": "partial", "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
     imported = {"rec": "$IMPORTED/model.safetensors", "vocabulary": "$IMPORTED/vocabulary.json"}
     text = plan(experiments={"peer": peer}, **imported)
     done = jobs(text)
-    assert "train_rec" not in done and done["train_rec_mask"] == 1 and done["evaluate_rec_mask"] == 2, text
+    assert done["train_rec"] == 1 and done["evaluate_rec"] == 4, text
     (training,) = commands(text, "train-rec")
-    assert f"--visual {tmp_path / 'model.safetensors'} " in training and '"head": "mask"' in training
+    assert f"--init-backbone {tmp_path / 'model.safetensors'} " in training and '"head":"mask"' in training
     trainings = commands(text, "train-res")
     own = [line for line in trainings if "/peer/res" in line]
-    assert len(own) == 2 and all("--init results/refshapes/seed0/rec_mask/model.safetensors " in line for line in own)
+    assert len(own) == 1 and all("--init results/refshapes/seed0/rec/mask/model.safetensors " in line for line in own)
     assert all(f"--init {tmp_path / 'model.safetensors'} " in line for line in trainings if line not in own)
 
 

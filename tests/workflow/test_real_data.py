@@ -28,7 +28,7 @@ TINY = Path(__file__).parent / "tiny.yaml"
 PAPER = ROOT / "config/paper.yaml"
 RAW = {
     "raw": "data/annotations/refcoco", "images": "data/images/train2014", "split_by": "unc", "splits": ["val"],
-    "settings": {"visual": "data/weights/small.weights", "model": {"frozen": "none"},
+    "settings": {"init_backbone": "data/weights/small.weights", "model": {"frozen": "none"},
                  "text": {"vectors": "data/vectors/glove.6B.300d.txt"}},
 }  # fmt: skip
 
@@ -71,8 +71,7 @@ def test_the_papers_plan_has_every_run_of_its_tables_and_its_curve(snakemake):
     rates, points = {}, {}
     for line in commands(text, "train-res"):
         words = shlex.split(line)
-        out = line.split("--out $(dirname ")[1].split(")")[0]
-        _, _, dataset, _, ratio, _, step, _ = out.split("/")
+        _, _, dataset, _, ratio, _, step = words[words.index("--out") + 1].split("/")
         rates.setdefault((step, ratio), set()).add(json.loads(words[words.index("--training") + 1])["learning_rate"])
         points.setdefault(dataset, set()).add(words[words.index("--points") + 1])
     assert points == {"refcoco": {"18"}, "refcoco+": {"18"}, "refcocog": {"12"}}
@@ -86,14 +85,14 @@ def test_a_data_sets_own_ratios_are_planned_and_those_of_all_others_are_not(snak
     entry = {"generate": {"flavour": "refcocog", "images": 40, "seed": 0, "side": 96}, "split_by": "umd",
              "splits": ["val"], "ratios": [5, 10, 50, 100]}  # fmt: skip
     text = snakemake("-n", "-p", configs=[TINY, {"datasets": {"more": entry}}])
-    folders = {line.split("--out ")[1].split()[0].removeprefix("$(dirname ") for line in commands(text, "split")}
+    folders = {line.split("--out ")[1].split()[0] for line in commands(text, "split")}
     assert folders == {
         f"results/{name}/seed0/ratio{ratio}/split.parquet"
         for name, ratios in (("refshapes", (10, 100)), ("more", (5, 10, 50, 100)))
         for ratio in ratios
     }
     (gallery,) = [line for line in commands(text, "figures") if "qualitative_more" in line]
-    assert "--label '10 %' --label '100 %'" in gallery and "'5 %'" not in gallery
+    assert "--label 'ours, step 3, 10 %' --label 'oracle, 100 %'" in gallery and ", 5 %" not in gallery
 
 
 def test_own_data_enters_by_expressions_json(snakemake, tmp_path):
@@ -101,7 +100,7 @@ def test_own_data_enters_by_expressions_json(snakemake, tmp_path):
     for name in ("instances.json", "expressions.json"):
         (tmp_path / "run/mine" / name).touch()
     entry = {"raw": "mine", "images": "mine/images", "split_by": None, "splits": ["val"],
-             "settings": {"visual": "random", "model": {"frozen": "none"}}}  # fmt: skip
+             "settings": {"init_backbone": "random", "model": {"frozen": "none"}}}  # fmt: skip
     text = snakemake("-n", "-p", configs=[TINY, {"datasets": {"refshapes": None, "mine": entry}}])
     (prepare,) = commands(text, "prepare")
     assert "prepare mine --image-folder mine/images --own " in prepare and "download" not in jobs(text)
@@ -172,4 +171,4 @@ def test_what_was_put_there_by_hand_is_not_fetched(snakemake, public, tmp_path):
         not {"download", "unpack_annotations", "unpack_images", "unpack_vectors", "place_weights"} & jobs(text).keys()
     )
     (training,) = commands(text, "train-rec")
-    assert "--visual data/weights/small.weights --vectors data/vectors/glove.6B.300d.txt" in training
+    assert "--init-backbone data/weights/small.weights --vectors data/vectors/glove.6B.300d.txt" in training

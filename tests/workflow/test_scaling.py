@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import pytest
 
-from tests.workflow.running import ROOT
-
-spec = importlib.util.spec_from_file_location("scaling", ROOT / "workflow/scripts/scaling.py")
-assert spec and spec.loader
-scaling = importlib.util.module_from_spec(spec)
-sys.modules["scaling"] = scaling
-spec.loader.exec_module(scaling)
+from tools import scaling
 
 DOT = """digraph snakemake_dag {
 \t0[label = "all", color = "0.1 0.6 0.8", style="rounded"];
@@ -42,7 +33,7 @@ def test_two_trainings_of_ten_seconds_after_one_of_a_second(workers, expected):
 
 
 def test_every_benchmark_of_a_run_has_its_rule(done):
-    found = scaling.measured(done.folder / "benchmarks")
+    found = scaling.measured(done.folder / "results/benchmarks")
     rules, _ = scaling.read_dag(done("--forceall", "--dag"))
     assert set(found) == set(rules.values()) - {"all"}
     assert {rule: len(jobs) for rule, jobs in found.items()} == {

@@ -1,35 +1,73 @@
 # Raw files -> refs and vocabulary, image cache, splits.
 rule refshapes:
-    output:
-        directory(results("{dataset}/raw")),
+    output: directory(results("{dataset}/raw"))
     params:
-        flavour=dataset("generate.flavour"),
-        images=dataset("generate.images"),
-        seed=dataset("generate.seed"),
-        side=dataset("generate.side"),
+        generate=lambda wildcards: entry(wildcards).generate,
         code=code("refshapes"),
     wildcard_constraints:
-        dataset=names_where(lambda entry: "generate" in entry),
+        dataset="|".join(re.escape(name) for name, each in plan.datasets.items() if each.generate) or "(?!)",
     threads: threads("images")
-    resources:
-        **needs("images"),
-    message:
-        "generate {wildcards.dataset}"
-    log:
-        logs("{dataset}/refshapes"),
-    benchmark:
-        benchmarks("{dataset}/refshapes")
-    conda:
-        environment("images")
+    resources: **resources_of("images")
+    message: "generate {wildcards.dataset}"
+    log: logs("refshapes/{dataset}")
+    benchmark: benchmarks("refshapes/{dataset}")
+    conda: environment("images")
     shell:
-        "python -m partialres refshapes --flavour {params.flavour} --image-count {params.images} --seed {params.seed} "
-        "--side {params.side} --threads {threads} --out {output} 2> {log}"
+        "python -m partialres refshapes --flavour {params.generate.flavour} --image-count {params.generate.images} "
+        "--seed {params.generate.seed} --side {params.generate.side} --threads {threads} --out {output:q} 2> {log:q}"
+
+
+def raw_folder(wildcards):
+    """The folder with instances.json and refs(...).p."""
+    generate = entry(wildcards).generate
+    if generate:
+        return results(f"{wildcards.dataset}/raw/{FLAVOUR_FOLDERS[generate.flavour]}")
+    return expand(entry(wildcards).raw, f"datasets.{wildcards.dataset}.raw")
+
+
+def image_folder(wildcards):
+    """The folder that the images' file names are relative to."""
+    if entry(wildcards).generate:
+        return results(f"{wildcards.dataset}/raw/images/train2014")
+    return expand(entry(wildcards).images, f"datasets.{wildcards.dataset}.images")
+
+
+def raw_files(wildcards):
+    """What `prepare` reads: the generated folder, or the two files of a real data set."""
+    if entry(wildcards).generate:
+        return [results(f"{wildcards.dataset}/raw")]
+    folder, by = raw_folder(wildcards), entry(wildcards).split_by
+    names = ["instances.json", "expressions.json" if by is None else f"refs({by}).p"]
+    return unpacked(folder) or [f"{folder}/{name}" for name in names]
+
+
+def downloaded_images(wildcards):
+    """What says that the images exist, where the workflow unpacks them itself."""
+    return [] if entry(wildcards).generate else unpacked(image_folder(wildcards))
+
+
+def given_vocabulary(wildcards):
+    """The vocabulary that a model brings to the data set, or nothing: words are then counted."""
+    path = entry(wildcards).vocabulary
+    return [expand(path, f"datasets.{wildcards.dataset}.vocabulary")] if path else []
+
+
+def raw_options(wildcards):
+    """A param: which raw file the refs are in, and which words are known.
+
+    It does not ask for `input`: Snakemake takes a param that does for a consequence of the files, and a change of the
+    settings in it would rerun nothing.
+    """
+    by, text = entry(wildcards).split_by, settings(wildcards).text
+    refs = "--own" if by is None else f"--split-by {shlex.quote(by)}"
+    counted = f"--max-words {text.max_words} --min-count {text.min_count}"
+    return f"{refs} {option('--vocabulary', given_vocabulary)(wildcards) or counted}"
 
 
 rule prepare:
     input:
         raw=raw_files,
-        images=images_there,
+        images=downloaded_images,
         given=given_vocabulary,
     output:
         refs=results("{dataset}/refs.parquet"),
@@ -37,68 +75,51 @@ rule prepare:
     params:
         folder=raw_folder,
         images=image_folder,
-        refs=raw_option,
-        problems=dataset("on_problem", "refuse"),
-        words=word_options,
+        options=raw_options,
+        problems=lambda wildcards: entry(wildcards).on_problem,
+        out=results("{dataset}"),
         code=code("prepare"),
-    resources:
-        **needs("prepare"),
-    message:
-        "prepare {wildcards.dataset}: refs and vocabulary"
-    log:
-        logs("{dataset}/prepare"),
-    benchmark:
-        benchmarks("{dataset}/prepare")
-    conda:
-        environment("prepare")
+    resources: **resources_of("prepare")
+    message: "prepare {wildcards.dataset}: refs and vocabulary"
+    log: logs("prepare/{dataset}")
+    benchmark: benchmarks("prepare/{dataset}")
+    conda: environment("prepare")
     shell:
-        "python -m partialres prepare {params.folder:q} --image-folder {params.images:q} {params.refs} "
-        "--on-problem {params.problems} {params.words} --out $(dirname {output.refs}) 2> {log}"
+        "python -m partialres prepare {params.folder:q} --image-folder {params.images:q} {params.options} "
+        "--on-problem {params.problems} --out {params.out:q} 2> {log:q}"
 
 
 rule cache_images:
-    input:
-        refs=results("{dataset}/refs.parquet"),
+    input: refs=results("{dataset}/refs.parquet")
     output:
         pixels=results("{dataset}/images/images.npy"),
         index=results("{dataset}/images/index.parquet"),
     params:
         folder=image_folder,
         size=setting("image_size"),
+        out=results("{dataset}/images"),
         code=code("cache-images"),
     threads: threads("images")
-    resources:
-        **needs("images"),
-    cache: CACHED
-    message:
-        "cache the images of {wildcards.dataset}"
-    log:
-        logs("{dataset}/cache-images"),
-    benchmark:
-        benchmarks("{dataset}/cache-images")
-    conda:
-        environment("images")
+    resources: **resources_of("images")
+    message: "cache the images of {wildcards.dataset}"
+    log: logs("cache_images/{dataset}")
+    benchmark: benchmarks("cache_images/{dataset}")
+    conda: environment("images")
     shell:
-        "python -m partialres cache-images {input.refs} --image-folder {params.folder:q} --size {params.size} --threads {threads} "
-        "--out $(dirname {output.index}) 2> {log}"
+        "python -m partialres cache-images {input.refs:q} --image-folder {params.folder:q} --size {params.size} "
+        "--threads {threads} --out {params.out:q} 2> {log:q}"
 
 
 rule split:
-    input:
-        refs=results("{dataset}/refs.parquet"),
-    output:
-        results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
-    params:
-        code=code("split"),
-    resources:
-        **needs("prepare"),
-    message:
-        "split {wildcards.dataset}: {wildcards.ratio} % keep their masks (seed {wildcards.seed})"
-    log:
-        logs("{dataset}/seed{seed}/ratio{ratio}/split"),
-    benchmark:
-        benchmarks("{dataset}/seed{seed}/ratio{ratio}/split")
-    conda:
-        environment("prepare")
+    input: refs=results("{dataset}/refs.parquet")
+    output: results("{dataset}/seed{seed}/ratio{ratio}/split.parquet")
+    params: code=code("split")
+    resources: **resources_of("prepare")
+    group: "splits"
+    message: "split {wildcards.dataset}: {wildcards.ratio} % keep their masks (seed {wildcards.seed})"
+    log: logs("split/{dataset}/seed{seed}/ratio{ratio}")
+    benchmark: benchmarks("split/{dataset}/seed{seed}/ratio{ratio}")
+    conda: environment("prepare")
     shell:
-        "python -m partialres split {input.refs} --ratio {wildcards.ratio} --seed {wildcards.seed} --out {output} 2> {log}"
+        "python -m partialres split {input.refs:q} --ratio {wildcards.ratio} --seed {wildcards.seed} "
+        "--out {output:q} 2> {log:q}"

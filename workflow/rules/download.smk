@@ -1,85 +1,102 @@
 # The real data sets' public files: fetched, checked, unpacked. What was put there by hand is taken as it is.
 # A downloaded file is no output, its checksum beside it is: Snakemake would delete 13 GB before it ran the rule again.
+DOWNLOADS = expand(plan.config.downloads.folder, "downloads.folder")
+DOWNLOAD_TABLE = expand(plan.config.downloads.table or "", "downloads.table")
+DOWNLOAD_TABLE = DOWNLOAD_TABLE or workflow.source_path("../resources/downloads.tsv")
+DOWNLOADABLE = "|".join(re.escape(line.split("\t")[0]) for line in Path(DOWNLOAD_TABLE).read_text().splitlines()[1:])
+
+
+def downloads(path):
+    return f"{DOWNLOADS}/{path}"
+
+
+def fetched(file, out):
+    """An input: the checksum of a downloaded file that `out` is made of; nothing where `out` was put there by hand."""
+
+    def value(wildcards):
+        record, made = (downloads(path.format(**wildcards)) for path in (f"downloads/{file}.sha256", out))
+        return [] if Path(made).exists() and not Path(record).exists() else [record]
+
+    return value
+
+
+def unpacked(folder):
+    """The list of an archive's files, for the folder they are unpacked to; nothing for any other folder.
+
+    Nothing either where the folder exists without a list, put there by hand.
+    """
+    folder = Path(folder)
+    if folder.parent not in (Path(downloads("annotations")), Path(downloads("images"))):
+        return []
+    listing = f"{folder}.txt"
+    return [] if folder.exists() and not Path(listing).exists() else [listing]
+
+
 rule download:
-    output:
-        downloads("downloads/{file}.sha256"),
+    output: downloads("downloads/{file}.sha256")
     params:
         table=DOWNLOAD_TABLE,
-    wildcard_constraints:
-        file=DOWNLOADABLE,
+        folder=downloads("downloads"),
+    wildcard_constraints: file=DOWNLOADABLE
     localrule: True
-    message:
-        "download {wildcards.file}"
-    log:
-        logs("download/{file}"),
-    conda:
-        environment("prepare")
+    message: "download {wildcards.file}"
+    log: logs("download/{file}")
+    conda: environment("prepare")
     shell:
-        "python -m partialres download {wildcards.file:q} --table {params.table:q} --folder $(dirname {output:q}) 2> {log:q}"
+        "python -m partialres download {wildcards.file:q} --table {params.table:q} --folder {params.folder:q} "
+        "2> {log:q}"
 
 
 rule unpack_annotations:
     input:
         fetched("{archive}.zip", "annotations/{archive}.txt"),
-    output:
-        downloads("annotations/{archive}.txt"),
+    output: downloads("annotations/{archive}.txt")
     params:
         archive=downloads("downloads/{archive}.zip"),
+        folder=downloads("annotations"),
     localrule: True
-    message:
-        "unpack the annotations of {wildcards.archive}"
-    log:
-        logs("download/unpack-{archive}"),
-    conda:
-        environment("prepare")
+    message: "unpack the annotations of {wildcards.archive}"
+    log: logs("unpack_annotations/{archive}")
+    conda: environment("prepare")
     shell:
-        "python -m partialres unpack {params.archive:q} $(dirname {output:q}) --list {output:q} 2> {log:q}"
+        "python -m partialres unpack {params.archive:q} {params.folder:q} --list {output:q} 2> {log:q}"
 
 
 use rule unpack_annotations as unpack_images with:
     input:
         fetched("{archive}.zip", "images/{archive}.txt"),
-    output:
-        downloads("images/{archive}.txt"),
-    message:
-        "unpack the images of {wildcards.archive}"
+    output: downloads("images/{archive}.txt")
+    params:
+        archive=downloads("downloads/{archive}.zip"),
+        folder=downloads("images"),
+    message: "unpack the images of {wildcards.archive}"
+    log: logs("unpack_images/{archive}")
 
 
 rule unpack_vectors:
     input:
         fetched("{archive}.zip", "vectors/{archive}.{dim}d.txt"),
-    output:
-        downloads("vectors/{archive}.{dim}d.txt"),
-    params:
-        archive=downloads("downloads/{archive}.zip"),
-    wildcard_constraints:
-        dim=r"\d+",
+    output: downloads("vectors/{archive}.{dim}d.txt")
+    params: archive=downloads("downloads/{archive}.zip")
+    wildcard_constraints: dim=r"\d+"
     localrule: True
-    message:
-        "unpack the {wildcards.dim}-dimensional vectors of {wildcards.archive}"
-    log:
-        logs("download/unpack-{archive}.{dim}d"),
-    conda:
-        environment("prepare")
+    message: "unpack the {wildcards.dim}-dimensional vectors of {wildcards.archive}"
+    log: logs("unpack_vectors/{archive}.{dim}d")
+    conda: environment("prepare")
     shell:
-        "python -m partialres unpack {params.archive:q} {output:q} --only {wildcards.archive}.{wildcards.dim}d.txt 2> {log:q}"
+        "python -m partialres unpack {params.archive:q} {output:q} --only {wildcards.archive}.{wildcards.dim}d.txt "
+        "2> {log:q}"
 
 
 rule place_weights:
     input:
         fetched("{file}", "weights/{file}"),
-    output:
-        downloads("weights/{file}"),
-    params:
-        file=downloads("downloads/{file}"),
-    wildcard_constraints:
-        file=DOWNLOADABLE,
+    output: downloads("weights/{file}")
+    params: file=downloads("downloads/{file}")
+    wildcard_constraints: file=DOWNLOADABLE
     localrule: True
-    message:
-        "backbone weights: {wildcards.file}"
-    log:
-        logs("download/place-{file}"),
-    conda:
-        environment("prepare")
+    message: "backbone weights: {wildcards.file}"
+    log: logs("place_weights/{file}")
+    conda: environment("prepare")
     shell:
         "(ln -f {params.file:q} {output:q} || cp {params.file:q} {output:q}) 2> {log:q} && touch {output:q}"

@@ -7,60 +7,42 @@ rule evaluate_rec:
         images=results("{dataset}/images/index.parquet"),
         features=features,
     output:
-        predictions=results("{dataset}/seed{seed}/rec/{split}/predictions.parquet"),
-        metrics=results("{dataset}/seed{seed}/rec/{split}/metrics.json"),
+        predictions=results("{dataset}/seed{seed}/rec/{head}/{split}/predictions.parquet"),
+        metrics=results("{dataset}/seed{seed}/rec/{head}/{split}/metrics.json"),
     params:
         batch=setting("evaluate.batch"),
-        features=option("--features", "features", folder=True),
+        seen=seen,
+        out=results("{dataset}/seed{seed}/rec/{head}/{split}"),
         code=code("evaluate"),
     threads: threads("evaluate")
-    resources:
-        **needs("evaluate"),
-    message:
-        "evaluate step 1 on {wildcards.dataset} {wildcards.split} (seed {wildcards.seed})"
-    log:
-        logs("{dataset}/seed{seed}/rec/{split}"),
-    benchmark:
-        benchmarks("{dataset}/seed{seed}/rec/evaluate-{split}")
-    conda:
-        environment("evaluate")
+    resources: **resources_of("evaluate")
+    group: "evaluations"
+    message: "evaluate step 1 on {wildcards.dataset} {wildcards.split} ({wildcards.head} head, seed {wildcards.seed})"
+    log: logs("evaluate_rec/{dataset}/seed{seed}/{head}/{split}")
+    benchmark: benchmarks("evaluate_rec/{dataset}/seed{seed}/{head}/{split}")
+    conda: environment("evaluate")
     shell:
-        "on_gpus {resources.gpu} evaluate {input.refs} --model {input.model:q} --split {wildcards.split} --vocabulary {input.vocabulary} "
-        "--images $(dirname {input.images}) {params.features} --batch {params.batch} --threads {threads} "
-        "--out $(dirname {output.metrics}) 2> {log}"
-
-
-use rule evaluate_rec as evaluate_rec_mask with:
-    input:
-        refs=results("{dataset}/refs.parquet"),
-        model=results("{dataset}/seed{seed}/rec_mask/model.safetensors"),
-        vocabulary=results("{dataset}/vocabulary.json"),
-        images=results("{dataset}/images/index.parquet"),
-        features=features,
-    output:
-        predictions=results("{dataset}/seed{seed}/rec_mask/{split}/predictions.parquet"),
-        metrics=results("{dataset}/seed{seed}/rec_mask/{split}/metrics.json"),
-    message:
-        "evaluate step 1 of the mask head on {wildcards.dataset} {wildcards.split} (seed {wildcards.seed})"
-    log:
-        logs("{dataset}/seed{seed}/rec_mask/{split}"),
-    benchmark:
-        benchmarks("{dataset}/seed{seed}/rec_mask/evaluate-{split}")
+        "on_gpus {resources.gpu} evaluate {input.refs:q} --model {input.model:q} --split {wildcards.split} "
+        "{params.seen} --batch {params.batch} --threads {threads} --out {params.out:q} 2> {log:q}"
 
 
 use rule evaluate_rec as evaluate_res with:
     input:
         refs=results("{dataset}/refs.parquet"),
-        model=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/model.safetensors"),
+        model=results(RUN + "/{step}/model.safetensors"),
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
     output:
-        predictions=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/predictions.parquet"),
-        metrics=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}/metrics.json"),
+        predictions=results(RUN + "/{step}/{split}/predictions.parquet"),
+        metrics=results(RUN + "/{step}/{split}/metrics.json"),
+    params:
+        batch=setting("evaluate.batch"),
+        seen=seen,
+        out=results(RUN + "/{step}/{split}"),
+        code=code("evaluate"),
     message:
-        "evaluate {wildcards.step} of {wildcards.experiment}, {wildcards.ratio} %, on {wildcards.dataset} {wildcards.split} (seed {wildcards.seed})"
-    log:
-        logs("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}-{split}"),
-    benchmark:
-        benchmarks("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}-evaluate-{split}")
+        "evaluate {wildcards.step} of {wildcards.experiment}, {wildcards.ratio} %, "
+        "on {wildcards.dataset} {wildcards.split} (seed {wildcards.seed})"
+    log: logs("evaluate_res/" + RUN + "/{step}/{split}")
+    benchmark: benchmarks("evaluate_res/" + RUN + "/{step}/{split}")

@@ -1,0 +1,115 @@
+"""Models on disk: safetensors, with everything needed to rebuild the model in the header."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from partialres.config import ModelConfig
+from partialres.files import DataError, atomic
+from partialres.model.build import Model, build_model
+
+HEADER, FORMAT = "partialres", "partialres 2"
+OF_LATER_STEPS = re.compile(r"\.prior\.|^mask_head\.")  # weights that an earlier step's model does not have
+
+
+def save_model(model: Model, path: Path, *, words: int, vocabulary: str, provenance: Mapping[str, Any]) -> None:
+    """Write weights, and in the header what is needed to rebuild the model.
+
+    words: size of the vocabulary. vocabulary: its digest, so that weights never meet other word indices.
+    """
+    header = {
+        "format": FORMAT,
+        "model": model.config.model_dump_json(),
+        "points": str(model.points),
+        "words": str(words),
+        "vocabulary": vocabulary,
+        "provenance": json.dumps(provenance, sort_keys=True),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with atomic(path) as temporary:
+        # In one entry: safetensors writes several in an order that changes from run to run.
+        safetensors.torch.save_file(tensors, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """A model file's header; raises DataError if it is not one of ours."""
+    try:
+        with safetensors.safe_open(path, "pt") as stream:
+            header: dict[str, str] = json.loads((stream.metadata() or {}).get(HEADER, "{}"))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as a model ({error}); make it again or check the path") from error
+    if header.get("format") != FORMAT:
+        raise DataError(f"{path}: not a partialres model (no '{FORMAT}' in its header)")
+    return header
+
+
+def read_config(path: Path) -> ModelConfig:
+    """The model config in a file's header."""
+    return ModelConfig.parse(json.loads(read_header(path)["model"]), str(path))
+
+
+def _check_vocabulary(path: Path, header: Mapping[str, str], vocabulary: str) -> None:
+    if header["vocabulary"] != vocabulary:
+        raise DataError(
+            f"{path}: trained with another vocabulary ({header['vocabulary'][:16]}, not {vocabulary[:16]}); prepare "
+            "the data set with the model's vocabulary.json (prepare --vocabulary)"
+        )
+
+
+def load_model(path: Path, vocabulary: str | None = None) -> Model:
+    """The model in a file, in evaluation mode. vocabulary: the digest it must have been trained with."""
+    header = read_header(path)
+    if vocabulary is not None:
+        _check_vocabulary(path, header, vocabulary)
+    model = build_model(read_config(path), int(header["words"]), int(header["points"]))
+    model.load_state_dict(safetensors.torch.load_file(path))
+    return model.eval()
+
+
+def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["drop", "extend"] = "drop") -> list[str]:
+    """Start a model from an earlier step's weights.
+
+    PMCA or a mask head, if the earlier model has none, keeps its initial values; if only that has it, it is left out.
+    Everything else must fit.
+    positions: what to do with a position table of another length. "drop" it, as the released code does; or "extend" it:
+    the first point keeps its two rows, and every later x (y) takes the row of the box's second x (y) plus its own
+    initial value, so that the model still knows which axis a place is about.
+
+    Returns the names left at their initial values.
+    """
+    header = read_header(path)
+    _check_vocabulary(path, header, vocabulary)
+    own, given = model.state_dict(), safetensors.torch.load_file(path)
+    kept = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
+    missing = sorted(own.keys() - kept.keys())
+    in_one = own.keys() ^ given.keys()
+    wrong = sorted(name for name in in_one if not OF_LATER_STEPS.search(name))
+    wrong += [name for name in missing if name not in in_one and name != "positions.weight"]
+    if wrong:
+        raise DataError(
+            f"{path}: does not fit the model: {', '.join(wrong[:5])}"
+            f"{' ...' if len(wrong) > 5 else ''}; both must be made with the same model sizes"
+        )
+    if positions == "extend" and "positions.weight" in missing:
+        kept["positions.weight"] = _extended(given["positions.weight"], own["positions.weight"])
+        missing.remove("positions.weight")
+    model.load_state_dict(kept, strict=False)
+    return missing
+
+
+def _extended(short: Tensor, initial: Tensor) -> Tensor:
+    """A position table [T, D] from a box's [5, D] (x1, y1, x2, y2, end) and its own initial values [T, D]."""
+    table = initial.clone()
+    table[2:-1:2] += short[2]
+    table[3:-1:2] += short[3]
+    table[:2] = short[:2]
+    table[-1] = short[-1]
+    return table

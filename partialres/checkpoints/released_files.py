@@ -1,0 +1,160 @@
+"""Files of the released implementations and ours, both ways: checkpoints, vocabularies and word vectors.
+
+A released checkpoint is a dict whose `state_dict` and, where training kept one, `ema_state_dict` map released names to
+tensors; its vocabulary, {word: index} with PAD at 0 and UNK at 1, and its word vectors lie beside the annotations.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from partialres.checkpoints.model_file import load_model, save_model
+from partialres.checkpoints.released import WORDS, released_model, to_released
+from partialres.data.pickles import read_plain
+from partialres.data.vocabulary import SPECIAL, Vocabulary
+from partialres.files import DataError, atomic, read_json, say, write_json
+from partialres.model.pointer import PointModel
+from partialres.provenance import provenance
+
+PLAIN, EMA = "state_dict", "ema_state_dict"  # the keys of a checkpoint, and below the names of the files beside it
+TOKENS, REVERSE, VECTORS = "token_to_ix.pkl", "ix_to_token.pkl", "word_emb.npz"
+RELEASED_SPECIAL = ("PAD", "UNK")
+MODEL, VOCABULARY = "model.safetensors", "vocabulary.json"
+_PARALLEL = "module."  # before every name, where several GPUs trained
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def read_checkpoint(path: Path, ema: bool | None = None) -> dict[str, Tensor]:
+    """The weights in a released checkpoint, by their released names.
+
+    ema: whether to take the moving average; None: where there is one. Batch statistics that the average lacks are those
+    beside it. Only tensors and plain data are loaded.
+    Raises DataError if the file holds anything else or has not what is asked for.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path}: not loaded, for it holds more than tensors and plain data, which could run code "
+            f"({str(error).splitlines()[0]}); where you trust it, save {{'{PLAIN}': ..., '{EMA}': ...}} alone"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a checkpoint ({error}); download it again") from error
+    states = {key: _state(content, key, path) for key in (PLAIN, EMA) if isinstance(content, dict) and key in content}
+    chosen = PLAIN if ema is False or (ema is None and EMA not in states) else EMA
+    if chosen not in states:
+        held = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{path}: has no {chosen}; it holds {held}")
+    beside = {key: value for key, value in states.get(PLAIN, {}).items() if key.endswith(_STATISTICS)}
+    return beside | states[chosen] if chosen == EMA else states[chosen]
+
+
+def _state(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Tensor]:
+    """One of a checkpoint's state dicts, without the prefix of parallel training."""
+    state = content[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path}: {key} is no dict of tensors")
+    parallel = all(name.startswith(_PARALLEL) for name in state)
+    return {name.removeprefix(_PARALLEL) if parallel else name: value for name, value in state.items()}
+
+
+def read_vocabulary(path: Path, max_words: int) -> Vocabulary:
+    """A released vocabulary, each word at its index; how often a word occurs it does not say.
+
+    Besides words it has the unused entry CLS, which no expression meets: cleaned words are lower-case.
+    max_words: where expressions are cut. Raises DataError if it is no such pickle.
+    """
+    content = read_plain(path)
+    if not isinstance(content, dict) or not all(type(index) is int for index in content.values()):
+        raise DataError(f"{path}: not a vocabulary: a dict of words to their indices")
+    words = sorted(content, key=content.__getitem__)
+    if [content[word] for word in words] != list(range(len(words))) or not all(isinstance(word, str) for word in words):
+        raise DataError(f"{path}: not a vocabulary: its indices are not 0 to {len(words) - 1}, each of one word")
+    if tuple(words[:2]) != RELEASED_SPECIAL:
+        raise DataError(f"{path}: not a released vocabulary: 0 and 1 are {words[:2]}, not {list(RELEASED_SPECIAL)}")
+    return Vocabulary((*SPECIAL, *words[2:]), (0,) * len(words), max_words)
+
+
+def read_vectors(path: Path) -> Tensor:
+    """The word vectors of a released word_emb.npz, float32 [words, dim]; raises DataError if it is none."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            table = archive["word_emb"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not word vectors ({error}); it needs an array word_emb") from error
+    if table.ndim != 2 or table.dtype.kind != "f":
+        raise DataError(f"{path}: word_emb is not numbers [words, dim] but {table.dtype} {list(table.shape)}")
+    return torch.from_numpy(table.astype(np.float32))
+
+
+def import_weights(
+    path: Path, vocabulary: Path, vectors: Path | None, out: Path, *, ema: bool | None, max_words: int
+) -> None:
+    """A released checkpoint to model.safetensors and vocabulary.json in the folder `out`.
+
+    vectors: word_emb.npz. A checkpoint has its own word table, which must then be of that shape; where it has none, the
+    table is taken from there. ema: see `read_checkpoint`. max_words: what the released data pipeline pads to.
+    Raises DataError that lists every key that is missing, left over or of another shape.
+    """
+    state = read_checkpoint(path, ema)
+    words = read_vocabulary(vocabulary, max_words)
+    if vectors:
+        table = read_vectors(vectors)
+        own = state.setdefault(WORDS, table)
+        if own.shape != table.shape:
+            raise DataError(f"{vectors}: {list(table.shape)} word vectors, {path} has {list(own.shape)}")
+        if not torch.equal(own, table):
+            say(f"import-weights: the word table is the checkpoint's, which is not that of {vectors}")
+    if WORDS in state and len(state[WORDS]) != len(words):
+        raise DataError(f"{vocabulary}: {len(words)} words, {path} has vectors of {len(state[WORDS])}")
+    try:
+        model = released_model(state, max_words)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    files = {"checkpoint": path, "vocabulary": vocabulary} | ({"vectors": vectors} if vectors else {})
+    origin = provenance({"model": model.config, "points": model.points, "ema": ema}, files, 0, "cpu")
+    write_json(words.to_json(), out / VOCABULARY)
+    write_json(origin, out / "provenance.json")
+    save_model(model, out / MODEL, words=len(words), vocabulary=words.digest(), provenance=origin)
+    say(f"import-weights: {len(state)} tensors, {len(words)} words, {_kind(model)} -> {out}")
+
+
+def export_weights(path: Path, vocabulary: Path, out: Path) -> None:
+    """A model to a released checkpoint, with its vocabulary and word vectors beside it under their released names.
+
+    Both state dicts hold the same weights: the released evaluation asks for either.
+    Raises DataError if the model is not of a released architecture or the vocabulary is another's.
+    """
+    words = Vocabulary.from_json(read_json(vocabulary))
+    model = load_model(path, words.digest())
+    if not isinstance(model, PointModel):
+        raise DataError(f"{path}: has a mask head, which no released model has; export one of model.head: points")
+    state = {name: value.contiguous() for name, value in to_released(model).items()}
+    tokens = {word: index for index, word in enumerate((*RELEASED_SPECIAL, *words.words[2:]))}
+    if len(tokens) != len(words):
+        raise DataError(f"{vocabulary}: one of its words is {' or '.join(RELEASED_SPECIAL)}, which are not words")
+    for name, content in ((TOKENS, tokens), (REVERSE, {index: word for word, index in tokens.items()})):
+        with atomic(out.parent / name) as temporary, temporary.open("wb") as stream:
+            pickle.dump(content, stream, protocol=4)
+    with atomic(out.parent / VECTORS) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, word_emb=state[WORDS].numpy())
+    with atomic(out) as temporary:
+        torch.save({PLAIN: state, EMA: state}, temporary)
+    say(
+        f"export-weights: {len(state)} tensors, {_kind(model)} -> {out}; in the released config max_token is "
+        f"{model.config.upstream.padded_words}"
+    )
+
+
+def _kind(model: PointModel) -> str:
+    """Which released model it is, in a few words."""
+    what = "boxes" if model.points == 2 else f"contours of {model.points} points"
+    return f"{'Partial-RES' if model.config.pmca else 'SeqTR'}, {what}"

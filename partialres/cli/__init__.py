@@ -1,0 +1,55 @@
+"""The command line: each command parses its options, calls the package and writes one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from partialres import __version__
+from partialres.cli import data, report, steps, weights
+from partialres.config import ConfigError
+from partialres.files import DataError, TrainingError
+
+
+class Commands(click.Group):
+    """Shows errors of data, settings and training as messages, and everything unforeseen with its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (DataError, ConfigError, TrainingError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Referring-expression segmentation from every box and a few masks (Partial-RES, CVPR 2023).
+
+    \b
+    The commands in their order (the workflow runs them all: snakemake --cores all):
+      download, unpack    fetch and check the public files of the real data sets
+      refshapes           generate a small data set in RefCOCO's raw layout
+      prepare             raw layout -> refs.parquet and vocabulary.json
+      cache-images        decode and resize every image once
+      split               choose the refs that keep their masks
+      pretrain-backbone   detection pre-training of the tiny backbone
+      cache-features      run a frozen backbone once an image
+      train-rec           step 1: boxes
+      train-res           step 2: labelled masks; step 3: with --selected
+      predict, select     pseudo points of the unlabelled refs
+      score-pseudo        how good they truly are
+      evaluate            predictions and scores of a split
+      import-weights      a released checkpoint -> a model; export-weights: back
+      tables, figures     what came out
+    """
+
+
+for command in (
+    data.download, data.unpack, data.refshapes, data.prepare, data.cache_images, data.split,
+    steps.pretrain_backbone, steps.cache_features, steps.train_rec, steps.train_res,
+    steps.predict, steps.select, steps.score_pseudo, steps.evaluate,
+    weights.import_weights, weights.export_weights, report.tables, report.figures,
+):  # fmt: skip
+    main.add_command(command)

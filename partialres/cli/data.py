@@ -1,0 +1,139 @@
+"""The commands that make the data: downloads, the generator, refs, images, splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from partialres.cli.options import IN_DIR, IN_FILE, OUT
+
+
+@click.command("download")
+@click.argument("name")
+@click.option("--table", type=IN_FILE, required=True, help="Names, addresses, sizes and checksums, tab-separated.")
+@click.option("--folder", type=OUT, required=True, help="Folder for NAME and, beside it, NAME.sha256.")
+def download(name: str, table: Path, folder: Path) -> None:
+    """Download the file NAME of the table, going on from where an earlier call was cut off, and check it.
+
+    A file that is there already is only checked.
+    """
+    from partialres.data import download as files
+    from partialres.files import DataError
+
+    items = files.read_items(table)
+    if name not in items:
+        raise DataError(f"{table}: has no {name}; it has {', '.join(items)}")
+    files.download(items[name], folder)
+
+
+@click.command("unpack")
+@click.argument("archive", type=IN_FILE)
+@click.argument("out", type=OUT)
+@click.option("--list", "listing", type=OUT, help="File that gets the names of all files, when all are there.")
+@click.option("--only", help="Unpack this file alone, to the file OUT.")
+def unpack(archive: Path, out: Path, listing: Path | None, only: str | None) -> None:
+    """Unpack the zip ARCHIVE into the folder OUT."""
+    from partialres.data import download as files
+
+    if (listing is None) == (only is None):
+        raise click.UsageError("give either --list or --only")
+    if only is not None:
+        files.unpack_one(archive, only, out)
+    elif listing is not None:
+        click.echo(f"{files.unpack(archive, out, listing)} files of {archive} are in {out}", err=True)
+
+
+@click.command()
+@click.option(
+    "--flavour",
+    type=click.Choice(["refcoco", "refcoco+", "refcocog"]),
+    default="refcoco",
+    help="Whose expressions are imitated.",
+)
+@click.option("--image-count", type=click.IntRange(min=1), default=2400, help="Number of images; 90 % train.")
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--side", type=click.IntRange(min=64), default=160, help="Longer side of an image, pixels.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, help="Processes that draw.")
+@click.option("--out", type=OUT, required=True, help="Folder that gets images/ and the data set's folder.")
+def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int, out: Path) -> None:
+    """Generate refshapes: coloured shapes and true expressions in RefCOCO's raw layout."""
+    from partialres.refshapes.generate import RefshapesConfig, generate
+
+    folder = generate(RefshapesConfig(flavour=flavour, images=image_count, seed=seed, side=side), out, threads)
+    click.echo(f"wrote {folder}", err=True)
+
+
+@click.command()
+@click.argument("folder", type=IN_DIR)
+@click.option("--image-folder", type=OUT, required=True, help="Folder that the images' file names are in.")
+@click.option("--split-by", default="unc", help="unc, umd, google ...: refs(SPLIT_BY).p is read.")
+@click.option("--max-words", type=click.IntRange(min=1), default=15, help="Longer expressions are cut.")
+@click.option("--min-count", type=click.IntRange(min=1), default=1, help="Rarer words are unknown.")
+@click.option(
+    "--on-problem",
+    type=click.Choice(["refuse", "report"]),
+    default="refuse",
+    help="Broken records: stop, or leave them out and count them.",
+)
+@click.option("--check-images/--no-check-images", default=True, help="Every image file must be there.")
+@click.option("--vocabulary", type=IN_FILE, help="Take the words of this vocabulary.json, and its limits, as they are.")
+@click.option("--own/--refer", default=False, help="Read expressions.json (own data) instead of refs(...).p.")
+@click.option("--out", type=OUT, required=True, help="Folder for refs.parquet and vocabulary.json.")
+def prepare(
+    folder: Path, image_folder: Path, split_by: str, max_words: int, min_count: int, on_problem: Any,
+    check_images: bool, vocabulary: Path | None, own: bool, out: Path,
+) -> None:  # fmt: skip
+    """Read raw FOLDER (instances.json and refs(SPLIT_BY).p) to one row a ref, and count its words."""
+    from partialres.data.refer import read_refs
+    from partialres.data.vocabulary import Vocabulary, apply_vocabulary, build_vocabulary
+    from partialres.files import read_json, write_json, write_table
+
+    for name in ("max_words", "min_count"):
+        if vocabulary and click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} is the vocabulary's own; leave it out")
+
+    refs, problems = read_refs(
+        folder, image_folder, None if own else split_by, on_problem=on_problem, check_images=check_images
+    )
+    if problems:
+        click.echo(f"left out of {folder}:\n{problems}", err=True)
+    if vocabulary:
+        words = apply_vocabulary(refs, Vocabulary.from_json(read_json(vocabulary)), report=problems.report())
+    else:
+        words = build_vocabulary(refs, max_words=max_words, min_count=min_count, report=problems.report())
+    write_table(refs, out / "refs.parquet")
+    write_json(words.to_json(), out / "vocabulary.json")
+    click.echo(f"{len(refs)} refs, {len(words)} words -> {out}", err=True)
+
+
+@click.command("cache-images")
+@click.argument("refs", type=IN_FILE)
+@click.option("--image-folder", type=IN_DIR, required=True, help="Folder that the images' file names are in.")
+@click.option("--size", type=click.IntRange(min=32), default=640, help="Long side in pixels.")
+@click.option("--threads", type=click.IntRange(min=1), default=1)
+@click.option("--out", type=OUT, required=True, help="Folder for images.npy and index.parquet.")
+def cache_images(refs: Path, image_folder: Path, size: int, threads: int, out: Path) -> None:
+    """Decode and resize every image of REFS once, to one memory-mapped array."""
+    from partialres.data.images import cache_images as cache
+    from partialres.files import read_table
+
+    columns = ["image_id", "file_name", "height", "width"]
+    cache(read_table(refs, columns), image_folder, out, size, workers=threads)
+
+
+@click.command()
+@click.argument("refs", type=IN_FILE)
+@click.option("--ratio", type=click.FloatRange(0, 100, min_open=True), required=True, help="Per cent with masks.")
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--out", type=OUT, required=True)
+def split(refs: Path, ratio: float, seed: int, out: Path) -> None:
+    """Choose the training refs of REFS that keep their masks; the others' masks are not in the file."""
+    from partialres.data.splits import split as choose
+    from partialres.files import read_table, write_table
+
+    rows = choose(read_table(refs), ratio, seed)
+    write_table(rows, out)
+    click.echo(f"{int(rows['labelled'].sum())} of {len(rows)} training refs keep their masks", err=True)

@@ -1,0 +1,92 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from partialres.config import ConfigError, TrainConfig
+from partialres.config import Section as ConfigSection
+
+IN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+IN_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
+OUT = click.Path(path_type=Path)
+CONTOUR = click.Choice(["uniform", "released"])
+
+
+class Section(click.ParamType):
+    """A config section: a YAML or JSON file, or the JSON text itself. Unknown keys are refused by name."""
+
+    name = "section"
+
+    def __init__(self, kind: type[ConfigSection]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, self.kind):
+            return value
+        try:
+            text = value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8")
+            return self.kind.parse(yaml.safe_load(text) or {}, self.kind.__name__)
+        except (ConfigError, OSError, yaml.YAMLError) as error:
+            self.fail(str(error), param, ctx)
+
+
+def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several option decorators as one."""
+
+    def apply(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return apply
+
+
+model_inputs = options(
+    click.option("--vocabulary", type=IN_FILE, required=True, help="vocabulary.json of `prepare`."),
+    click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`."),
+    click.option("--features", type=IN_DIR, help="Folder of `cache-features`, for a wholly frozen backbone."),
+)
+running = options(
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all]."),
+)
+training = options(
+    click.option("--training", type=Section(TrainConfig), required=True,
+                 help="Training section: a YAML or JSON file, or JSON text."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Loader processes."),
+    click.option("--resume", type=OUT, help="Folder for the state that a stopped training goes on from."),
+    click.option("--out", type=OUT, required=True, help="Folder for model.safetensors, metrics.csv, provenance.json."),
+)  # fmt: skip
+
+
+def use_threads(number: int | None) -> None:
+    """Let torch use so many CPU threads; None: as many as there are cores."""
+    import torch
+
+    from partialres.model.cpu import keep_freed_memory
+
+    keep_freed_memory()
+    if number:
+        torch.set_num_threads(number)
+
+
+def sources_of(options: dict[str, Any]) -> Any:
+    """Gather the options of `model_inputs`."""
+    from partialres.steps.common import Sources
+
+    return Sources(*(options[name] for name in ("vocabulary", "images", "features")))
+
+
+def execution_of(options: dict[str, Any]) -> Any:
+    """Gather the options of `training` and `running`."""
+    from partialres.steps.common import Execution
+
+    use_threads(options["threads"])
+    return Execution(**{name: options[name] for name in ("seed", "workers", "resume", "device", "out")})

@@ -1,0 +1,195 @@
+"""Write tables and draw figures, each from the files that the command is given to one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from partialres.cli.options import IN_DIR, IN_FILE, OUT
+
+
+@click.group()
+def tables() -> None:
+    """Write a table as CSV, Markdown and HTML beside each other."""
+
+
+@click.group()
+def figures() -> None:
+    """Draw a figure as PNG and PDF beside each other."""
+
+
+Files = tuple[Path, ...]
+FILES = click.argument("files", nargs=-1, required=True, type=IN_FILE)
+REFS = click.argument("refs", type=IN_FILE)
+ORACLE = click.option("--oracle", default="", help="Experiment whose step 2 with every mask is the oracle, if any is.")
+TABLE_OUT = click.option("--out", type=OUT, required=True, help="The CSV; .md and .html are written beside it.")
+FIGURE_OUT = click.option("--out", type=OUT, required=True, help="The PNG; the PDF is written beside it.")
+
+
+def command(group: click.Group, name: str, *parameters: Callable[[Any], Any]) -> Callable[[Any], click.Command]:
+    """Declare a command with these arguments and options, in order."""
+
+    def declare(function: Any) -> click.Command:
+        for parameter in reversed(parameters):
+            function = parameter(function)
+        return group.command(name)(function)
+
+    return declare
+
+
+class ModelName(click.ParamType):
+    """Read EXPERIMENT/STEP, with step res or retrain, as the tuple of both."""
+
+    name = "experiment/step"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        experiment, _, step = value.rpartition("/")
+        if not experiment or step not in ("res", "retrain"):
+            self.fail(f"{value}: not EXPERIMENT/res or EXPERIMENT/retrain", param, ctx)
+        return experiment, step
+
+
+@command(tables, "main", FILES, ORACLE, TABLE_OUT)
+def table_main(files: Files, oracle: str, out: Path) -> None:
+    """The paper's Table 1 from metrics.json FILES of steps 2 and 3, and the predictions.parquet beside each."""
+    from partialres.report import comparison, evaluations, intervals, render
+
+    render.write(comparison.table1(evaluations.collect(files), intervals.read_scores(files), oracle), out)
+
+
+ROWS = click.option("--row", "rows", multiple=True, required=True, type=ModelName(),
+                    help="A model, once for each, in order. Gains are over the first.")  # fmt: skip
+SELECTIONS = click.option("--selection", "selections", multiple=True, type=IN_FILE,
+                          help="selection.json of a step 3, to show what it was given; once for each.")  # fmt: skip
+TITLE = click.option("--title", required=True, help="What the table shows.")
+
+
+@command(tables, "comparison", FILES, ROWS, SELECTIONS, ORACLE, TITLE, TABLE_OUT)
+def table_comparison(
+    files: Files, rows: tuple[tuple[str, str], ...], selections: Files, oracle: str, title: str, out: Path
+) -> None:
+    """Models beside each other, with gains, from metrics.json FILES and the predictions.parquet beside each.
+
+    The paper's Tables 2 to 4 and what goes beyond the paper. A row that was not run at a ratio is left out there.
+    """
+    from partialres.report import comparison, evaluations, intervals, render
+
+    scored, scores = evaluations.collect(files), intervals.read_scores(files)
+    kept = evaluations.collect_selections(selections) if selections else None
+    render.write(comparison.comparison(title, scored, scores, rows, oracle, kept), out)
+
+
+@command(tables, "failures", REFS, FILES, TABLE_OUT)
+def table_failures(refs: Path, files: Files, out: Path) -> None:
+    """IoU by what object and expression are like, from refs.parquet and metrics.json FILES, predictions beside each."""
+    from partialres.report import failures, render
+
+    render.write(failures.table(failures.analyse(refs, files)), out)
+
+
+SPLITS = click.option("--split", "splits", multiple=True, type=IN_FILE, help="split.parquet, to count labelled refs.")
+
+
+@command(tables, "data", FILES, SPLITS, TABLE_OUT)
+def table_data(files: Files, splits: Files, out: Path) -> None:
+    """What the data sets hold, from refs.parquet FILES."""
+    from partialres.report import listings, render
+
+    render.write(listings.data(files, splits), out)
+
+
+@command(tables, "details", FILES, TABLE_OUT)
+def table_details(files: Files, out: Path) -> None:
+    """Every score of metrics.json FILES of steps 2 and 3."""
+    from partialres.report import evaluations, listings, render
+
+    render.write(listings.details(evaluations.collect(files)), out)
+
+
+@command(tables, "rec", FILES, TABLE_OUT)
+def table_rec(files: Files, out: Path) -> None:
+    """Box accuracy from metrics.json FILES of step 1."""
+    from partialres.report import evaluations, listings, render
+
+    render.write(listings.rec(evaluations.collect(files)), out)
+
+
+@command(tables, "pseudo", FILES, TABLE_OUT)
+def table_pseudo(files: Files, out: Path) -> None:
+    """How many pseudo masks were kept and how good they are, from selection.json FILES."""
+    from partialres.report import evaluations, listings, render
+
+    render.write(listings.pseudo(evaluations.collect_selections(files)), out)
+
+
+@command(figures, "ratio-curve", FILES, ORACLE, FIGURE_OUT)
+def ratio_curve(files: Files, oracle: str, out: Path) -> None:
+    """mIoU against the mask ratio, from metrics.json FILES of steps 2 and 3."""
+    from partialres.report import curves, evaluations, style
+
+    style.save(curves.ratio_curve(evaluations.collect(files), oracle), out)
+
+
+@command(figures, "forest", FILES, FIGURE_OUT)
+def forest(files: Files, out: Path) -> None:
+    """Gains with intervals, from metrics.json FILES of one data set and split, predictions.parquet beside each."""
+    from partialres.report import gains, intervals, style
+
+    style.save(gains.forest(intervals.read_scores(files)), out)
+
+
+HEADS = click.option("--head", "names", multiple=True, required=True,
+                     help="An experiment to draw beside the baseline and ours; once for each.")  # fmt: skip
+
+
+@command(figures, "heads", FILES, HEADS, ORACLE, FIGURE_OUT)
+def heads(files: Files, names: tuple[str, ...], oracle: str, out: Path) -> None:
+    """The paper's Figure 1, a mask head with few masks, from metrics.json FILES of one split a data set."""
+    from partialres.report import curves, evaluations, style
+
+    style.save(curves.heads(evaluations.collect(files), names, oracle), out)
+
+
+@command(figures, "failures", REFS, FILES, FIGURE_OUT)
+def failure_panels(refs: Path, files: Files, out: Path) -> None:
+    """IoU by what object and expression are like, from refs.parquet and metrics.json FILES, predictions beside each."""
+    from partialres.report import failures, style
+
+    style.save(failures.draw(failures.analyse(refs, files)), out)
+
+
+@command(figures, "training", FILES, FIGURE_OUT)
+def training_curves(files: Files, out: Path) -> None:
+    """Loss against step, from metrics.csv FILES beside models."""
+    from partialres.report import curves, style
+
+    style.save(curves.training_curves(files), out)
+
+
+THRESHOLDS = click.option("--threshold", "thresholds", type=click.FloatRange(0, 2.01), multiple=True, required=True,
+                          help="Where D is cut; once for each of the files, in order.")  # fmt: skip
+
+
+@command(figures, "pseudo", FILES, THRESHOLDS, FIGURE_OUT)
+def pseudo_histogram(files: Files, thresholds: tuple[float, ...], out: Path) -> None:
+    """How D is distributed, from points.parquet FILES."""
+    from partialres.report import curves, style
+
+    style.save(curves.pseudo_histogram(files, thresholds), out)
+
+
+LABELS = click.option("--label", "labels", multiple=True, required=True, help="A title for each of FILES, in order.")
+IMAGES = click.option("--image-folder", type=IN_DIR, required=True, help="Folder that the images' file names are in.")
+
+
+@command(figures, "qualitative", REFS, FILES, LABELS, IMAGES, FIGURE_OUT)
+def qualitative(refs: Path, files: Files, labels: tuple[str, ...], image_folder: Path, out: Path) -> None:
+    """Images, true masks and predictions side by side, from predictions.parquet FILES of one split."""
+    from partialres.report import gallery, style
+
+    if len(labels) != len(files):
+        raise click.UsageError(f"{len(labels)} labels for {len(files)} files; give one --label a file")
+    style.save(gallery.qualitative(refs, image_folder, list(zip(labels, files, strict=True))), out)

@@ -1,0 +1,205 @@
+"""The commands of the paper's steps: backbone, step 1, step 2, pseudo points, step 3, evaluation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from partialres.cli.options import (
+    CONTOUR,
+    IN_DIR,
+    IN_FILE,
+    OUT,
+    Section,
+    execution_of,
+    model_inputs,
+    running,
+    sources_of,
+    training,
+    use_threads,
+)
+from partialres.config import BatchConfig, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig
+
+BATCH = click.option("--batch", type=click.IntRange(min=1), default=128, help="About so many expressions at once.")
+MODEL = click.option("--model", "config", type=Section(ModelConfig), required=True, help="Model section.")
+
+
+@click.command("pretrain-backbone")
+@click.argument("instances", type=IN_FILE)
+@click.option("--refs", type=IN_FILE, required=True, help="refs.parquet: its training images are used, no others.")
+@click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`.")
+@MODEL
+@click.option("--pretraining", type=Section(PretrainConfig), default="{}", help="Pre-training section.")
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all].")
+@click.option("--out", type=OUT, required=True, help="Folder for visual.safetensors, metrics.csv, provenance.json.")
+def pretrain_backbone(
+    instances: Path, refs: Path, images: Path, config: ModelConfig, pretraining: PretrainConfig, seed: int, out: Path,
+    threads: int | None,
+) -> None:  # fmt: skip
+    """Train the visual part on the boxes of INSTANCES (a COCO file), in training images only."""
+    from partialres.steps import backbone
+
+    use_threads(threads)
+    backbone.pretrain_backbone(instances, refs, images, config, pretraining, seed, out)
+
+
+@click.command("cache-features")
+@click.argument("weights", type=IN_FILE)
+@click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`.")
+@MODEL
+@click.option("--out", type=OUT, required=True, help="Folder for features.npy.")
+@running
+def cache_features(
+    weights: Path, images: Path, config: ModelConfig, out: Path, device: str, threads: int | None
+) -> None:
+    """Run the frozen visual part with WEIGHTS once an image and keep its features."""
+    from partialres.steps import backbone
+
+    use_threads(threads)
+    backbone.cache_features(weights, images, config, device, out)
+
+
+@click.command("train-rec")
+@click.argument("refs", type=IN_FILE)
+@MODEL
+@click.option(
+    "--init-backbone",
+    type=IN_FILE,
+    help="Weights that the backbone starts from: visual.safetensors, a whole model's, or DarkNet's (any other suffix) "
+    "[default: random].",
+)
+@click.option("--vectors", type=IN_FILE, help="Word vectors: GloVe's text, or spaCy's vocab/vectors [default: random].")
+@model_inputs
+@training
+@running
+def train_rec(
+    refs: Path, config: ModelConfig, init_backbone: Path | None, vectors: Path | None, training: TrainConfig,
+    **rest: Any,
+) -> None:  # fmt: skip
+    """Step 1: learn the box of every training ref in REFS."""
+    from partialres.steps import rec
+
+    sources, execution = sources_of(rest), execution_of(rest)
+    rec.train_rec(refs, sources, config, training, execution, init_backbone=init_backbone, vectors=vectors)
+
+
+@click.command("train-res")
+@click.argument("rows", type=IN_FILE)
+@click.option("--init", type=IN_FILE, required=True, help="Step 1's model.safetensors.")
+@click.option("--points", type=click.IntRange(min=3), required=True, help="Contour points N.")
+@click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How masks are traced to points.")
+@click.option(
+    "--model",
+    "config",
+    type=Section(ModelConfig),
+    help="Model section; what decides step 1's weights must be step 1's [default: step 1's, with CCTF and PMCA].",
+)
+@click.option(
+    "--position-table",
+    type=click.Choice(["drop", "extend"]),
+    default="drop",
+    help="Step 1's position table: dropped, as released, or extended to 2N + 1 places.",
+)
+@click.option("--selected", type=IN_FILE, help="Step 3: selected.parquet, trained on beside the labelled refs.")
+@model_inputs
+@training
+@running
+def train_res(
+    rows: Path, init: Path, points: int, sampling: Any, config: ModelConfig | None, position_table: Any,
+    selected: Path | None, training: TrainConfig, **rest: Any,
+) -> None:  # fmt: skip
+    """Step 2: learn contours from the labelled refs in ROWS (split.parquet); step 3: with --selected."""
+    from partialres.steps import res
+
+    def config_from(step_1: ModelConfig) -> ModelConfig:
+        if config is None:
+            return step_1.replace(cctf=True, pmca=True)
+        config.check_init(step_1)
+        return config
+
+    sources, execution = sources_of(rest), execution_of(rest)
+    res.train_res(
+        rows, sources, init, config_from, training, execution,
+        points=points, position_table=position_table, selected=selected, sampling=sampling,
+    )  # fmt: skip
+
+
+@click.command()
+@click.argument("rows", type=IN_FILE)
+@click.option("--model", type=IN_FILE, required=True, help="model.safetensors of step 2.")
+@BATCH
+@click.option("--out", type=OUT, required=True, help="points.parquet.")
+@model_inputs
+@running
+def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads: int | None, **sources: Any) -> None:
+    """Predict points of the unlabelled refs in ROWS (split.parquet), with their D (eq. 8)."""
+    from partialres.steps import predict as step
+
+    use_threads(threads)
+    step.predict(rows, sources_of(sources), model, BatchConfig(batch=batch), device, out)
+
+
+@click.command()
+@click.argument("points", type=IN_FILE)
+@click.argument("rows", type=IN_FILE)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 2.01, min_open=True),
+    default=0.10,
+    help="Keep a pseudo mask whose projection dice loss D is below this (eq. 8).",
+)
+@click.option("--num-points", type=click.IntRange(min=3), required=True, help="Contour points N.")
+@click.option("--resample/--no-resample", default=True, help="Space the N points evenly (RPP).")
+@click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How kept masks are traced to points.")
+@click.option("--out", type=OUT, required=True, help="selected.parquet.")
+def select(
+    points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, out: Path
+) -> None:
+    """Keep the pseudo POINTS that agree with the boxes in ROWS, and space them evenly."""
+    from partialres.files import read_table, write_table
+    from partialres.steps import pseudo
+
+    table, sizes = read_table(points), read_table(rows, ["ref_id", "height", "width"])
+    kept = pseudo.select(table, sizes, PseudoConfig(threshold=threshold, resample=resample), num_points, sampling)
+    write_table(kept, out)
+    click.echo(f"kept {len(kept)} of {len(table)} pseudo masks (D < {threshold})", err=True)
+    if not len(kept):
+        click.echo("warning: nothing was kept, so step 3 trains on the labelled refs alone", err=True)
+
+
+@click.command("score-pseudo")
+@click.argument("points", type=IN_FILE)
+@click.argument("selected", type=IN_FILE)
+@click.option("--truth", type=IN_FILE, required=True, help="refs.parquet, whose masks only this report sees.")
+@click.option("--out", type=OUT, required=True, help="selection.json.")
+def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
+    """Report how many pseudo POINTS were SELECTED and their true IoU; training never reads this."""
+    from partialres.files import read_table, write_json
+    from partialres.steps import pseudo
+
+    masks = read_table(truth, ["ref_id", "height", "width", "mask"])
+    summary = pseudo.summarise(read_table(points), read_table(selected), masks)
+    write_json(summary, out)
+    click.echo(json.dumps(summary), err=True)
+
+
+@click.command()
+@click.argument("refs", type=IN_FILE)
+@click.option("--model", type=IN_FILE, required=True, help="model.safetensors of any step.")
+@click.option("--split", default="val", help="val, testA, testB, test ...")
+@BATCH
+@click.option("--out", type=OUT, required=True, help="Folder for predictions.parquet and metrics.json.")
+@model_inputs
+@running
+def evaluate(
+    refs: Path, model: Path, split: str, batch: int, out: Path, device: str, threads: int | None, **sources: Any
+) -> None:
+    """Score every expression of a split of REFS: boxes for step 1's model, masks for the others."""
+    from partialres.steps import evaluate as step
+
+    use_threads(threads)
+    step.evaluate(refs, sources_of(sources), model, split, batch, device, out)

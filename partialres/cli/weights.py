@@ -1,0 +1,49 @@
+"""The commands between the released implementations' checkpoints and ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from partialres.cli.options import IN_FILE, OUT
+
+
+def _beside(given: Path | None, file: Path, name: str, option: str) -> Path:
+    """The file given, or the one of that name beside another."""
+    found = given or file.with_name(name)
+    if not found.is_file():
+        raise click.UsageError(f"there is no {name} beside {file}; name it with {option}")
+    return found
+
+
+@click.command("import-weights")
+@click.argument("checkpoint", type=IN_FILE)
+@click.argument("out", type=OUT)
+@click.option("--vocabulary", type=IN_FILE, help="Its pickled words [default: token_to_ix.pkl beside it].")
+@click.option(
+    "--vectors", type=IN_FILE, help="Its word vectors [default: word_emb.npz beside the words, if it is there]."
+)
+@click.option("--max-words", type=click.IntRange(min=1), default=15, help="max_token of its config; RefCOCOg: 20.")
+@click.option("--ema/--no-ema", default=None, help="Take the moving average [default: if there is one].")
+def import_weights(
+    checkpoint: Path, out: Path, vocabulary: Path | None, vectors: Path | None, max_words: int, ema: bool | None
+) -> None:
+    """Turn a released SeqTR or Partial-RES CHECKPOINT into model.safetensors and vocabulary.json in the folder OUT."""
+    from partialres.checkpoints import released_files as weights
+
+    words = _beside(vocabulary, checkpoint, weights.TOKENS, "--vocabulary")
+    near = words.with_name(weights.VECTORS)
+    table = vectors or (near if near.is_file() else None)
+    weights.import_weights(checkpoint, words, table, out, ema=ema, max_words=max_words)
+
+
+@click.command("export-weights")
+@click.argument("model", type=IN_FILE)
+@click.argument("out", type=OUT)
+@click.option("--vocabulary", type=IN_FILE, help="Its vocabulary.json [default: the one beside it].")
+def export_weights(model: Path, out: Path, vocabulary: Path | None) -> None:
+    """Turn MODEL into the checkpoint OUT (.pth) that the released code loads, and its words beside it as pickles."""
+    from partialres.checkpoints import released_files as weights
+
+    weights.export_weights(model, _beside(vocabulary, model, weights.VOCABULARY, "--vocabulary"), out)

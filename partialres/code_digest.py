@@ -1,0 +1,65 @@
+"""The code that a command runs: Snakemake does not see a change in imported code, so rules carry its digest."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import partialres
+from partialres.cli import main
+
+PACKAGE = Path(partialres.__file__).parent
+NOT_COUNTED = {"partialres", "partialres.config"}  # the version is provenance's; settings come with a command's options
+
+
+def digest(command: str) -> str:
+    """Digest the modules of the package that a command imports: digest("train-rec"), digest("tables main").
+
+    Comments, docstrings and formatting do not count, nor do the command's own options, which its rule spells out.
+    Raises KeyError if there is no such command.
+    """
+    code = [f"# {module}\n{_code(_file(module))}" for module in sorted(closure(command))]
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()[:16]
+
+
+def closure(command: str) -> set[str]:
+    """Return the names of the modules that a command imports, directly or through others."""
+    named: Any = main
+    for name in command.split():
+        named = named.commands[name]
+    waiting = _imports(textwrap.dedent(inspect.getsource(inspect.unwrap(named.callback))))
+    reached: set[str] = set()
+    while waiting:
+        reached |= waiting
+        waiting = set().union(*(_imports(_file(module).read_text(encoding="utf-8")) for module in waiting)) - reached
+    return reached
+
+
+def _file(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imports(code: str) -> set[str]:
+    """Return the package's modules that code imports anywhere, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in names if name.split(".")[0] == "partialres" and _file(name).is_file()} - NOT_COUNTED
+
+
+def _code(file: Path) -> str:
+    """Return a module's code without comments and docstrings, and the data files beside it."""
+    tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    data = [path.read_text(encoding="utf-8") for path in sorted(file.parent.glob("*.csv"))]
+    return "\n".join([ast.unparse(tree), *data])

@@ -1,0 +1,132 @@
+"""How an image is seen: whole, enlarged around a known box, or at a random scale (large-scale jitter)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from partialres.data.images import Image, resize
+
+MARGIN = 0.3  # around a box in prediction, as a share of the box's longer side
+MARGINS = 0.1, 0.6  # the same in training, drawn for each side anew
+OVERLAPS = (0.9, 0.8, 0.7, 0.6, 0.5)  # shares of the object that a jittered window must hold, tried in this order
+TRIES = 100  # windows drawn for each of them
+
+
+@dataclass(frozen=True)
+class Window:
+    """A region of an image, resized, and cut to the frame of size x size pixels at whose top left it lies.
+
+    Sizes are (height, width), places (x, y). Three kinds of pixels: of the image file, where boxes and contours are
+    given; of the cached image, whose long side is `size`; and of the frame, which the model sees.
+    """
+
+    file_size: tuple[int, int]
+    cached_size: tuple[int, int]
+    size: int
+    region: tuple[int, int, int, int]  # left, top, right, bottom in the cached image
+    resized: tuple[int, int]  # what the region becomes
+    offset: tuple[int, int] = (0, 0)  # where the frame begins in the resized region
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what is seen, pixels of the frame."""
+        return min(self.resized[0], self.size), min(self.resized[1], self.size)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether the frame leaves out a part of the resized region."""
+        return self.shape != self.resized
+
+    def image(self, image: Image) -> Image:
+        """Return the pixels seen of a cached image [h, w, 3]: uint8 [height, width, 3]."""
+        left, top, right, bottom = self.region
+        (height, width), (x, y) = self.shape, self.offset
+        region = image[top:bottom, left:right]
+        if region.shape[:2] != self.resized:
+            region = resize(np.ascontiguousarray(region), *self.resized)
+        return region[y : y + height, x : x + width]
+
+    def to_frame(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 2] in pixels of the file -> pixels of the frame, or beyond it."""
+        cached = np.asarray(points, dtype=np.float64) * self._scale()
+        return (cached - self.region[:2]) * self._factor() - self.offset
+
+    def to_file(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 2] in pixels of the frame -> pixels of the file."""
+        resized = np.asarray(points, dtype=np.float64) + self.offset
+        return (resized / self._factor() + self.region[:2]) / self._scale()
+
+    def cut_box(self, corners: np.ndarray) -> np.ndarray:
+        """A box's corners [2, 2] in pixels of the file -> in the frame, cut to what is seen."""
+        return np.clip(self.to_frame(corners), 0, self.shape[::-1])
+
+    def extent(self, span: str, stride: int) -> np.ndarray:
+        """Return the pixels that an axis's bins divide, [2] (x, y): the frame's side, or in whole strides what is seen."""
+        if span == "frame":
+            return np.array([self.size, self.size], dtype=np.float64)
+        return np.array([-(-side // stride) * stride for side in self.shape[::-1]], dtype=np.float64)
+
+    def _scale(self) -> np.ndarray:
+        """Pixels of the cached image a pixel of the file, [2] (x, y)."""
+        return np.array(self.cached_size[::-1]) / np.array(self.file_size[::-1])
+
+    def _factor(self) -> np.ndarray:
+        """Pixels of the resized region a pixel of the cached image, [2] (x, y)."""
+        left, top, right, bottom = self.region
+        return np.array([self.resized[1] / (right - left), self.resized[0] / (bottom - top)])
+
+
+def whole(file_size: tuple[int, int], cached_size: tuple[int, int], size: int) -> Window:
+    """See the whole image."""
+    return Window(file_size, cached_size, size, (0, 0, cached_size[1], cached_size[0]), cached_size)
+
+
+def around(view: Window, corners: np.ndarray, rng: np.random.Generator | None = None) -> Window:
+    """See the surroundings of a box, enlarged until the longer side fills the frame.
+
+    view: the whole image. corners: of the box, [2, 2] in pixels of the file. rng: draws a margin from MARGINS for each
+    side; without it each is MARGIN.
+    """
+    (left, top), (right, bottom) = view.to_frame(corners)
+    margins = np.full(4, MARGIN) if rng is None else rng.uniform(*MARGINS, 4)
+    sides = np.array([left, top, right, bottom]) + [-1, -1, 1, 1] * margins * max(right - left, bottom - top)
+    height, width = view.cached_size
+    first_x, first_y = min(max(int(sides[0]), 0), width - 1), min(max(int(sides[1]), 0), height - 1)
+    last_x = min(max(int(np.ceil(sides[2])), first_x + 1), width)
+    last_y = min(max(int(np.ceil(sides[3])), first_y + 1), height)
+    longest = max(last_y - first_y, last_x - first_x)
+    resized = tuple(max(1, round(side * view.size / longest)) for side in (last_y - first_y, last_x - first_x))
+    return replace(view, region=(first_x, first_y, last_x, last_y), resized=resized)
+
+
+def jittered(view: Window, corners: np.ndarray, scales: tuple[float, float], rng: np.random.Generator) -> Window:
+    """See the image at a random scale, as released: a larger one is cut to the frame, a smaller one padded.
+
+    view: the whole image. corners: of the object's box, [2, 2] in pixels of the file. scales: least and greatest.
+    The frame is drawn among those that hold enough of the object; if there is none, it is centred on the object.
+    """
+    factor = rng.uniform(*scales)
+    height, width = view.cached_size
+    scaled = replace(view, resized=(max(1, round(height * factor)), max(1, round(width * factor))))
+    if not scaled.cuts:
+        return scaled
+    box = scaled.to_frame(corners)
+    spare = np.array(scaled.resized[::-1]) - scaled.shape[::-1]  # the greatest offset
+    for overlap in OVERLAPS:
+        offsets = rng.integers(0, spare + 1, size=(TRIES, 2))
+        enough = np.flatnonzero(_share_inside(offsets, scaled.shape, box) >= overlap)
+        if len(enough):
+            x, y = offsets[enough[0]].tolist()
+            return replace(scaled, offset=(x, y))
+    centred = np.rint(box.mean(axis=0) - np.array(scaled.shape[::-1]) / 2).astype(np.int64)
+    x, y = np.clip(centred, 0, spare).tolist()
+    return replace(scaled, offset=(x, y))
+
+
+def _share_inside(offsets: np.ndarray, shape: tuple[int, int], corners: np.ndarray) -> np.ndarray:
+    """Return the share of a box's area, float [n] in [0, 1], that frames of a shape hold at offsets [n, 2]."""
+    low, high = np.maximum(offsets, corners[0]), np.minimum(offsets + shape[::-1], corners[1])
+    shares: np.ndarray = np.clip(high - low, 0, None).prod(axis=1) / np.maximum(corners[1] - corners[0], 1e-9).prod()
+    return shares

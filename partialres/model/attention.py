@@ -1,0 +1,73 @@
+"""Multi-head attention and the feed-forward part, the pieces of encoder and decoder layers.
+
+B batch · T queries · K keys · D width · h heads
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialres.config import ModelConfig
+from partialres.model import cpu
+from partialres.model.cpu import Dropout
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, T, D] -> [B, h, T, D/h]."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def project(layer: nn.Linear, x: Tensor, heads: int) -> Tensor:
+    """Project x [B, K, D] -> [B, h, K, D/h], laid out in memory for being read once a token."""
+    if x.device.type == "cpu":
+        return cpu.project_across(layer, x, heads)
+    return split_heads(layer(x), heads).contiguous()
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+    """Attend with [B, h, T, D/h] to [B, h, K, D/h]: [B, T, D]. bias: [B or 1, h or 1, T or 1, K], added to scores."""
+    if cpu.fused_attention_is_slow(query, bias, dropout):
+        mixed = cpu.plain_attention(query, keys, values, bias, dropout)
+    else:
+        mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, dropout_p=dropout)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+class Attention(nn.Module):
+    """The four projections of multi-head attention; queries and keys see positions, values do not."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.query = nn.Linear(config.width, config.width)
+        self.key = nn.Linear(config.width, config.width)
+        self.value = nn.Linear(config.width, config.width)
+        self.out = nn.Linear(config.width, config.width)
+        for layer in (self.query, self.key, self.value):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def keys_values(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """x and positions [B, K, D] -> keys, values, each [B, h, K, D/h], views of [B, K, D]."""
+        return split_heads(self.key(x + positions), self.heads), split_heads(self.value(x), self.heads)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        """x [B, T, D] with its positions added -> [B, T, D]."""
+        query = split_heads(self.query(x), self.heads)
+        return self.out(attend(query, keys, values, bias, self.dropout if self.training else 0.0))
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU, dropout, linear: [.., D] -> [.., D]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.inner = nn.Linear(config.width, config.feedforward)
+        self.outer = nn.Linear(config.feedforward, config.width)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.dropout(F.relu(self.inner(x))))

@@ -1,0 +1,57 @@
+"""Co-content teacher forcing (CCTF, paper eq. 3-5): coordinate tokens carry the image features they point at.
+
+B batch · H, W positions of the features · T tokens · D width
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from partialres.config import UpstreamConfig
+
+
+@dataclass
+class AxisMeans:
+    """Mean encoder features of each column and each row of the image."""
+
+    columns: Tensor  # [B, W, D]: mean over height (eq. 3)
+    rows: Tensor  # [B, H, D]: mean over width (eq. 4)
+
+
+def axis_means(features: Tensor, valid: Tensor) -> AxisMeans:
+    """Average encoder features [B, H, W, D] over height and over width (eq. 3-4).
+
+    valid: bool [B, H, W], true where a position counts. A column or row without any has zeros.
+    """
+    counted = (features * valid[..., None]).float()
+    return AxisMeans(
+        columns=counted.sum(1) / valid.sum(1).clamp(min=1)[..., None],
+        rows=counted.sum(2) / valid.sum(2).clamp(min=1)[..., None],
+    )
+
+
+def pointed_features(tokens: Tensor, first: int, means: AxisMeans, bins: int, upstream: UpstreamConfig) -> Tensor:
+    """Look up the features that coordinate tokens point at (eq. 5): [B, T, D].
+
+    tokens: int64 [B, T] in [0, bins], at sequence places first, first + 1, ...: x at even places, y at odd ones. An x
+    looks up its column, a y its row.
+    """
+    of_x, of_y = means.columns, means.rows
+    if upstream.cctf_axes == "transposed":
+        of_x, of_y = of_y, of_x
+    is_x = (torch.arange(first, first + tokens.shape[1], device=tokens.device) % 2 == 0)[None, :, None]
+    spread = upstream.cctf_cells == "spread"
+    return torch.where(is_x, _look_up(of_x, tokens, bins, spread), _look_up(of_y, tokens, bins, spread))
+
+
+def _look_up(means: Tensor, tokens: Tensor, bins: int, spread: bool) -> Tensor:
+    """Take the means [B, W, D] of the cells that contain the tokens' [B, T] coordinates: [B, T, D].
+
+    spread: as released, the bins are spread over W - 1 of the W cells.
+    """
+    cells = means.shape[1]
+    index = (tokens * (cells - 1 if spread else cells) // bins).clamp(max=cells - 1)
+    return means.gather(1, index[:, :, None].expand(-1, -1, means.shape[2]))

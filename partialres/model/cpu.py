@@ -1,0 +1,218 @@
+"""What only a float32 CPU needs: nothing here changes a result by more than rounding.
+
+Memory that is kept, dropout from fewer random bits, attention and layouts that torch is slow at here, and 3 x 3
+convolutions with a quarter of the multiplications. On other devices none of it is used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import platform
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of mallopt(3)'s parameters in glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Reuse freed memory without going back to the system.
+
+    A training step frees and asks for the same large tensors again and again, and each time the system clears every
+    page of them: a quarter of a step at 640 pixels on two cores. Does nothing where the C library is not glibc.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_MAX, 0)  # large blocks come from the heap as well
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+# --------------------------------------------------------------------------------------------------- dropout, attention
+
+
+def dropout(x: Tensor, share: float) -> Tensor:
+    """Set a share of x at random to 0 and divide the rest by 1 - share.
+
+    On a CPU 16 random bits decide each element: `bernoulli_` draws two words of 32 and takes four times as long.
+    """
+    if x.device.type != "cpu":
+        return F.dropout(x, share)
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = (words.view(torch.int16)[: x.numel()] >= round(share * 2**16) - 2**15).view(x.shape)
+    return x * kept * (1 / (1 - share))
+
+
+class Dropout(nn.Dropout):
+    """`dropout` in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropout(x, self.p) if self.training and self.p else x
+
+
+def fused_attention_is_slow(query: Tensor, bias: Tensor | None, share: float) -> bool:
+    """Whether plain attention is faster here: on a CPU with dropout, a learned bias, or a single query."""
+    learned = bias is not None and bias.requires_grad
+    return query.device.type == "cpu" and (bool(share) or learned or query.shape[2] == 1)
+
+
+def plain_attention(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, share: float) -> Tensor:
+    """Attend with [B, h, T, D/h] to [B, h, K, D/h], bias added to the scores, a share of the weights dropped."""
+    scores = query / math.sqrt(query.shape[-1]) @ keys.transpose(-1, -2)
+    weights = (scores if bias is None else scores.add_(bias)).softmax(-1)
+    return (dropout(weights, share) if share else weights) @ values
+
+
+def project_across(layer: nn.Linear, x: Tensor, heads: int) -> Tensor:
+    """Project x [B, K, D] -> [B, h, K, D/h] with a component of all positions side by side in memory.
+
+    Decoding reads keys and values once a token, and a CPU reads them fastest so.
+    """
+    weight = layer.weight.expand(len(x), -1, -1)
+    across = torch.baddbmm(layer.bias[:, None], weight, x.transpose(1, 2))
+    return across.unflatten(1, (heads, -1)).transpose(-1, -2)
+
+
+# ------------------------------------------------------------------------- Winograd's minimal filtering F(4 x 4, 3 x 3)
+# After Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). Every 6 x 6 tile of the input
+# becomes 36 numbers a channel; each of the 36 is a matrix product over channels, and together they give a 4 x 4 tile of
+# the output. The result is the convolution's up to rounding, about 1e-5 of its largest value.
+#
+# B images · C channels in · O channels out · H, W sides of a map · h, w tiles along them
+
+STEP = 4  # pixels from tile to tile, and a side of an output tile
+LEAST_CHANNELS = 128  # with fewer, moving tiles about costs what the products save
+LEAST_SIDE = 16  # of a map, pixels: on smaller ones too much of the tiles lies outside
+PART = 32_000_000  # bytes of tiles worked on at a time: about what stays in a processor's cache
+
+_INPUT = torch.tensor(
+    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
+     [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]], dtype=torch.float32,
+)  # fmt: skip
+_KERNEL = torch.tensor(
+    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float32,
+) / 24  # fmt: skip
+_OUTPUT = torch.tensor(
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], dtype=torch.float32,
+)  # fmt: skip
+# Of both axes at once: they act on a tile's numbers row by row.
+INPUT, KERNEL, OUTPUT = (torch.kron(each, each) for each in (_INPUT, _KERNEL, _OUTPUT))  # [36, 36], [36, 9], [16, 36]
+
+
+def winograd_pays(x: Tensor, conv: torch.nn.Conv2d) -> bool:
+    """Whether a convolution of x [B, C, H, W] is faster so: wide, 3 x 3, stride 1, a large map, float32 on a CPU."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and conv.kernel_size == (3, 3)
+        and conv.stride == (1, 1)
+        and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
+        and min(x.shape[2:]) >= LEAST_SIDE
+    )
+
+
+def transformed(kernel: Tensor, turned: bool = False) -> Tensor:
+    """A kernel [O, C, 3, 3] as the 36 matrices of the products, [36, O, C]: four times its size.
+
+    turned: by half a turn, as the gradient of the input has it.
+    """
+    of_kernel = KERNEL.flip(1) if turned else KERNEL
+    return (of_kernel @ kernel.reshape(-1, 9).T).view(36, *kernel.shape[:2])
+
+
+class _Part(NamedTuple):
+    """Tiles of `images` images from the `image`-th on, `rows` rows of tiles from the `row`-th on."""
+
+    image: int
+    images: int
+    row: int
+    rows: int
+
+
+def _kernel_bytes(channels: int, out: int) -> int:
+    return 36 * 4 * channels * out
+
+
+def _grid(x: Tensor) -> tuple[int, int]:
+    """Tiles down and across a map [B, C, H, W]."""
+    return -(-x.shape[2] // STEP), -(-x.shape[3] // STEP)
+
+
+def _parts(x: Tensor, out: int) -> Iterator[_Part]:
+    """A batch's tiles in parts of about PART bytes, or as many as the kernel has: it is read once a part. out: O.
+
+    Of whole images where several fit.
+    """
+    (down, across), channels = _grid(x), x.shape[1]
+    most = max(1, max(PART, _kernel_bytes(channels, out)) // (36 * 4 * (channels + out)))
+    images, rows = max(1, most // (down * across)), min(down, max(1, most // across))
+    for image in range(0, len(x), images):
+        for row in range(0, down, rows):
+            yield _Part(image, min(images, len(x) - image), row, min(rows, down - row))
+
+
+def _framed(x: Tensor, border: int) -> Tensor:
+    """A map [B, C, H, W] with zeros around it, up to whole tiles: [B, 4 h + 2 border, 4 w + 2 border, C]."""
+    (down, across), (height, width) = _grid(x), x.shape[2:]
+    right, bottom = STEP * across - width + border, STEP * down - height + border
+    return F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, bottom)).contiguous()
+
+
+def _tiles(framed: Tensor, part: _Part, side: int) -> Tensor:
+    """The part's tiles of side x side pixels, [side * side, images * rows * w * C]."""
+    image, row, column, channel = framed.stride()
+    across = (framed.shape[2] - side) // STEP + 1
+    shape = (side, side, part.images, part.rows, across, framed.shape[3])
+    strides = (row, column, image, STEP * row, STEP * column, channel)
+    start = framed.storage_offset() + part.image * image + STEP * part.row * row
+    return framed.as_strided(shape, strides, start).reshape(side * side, -1)
+
+
+def convolve(x: Tensor, matrices: Tensor) -> Tensor:
+    """The convolution of x [B, C, H, W], padded by a pixel of zeros: [B, O, H, W], channels last in memory.
+
+    matrices: the `transformed` kernel, [36, C, O].
+    """
+    (down, across), out = _grid(x), matrices.shape[2]
+    framed = _framed(x, border=1)
+    y = x.new_empty(len(x), STEP * down, STEP * across, out)
+    for part in _parts(x, out):
+        tiles = (INPUT @ _tiles(framed, part, STEP + 2)).view(36, -1, x.shape[1])
+        products = torch.bmm(tiles, matrices).view(36, -1)
+        found = (OUTPUT @ products).view(STEP, STEP, part.images, part.rows, across, out)
+        place = y[part.image : part.image + part.images, STEP * part.row : STEP * (part.row + part.rows)]
+        place.unflatten(2, (across, STEP)).unflatten(1, (part.rows, STEP)).copy_(found.permute(2, 3, 0, 4, 1, 5))
+    return y[:, : x.shape[2], : x.shape[3]].permute(0, 3, 1, 2)
+
+
+def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient [O, C, 3, 3] of a kernel, from its inputs x [B, C, H, W] and its outputs' gradient [B, O, H, W]."""
+    channels, out = x.shape[1], gradient.shape[1]
+    before, after = _framed(x, border=1), _framed(gradient, border=0)
+    matrices: Tensor | None = None
+    for part in _parts(x, out):
+        tiles = (INPUT @ _tiles(before, part, STEP + 2)).view(36, -1, channels)
+        products = (OUTPUT.T @ _tiles(after, part, STEP)).view(36, -1, out).transpose(1, 2)
+        matrices = torch.bmm(products, tiles) if matrices is None else matrices.baddbmm_(products, tiles)
+    assert matrices is not None
+    return (matrices.view(36, -1).T @ KERNEL).view(out, channels, 3, 3)
+
+
+class WinogradConvolution(torch.autograd.Function):
+    """`convolve` with a gradient: apply(x [B, C, H, W], kernel [O, C, 3, 3]) -> [B, O, H, W]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(x, kernel)
+        return convolve(x, transformed(kernel).transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, kernel = ctx.saved_tensors
+        (gradient,) = gradients
+        of_x = convolve(gradient, transformed(kernel, turned=True)) if ctx.needs_input_grad[0] else None
+        of_kernel = kernel_gradient(x, gradient) if ctx.needs_input_grad[1] else None
+        return of_x, of_kernel

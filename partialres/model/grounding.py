@@ -1,0 +1,75 @@
+"""Everything the two heads share: backbone, language, encoder, decoder layers.
+
+I images · B expressions · L words · H, W positions of the features · K = H * W (and the language token) · D width
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialres.config import ModelConfig
+from partialres.data.batch import Batch
+from partialres.geometry.rle import Rle
+from partialres.model.attention import project
+from partialres.model.cctf import axis_means
+from partialres.model.fusion import LanguageGate
+from partialres.model.language import LanguageEncoder
+from partialres.model.pmca import Grid
+from partialres.model.transformer import DecoderLayer, EncoderLayer, Memory, sine_positions
+from partialres.model.visual import Visual
+
+
+class Answer(NamedTuple):
+    """What a model answers to one expression."""
+
+    points: np.ndarray  # float64 [N, 2], pixels of the image file; a mask head's are its box's corners
+    probabilities: np.ndarray  # float64 [2N], of each token when it was chosen; a mask head has none
+    mask: Rle | None = None  # of a mask head from step 2 on, at the image file's size
+
+
+class Grounding(nn.Module):
+    """Looks for the expression in the image; a head says what was found there."""
+
+    def __init__(self, config: ModelConfig, words: int, points: int) -> None:
+        """words: size of the vocabulary with padding and unknown. points: N, two for a box."""
+        super().__init__()
+        self.config, self.points = config, points
+        self.visual = Visual(config)
+        self.language = LanguageEncoder(config, words)
+        self.gate = LanguageGate(config)
+        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.decoder_norm = nn.LayerNorm(config.width)
+
+    def encode(self, batch: Batch) -> Memory:
+        """Encode images and expressions. The visual part runs once an image, not once an expression."""
+        cached = batch.images.is_floating_point()
+        visual = batch.images.float() if cached else self.visual(batch.images)
+        assert batch.lengths is not None
+        x = self.gate(visual[batch.image_index], self.language(batch.words, batch.lengths))  # [B, K, D]
+        valid = batch.valid[batch.image_index]  # [B, H, W]
+        positions = sine_positions(batch.valid, self.config.width)[batch.image_index]  # [B, H * W, D]
+        bias = torch.zeros(valid.shape, dtype=x.dtype, device=x.device).masked_fill(~valid, -torch.inf)
+        extra = x.shape[1] - positions.shape[1]  # the language token is never masked and has no position
+        bias, positions = F.pad(bias.flatten(1)[:, None, None, :], (0, extra)), F.pad(positions, (0, 0, 0, extra))
+        for layer in self.encoder:
+            x = layer(x, positions, bias)
+        keys, values = self.keys_values(x, positions)
+        counted = valid if self.config.upstream.cctf_means == "image" else torch.ones_like(valid)
+        means = axis_means(x[:, : valid[0].numel()].unflatten(1, valid.shape[1:]), counted)
+        return Memory(x, positions, keys, values, bias, Grid.of(valid), means)
+
+    def keys_values(self, features: Tensor, positions: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Project features and positions [B, K, D] to every decoder layer's keys and values, each [B, h, K, D/h]."""
+        placed, attentions = features + positions, [layer.cross_attention for layer in self.decoder_layers()]
+        keys = [project(attention.key, placed, attention.heads) for attention in attentions]
+        return keys, [project(attention.value, features, attention.heads) for attention in attentions]
+
+    def decoder_layers(self) -> list[DecoderLayer]:
+        """Return the decoder's layers, typed."""
+        return [layer for layer in self.decoder if isinstance(layer, DecoderLayer)]

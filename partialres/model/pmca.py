@@ -1,0 +1,84 @@
+"""Point-modulated cross-attention (PMCA, paper eq. 6-7, after SMCA-DETR): a Gaussian prior around the query's point.
+
+B batch · T queries · H, W positions of the features · K = H * W (and the language token) · D width · h heads
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialres.config import ModelConfig
+from partialres.model.attention import split_heads
+
+
+@dataclass
+class Grid:
+    """Where the image positions lie, in units of the frame."""
+
+    x: Tensor  # [W]: the middle of each column
+    y: Tensor  # [H]: the middle of each row
+    extent: Tensor  # [B, 2]: width and height of the image
+
+    @classmethod
+    def of(cls, valid: Tensor) -> Grid:
+        """valid: bool [B, H, W], true inside the image."""
+        height, width = valid.shape[1:]
+        x, y = ((torch.arange(cells, device=valid.device) + 0.5) / cells for cells in (width, height))
+        return cls(x, y, torch.stack([valid[:, 0].float().mean(1), valid[:, :, 0].float().mean(1)], -1))
+
+
+class PointPrior(nn.Module):
+    """Gives for each query and head a centre and a scale (eq. 6), and the logarithm of a Gaussian there (eq. 7).
+
+    The last layer starts at zero: centre in the middle, scale one, so that training starts from almost plain attention.
+
+    The released form multiplies by the square of the raw scale instead, with distances in feature cells and the centre
+    within the image's part of the frame. There a scale of zero has no gradient and would stay: weights start at random.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.sigma, self.form = config.heads, config.pmca_sigma, config.upstream.pmca_scale
+        hidden = config.width // 2, config.width // 4
+        self.locate = nn.Sequential(
+            nn.Linear(config.width, hidden[0]), nn.ReLU(),
+            nn.Linear(hidden[0], hidden[1]), nn.ReLU(),
+            (last := nn.Linear(hidden[1], 4 * config.heads)),
+        )  # fmt: skip
+        if self.form == "divide":
+            nn.init.zeros_(last.weight)
+        else:
+            nn.init.xavier_uniform_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, query: Tensor, grid: Grid, positions: int) -> Tensor:
+        """query [B, T, D] -> log G [B, h, T, positions], at most 0; 0 for the language token, the last position."""
+        raw = split_heads(self.locate(query), self.heads).float()  # [B, h, T, 4]
+        centre, scale = raw[..., :2].sigmoid(), raw[..., 2:]
+        if self.form == "divide":
+            # exp(-(u-c)^2 / (sigma s^2)) needs s > 0: softplus shifted to give one at zero
+            weight = 1 / (self.sigma * F.softplus(scale + math.log(math.e - 1)).square() + 1e-4)
+        else:
+            centre = centre * grid.extent[:, None, None]
+            cells = torch.tensor([len(grid.x), len(grid.y)], dtype=torch.float32, device=query.device)
+            weight = (scale * cells).square() / self.sigma
+        prior = log_gaussian(centre, weight, grid)
+        extra = positions - prior.shape[-1]
+        return F.pad(prior, (0, extra)) if extra else prior  # a pad of nothing is a copy
+
+
+def log_gaussian(centre: Tensor, weight: Tensor, grid: Grid) -> Tensor:
+    """Compute -w_x (x - c_x)^2 - w_y (y - c_y)^2 at every position: centre, weight [B, h, T, 2] -> [B, h, T, H * W].
+
+    The axes are squared apart and meet in one addition, so that only the map itself is of its size.
+    """
+    along_x, along_y = (
+        -weight[..., axis, None] * (place - centre[..., axis, None]).square()
+        for axis, place in enumerate((grid.x, grid.y))
+    )
+    return (along_y[..., :, None] + along_x[..., None, :]).flatten(-2)

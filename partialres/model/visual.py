@@ -1,0 +1,73 @@
+"""Everything that sees only the image: the backbone, and the neck that brings its three maps together."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialres.config import ModelConfig
+from partialres.model.darknet import ConvBlock, build_backbone, frozen_statistics, pixels_from_uint8
+
+
+class VisualNeck(nn.Module):
+    """Brings the maps to the coarsest one's stride and mixes them (SeqTR's bottom-up fusion, the purely visual part).
+
+    Independent of the expression: once an image is enough, however many expressions it has.
+    """
+
+    def __init__(self, channels: list[int], out: int) -> None:
+        """channels: of the three maps, fine to coarse."""
+        super().__init__()
+        fine, middle, coarse = channels
+        self.to_middle = ConvBlock(fine, fine)
+        self.to_coarse = ConvBlock(fine + middle, fine + middle)
+        self.mix = ConvBlock(fine + middle + coarse, fine + middle + coarse)
+        self.project = ConvBlock(fine + middle + coarse, out, kernel=1)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Three maps [B, C_i, H_i, W_i], fine to coarse -> [B, out, H, W] at the coarsest stride."""
+        fine, middle, coarse = maps
+        middle = torch.cat([self.to_middle(F.avg_pool2d(fine, 2)), middle], 1)
+        coarse = torch.cat([self.to_coarse(F.avg_pool2d(middle, 2)), coarse], 1)
+        return self.project(self.mix(coarse))
+
+
+class Visual(nn.Module):
+    """Backbone and neck: everything that sees only the image."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.frozen = config.frozen == "all"
+        self.backbone = build_backbone(config)
+        self.neck = VisualNeck(self.backbone.channels, config.fusion)
+        if self.frozen:
+            self.requires_grad_(False)
+
+    @property
+    def stride(self) -> int:
+        """Pixels an output position."""
+        return self.backbone.stride
+
+    def train(self, mode: bool = True) -> Visual:
+        super().train(mode and not self.frozen)
+        frozen_statistics(self.backbone)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 [I, S, S, 3] RGB -> tanh of the fused map, [I, fusion, S / stride, S / stride], in [-1, 1]."""
+        return self.features(pixels_from_uint8(images))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Pixels [I, 3, H, W] in [0, 1] -> tanh of the fused map, [I, fusion, H / stride, W / stride], in [-1, 1]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return torch.tanh(self.neck(self.backbone(pixels)))
+
+    def digest(self) -> str:
+        """Digest the weights: cached features go only with the weights that made them."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]

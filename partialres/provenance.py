@@ -1,0 +1,62 @@
+"""What made a result: code, settings, inputs, versions. No times, so that equal runs write equal files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from pydantic import BaseModel
+
+import partialres
+
+
+def _plain(value: Any) -> Any:
+    """Turn a config section into JSON's kinds."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def digest(value: Any) -> str:
+    """Return the short SHA-256 of a JSON-like value; config sections count by their fields."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the short SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int, device: str) -> dict[str, Any]:
+    """Describe a run: code, config, digests of its input files, versions, seed, device."""
+    return {
+        "partialres": partialres.__version__,
+        "commit": _commit(),
+        "config": json.loads(json.dumps(dict(configs), default=_plain)),
+        "config_digest": digest(dict(configs)),
+        "inputs": {name: file_digest(path) for name, path in inputs.items()},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+        "seed": seed,
+        "device": device,
+    }
+
+
+def _commit() -> str:
+    """The package's git commit, with '+' if its files differ from it; 'unknown' outside a checkout."""
+    folder = Path(partialres.__file__).parent
+    try:
+        run = subprocess.run(
+            ["git", "-C", folder, "describe", "--always", "--dirty=+", "--abbrev=12"],
+            capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return run.stdout.strip() or "unknown"

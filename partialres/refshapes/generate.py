@@ -1,0 +1,212 @@
+"""Write the generated data set "refshapes" in RefCOCO's own raw layout.
+
+    {out}/refshapes/refs(unc).p, instances.json      (refshapes+ and refshapesg for the other two flavours)
+    {out}/images/train2014/COCO_train2014_{image id}.jpg
+
+It stands in for RefCOCO, RefCOCO+ and RefCOCOg where their images may not be had or would take too long: short
+expressions for one of several shapes, two of a kind in every image, occlusion, masks of two parts, polygons and RLE.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco
+
+from partialres.files import atomic, progress, write_text
+from partialres.geometry.rle import run_lengths
+from partialres.refshapes import scenes
+from partialres.refshapes.language import expressions
+from partialres.refshapes.scenes import CURVED, KINDS, STRAIGHT, Mask, Rng, Scene, Shape
+
+FLAVOURS = {  # the folder and the file of refs
+    "refcoco": ("refshapes", "refs(unc).p"),
+    "refcoco+": ("refshapes+", "refs(unc).p"),
+    "refcocog": ("refshapesg", "refs(umd).p"),
+}
+HELD_OUT = ("val", "testA", "testB") * 3 + ("val",)  # the splits of every tenth image, in turn
+PREFERRED = {"testA": CURVED, "testB": STRAIGHT}  # as RefCOCO's testA has people only and its testB none
+REFS_AN_IMAGE = ((2, 3, 4), (0.55, 0.33, 0.12))  # numbers, their shares
+RLE_SHARE = 0.04  # of the annotations; the others are polygons
+JPEG_QUALITY = 92
+IDS_A_SEED = 1_000_000  # keeps the image ids of different seeds apart
+
+
+@dataclass(frozen=True)
+class RefshapesConfig:
+    """What to generate.
+
+    flavour: the data set whose expressions are imitated: "refcoco" (attributes, places, relations), "refcoco+" (no word
+      of place) or "refcocog" (long sentences; splits train, val and test).
+    images: number of images, 90 % of them for training. More images leave the earlier ones as they are.
+    seed: 0 or more. The three flavours of one seed describe the same images.
+    side: the longer side of an image, pixels.
+    """
+
+    flavour: str = "refcoco"
+    images: int = 2400
+    seed: int = 0
+    side: int = 160
+
+    def __post_init__(self) -> None:
+        if self.flavour not in FLAVOURS:
+            raise ValueError(f"flavour must be one of {', '.join(FLAVOURS)}, not {self.flavour!r}")
+        if not 1 <= self.images < IDS_A_SEED or self.seed < 0 or self.side < 64:
+            raise ValueError("images must be at least 1, seed at least 0 and side at least 64")
+
+
+def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
+    """Write a data set below `out` and return its folder.
+
+    workers: processes that draw. Equal configs give equal bytes, with any number of workers.
+    The images of several flavours of one seed may share `out`.
+    """
+    name, refs_file = FLAVOURS[config.flavour]
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    refs: list[dict[str, Any]] = []
+    sentences = 0
+    drawn = _drawn(config, out / "images" / "train2014", workers)
+    for index, (image, shapes, described) in enumerate(progress(drawn, name, total=config.images)):
+        images.append(image)
+        annotations += [{"id": place, **shape} for place, shape in enumerate(shapes, len(annotations) + 1)]
+        for place, texts in described:
+            annotation = annotations[place - len(shapes)]
+            ids = range(sentences, sentences + len(texts))
+            sentences += len(texts)
+            refs.append(
+                {
+                    "ref_id": len(refs),
+                    "ann_id": annotation["id"],
+                    "category_id": annotation["category_id"],
+                    "image_id": annotation["image_id"],
+                    "file_name": f"{image['file_name'].removesuffix('.jpg')}_{annotation['id']}.jpg",
+                    "split": split_of(config, index),
+                    "sentences": [_sentence(text, sentence_id) for text, sentence_id in zip(texts, ids, strict=True)],
+                    "sent_ids": list(ids),
+                }
+            )
+    supercategory = {kind: "curved" if kind in CURVED else "straight" for kind in KINDS}
+    instances = {
+        "info": {"description": f"{name}, {config.images} images of seed {config.seed}"},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": i, "name": k, "supercategory": supercategory[k]} for i, k in enumerate(KINDS, 1)],
+    }
+    write_text(json.dumps(instances), out / name / "instances.json")
+    with atomic(out / name / refs_file) as temporary:
+        temporary.write_bytes(pickle.dumps(refs, protocol=2))
+    return out / name
+
+
+_Drawn = tuple[dict[str, Any], list[dict[str, Any]], list[tuple[int, list[str]]]]
+
+
+def _drawn(config: RefshapesConfig, pictures: Path, workers: int) -> Iterator[_Drawn]:
+    """Draw every image, in order."""
+    draw = partial(_draw, config, pictures)
+    if workers == 1:
+        yield from map(draw, range(config.images))
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(draw, range(config.images), chunksize=32)
+
+
+def _draw(config: RefshapesConfig, pictures: Path, index: int) -> _Drawn:
+    """Draw one image to a file below `pictures`.
+
+    Returns its entry, an annotation (without id) for each shape, and the refs: place among the shapes, expressions.
+    """
+    scene = scene_of(config, index)
+    image_id = config.seed * IDS_A_SEED + index + 1
+    name = f"COCO_train2014_{image_id:012d}.jpg"
+    with atomic(pictures / name) as temporary:  # another flavour may be writing the same picture
+        picture = scenes.paint(scene, config.seed, index)[:, :, ::-1]
+        temporary.write_bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+    rng = np.random.default_rng([config.seed, index, 3])
+    annotations = [
+        {
+            "image_id": image_id,
+            "category_id": KINDS.index(shape.kind) + 1,
+            "attributes": {"colour": shape.colour},
+            "iscrowd": 0,
+            "area": float(shape.mask.sum()),
+            "bbox": [float(value) for value in shape.box],
+            "segmentation": _segmentation(shape.mask, rng),
+        }
+        for shape in scene.shapes
+    ]
+    refs = [(scene.shapes.index(shape), texts) for shape, texts in refs_of(config, index, scene)]
+    return {"id": image_id, "file_name": name, "height": scene.height, "width": scene.width}, annotations, refs
+
+
+def _part(index: int) -> str:
+    """Return train, val, testA or testB, all four among the first 30 indices."""
+    return HELD_OUT[index // 10 % len(HELD_OUT)] if index % 10 == 9 else "train"
+
+
+def split_of(config: RefshapesConfig, index: int) -> str:
+    """Return the split of an image."""
+    part = _part(index)
+    return "test" if config.flavour == "refcocog" and part.startswith("test") else part
+
+
+def scene_of(config: RefshapesConfig, index: int) -> Scene:
+    """Lay out the scene of an image, 0 <= index < images."""
+    return scenes.lay_out(config.seed, index, config.side, PREFERRED.get(_part(index), KINDS))
+
+
+def refs_of(config: RefshapesConfig, index: int, scene: Scene) -> list[tuple[Shape, list[str]]]:
+    """Choose the shapes of a scene that become refs, and find the expressions for each."""
+    rng = np.random.default_rng([config.seed, index, 2, list(FLAVOURS).index(config.flavour)])
+    eligible = [shape for shape in scene.shapes if shape.kind in PREFERRED.get(split_of(config, index), KINDS)]
+    wanted = int(rng.choice(REFS_AN_IMAGE[0], p=REFS_AN_IMAGE[1]))
+    least, most = (1, 2) if config.flavour == "refcocog" else (2, 3)
+    refs: list[tuple[Shape, list[str]]] = []
+    # The shape behind the bar comes first: it gives a mask of two parts.
+    for i in sorted(rng.permutation(len(eligible)), key=lambda i: not eligible[i].behind_bar):
+        if len(refs) == wanted:
+            break
+        texts = expressions(eligible[i], scene, config.flavour, most - int(rng.random() < 0.4), rng)
+        if len(texts) >= least:
+            refs.append((eligible[i], texts))
+    return refs
+
+
+def _segmentation(mask: Mask, rng: Rng) -> list[list[float]] | dict[str, Any]:
+    """Encode a mask in one of COCO's three forms: polygons, mostly, or an RLE, plain or compressed."""
+    draw = rng.random()
+    if draw >= RLE_SHARE:
+        return polygons(mask)
+    counts = coco.encode(np.asfortranarray(mask, np.uint8))["counts"]
+    plain = draw < RLE_SHARE / 2
+    return {"counts": run_lengths(counts).tolist() if plain else counts.decode("ascii"), "size": list(mask.shape)}
+
+
+def polygons(mask: Mask) -> list[list[float]]:
+    """Trace the outer outlines of a mask's parts, each x, y, x, y, ..., in the pixel corners that COCO counts.
+
+    COCO's polygon (0, 0) - (9, 9) is 9 pixels wide, but cv2.findContours walks along pixel centres. In a mask of twice
+    the size it walks along quarters of pixels, which halving and rounding up turns into corners.
+    """
+    doubled = np.repeat(np.repeat(mask.view(np.uint8), 2, 0), 2, 1)
+    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    rings = [cv2.approxPolyDP((contour.astype(np.int32) + 1) // 2, 0.7, True) for contour in contours]  # IoU > 0.97
+    return [ring.reshape(-1).astype(float).tolist() for ring in rings if len(ring) >= 3]
+
+
+def _sentence(text: str, sentence_id: int) -> dict[str, Any]:
+    tokens = re.findall(r"[a-z]+", text.lower())
+    return {"sent_id": sentence_id, "sent": " ".join(tokens), "raw": text, "tokens": tokens}

@@ -1,0 +1,56 @@
+"""Word what tables and figures share: names of models and data sets, notes, and the figures that the paper reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from partialres.report.evaluations import BASELINE, OURS
+
+MIOU = "mIoU: the mean over expressions of intersection over union at the image's own size, per cent."
+OIOU = (
+    "oIoU: the intersections of all expressions summed, over the sum of their unions, per cent. Not to be compared "
+    "with mIoU: it weighs large objects more."
+)
+_STEPS = {"res": "step 2", "retrain": "step 3"}
+_PUBLISHED = Path(__file__).with_name("published.csv")
+
+
+def published() -> pd.DataFrame:
+    """Read the paper's figures for its method, its baseline and SeqTR, under the names of this project's runs.
+
+    Columns: dataset, split, ratio, experiment, step, metric, value (per cent), source (where in the paper).
+    RefCOCOg's val and test are the UMD split's (val-u, test-u); 100 % baseline is the fully supervised SeqTR.
+    """
+    return pd.read_csv(_PUBLISHED, dtype={"ratio": "float64"}).fillna({"experiment": ""})
+
+
+def dataset_name(dataset: str) -> str:
+    """Write a data set's name as people do."""
+    return dataset.replace("refshapes", "RefShapes").replace("refcoco", "RefCOCO")
+
+
+def label(experiment: str, step: str) -> str:
+    """Name a model for readers: "Baseline", "Ours, step 2", "no_rpp, step 3"."""
+    if (experiment, step) == (BASELINE, "res"):
+        return "Baseline"
+    name = {BASELINE: "Baseline", OURS: "Ours"}.get(experiment, experiment)
+    return f"{name}, {_STEPS[step]}"
+
+
+def seeds(data: pd.DataFrame) -> str:
+    """Say how many seeds stand behind the figures. data: column seeds."""
+    least, most = data["seeds"].min(), data["seeds"].max()
+    if most == 1:
+        return "One seed."
+    return f"Mean ± sample standard deviation over {most if least == most else f'{least} to {most}'} seeds."
+
+
+def expressions(data: pd.DataFrame) -> str:
+    """Say how many expressions each split has. data: columns dataset, split, expressions, in the order of reports."""
+    texts = []
+    for dataset, rows in data.drop_duplicates(["dataset", "split"]).groupby("dataset", sort=False):
+        counts = ", ".join(f"{row.split} {row.expressions:,}" for row in rows.itertuples())
+        texts.append(f"{dataset_name(str(dataset))} {counts}")
+    return f"Expressions scored: {'; '.join(texts)}."

@@ -1,0 +1,168 @@
+"""Set experiments beside each other: the paper's Table 1, and its Tables 2 to 4 and what goes beyond them.
+
+Both functions take the long table of `evaluations.collect` and the IoU of every expression (`intervals.read_scores`),
+and return a `render.Table`. `oracle` names the experiment whose step 2 with every mask is the oracle; empty for none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from partialres.files import DataError
+from partialres.report import captions, intervals
+from partialres.report.evaluations import BASELINE, MODEL, OURS, summarise, where
+from partialres.report.render import Cell, Table, arrange, number, with_interval, with_spread
+
+_METRICS = ("mIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9")
+_KEPT = {"kept_share": "kept, %", "true_iou_kept": "true IoU of the kept"}
+
+
+def table1(evaluations: pd.DataFrame, scores: intervals.Scores, oracle: str) -> Table:
+    """Make the paper's Table 1: experiments by ratio, beside the baseline, the oracle and the published figures.
+
+    evaluations: with mIoU and oIoU, which never stand in one grid. Table.data: of `_compare`, against the baseline.
+    Raises DataError if there is nothing to show, or the baseline lacks a seed of another experiment at the same ratio.
+    """
+    wanted = evaluations[(evaluations["step"] != "rec") & evaluations["metric"].isin(["mIoU", "oIoU", "mIoU_upstream"])]
+    if wanted.empty:
+        raise DataError("Table 1 has nothing to show: no metrics.json of step 2 or 3 was given")
+    data = _compare(wanted, scores, (BASELINE, "res"), oracle)
+    grids = [
+        arrange(
+            f"{captions.dataset_name(dataset)}: {metric}", ("masks", "model"),
+            _table1_cells(part.sort_values("ratio", kind="stable"), metric), captions.label(OURS, "retrain"),
+        )
+        for metric in ("mIoU", "oIoU")
+        for dataset, part in data[data["metric"].isin([metric, f"{metric}_upstream"])].groupby("dataset", sort=False)
+    ]  # fmt: skip
+    knows = "Every model knows every training box; 'masks' is the share of training refs whose mask it knows."
+    upstream = "upstream: our models under the paper's scoring."
+    notes = [knows, captions.MIOU, captions.OIOU, *_notes(data, "the baseline")]
+    notes += [upstream] if data["published"].notna().any() else []
+    return Table("Referring-expression segmentation by mask ratio", tuple(notes), tuple(grids), data)
+
+
+def _table1_cells(data: pd.DataFrame, metric: str) -> list[Cell]:
+    """Write one data set's scores: a row a model, and a group of columns a split. data: by ascending ratio."""
+    beside = data["published"].notna().any()
+    cells = []
+    for row in data.itertuples():
+        texts: dict[str, str] = {}
+        if row.metric == metric:
+            texts = {metric: with_spread(row.mean, row.sd), "of oracle": number(row.share_of_oracle, 1, unit=" %")}
+            texts["gain"] = with_interval(row.gain, row.gain_low, row.gain_high)
+            texts |= {"paper": number(row.published)} if beside else {}
+        elif beside:
+            texts = {"upstream": number(row.mean)}
+        cells += [(f"{row.ratio:g} %", row.label, row.split, name, text) for name, text in texts.items()]
+    return cells
+
+
+def comparison(
+    title: str, evaluations: pd.DataFrame, scores: intervals.Scores, rows: Sequence[tuple[str, str]], oracle: str,
+    selections: pd.DataFrame | None = None,
+) -> Table:  # fmt: skip
+    """Set models beside each other by mIoU and precision: a grid a data set and split, in it a row a ratio and model.
+
+    evaluations: of these models, and of the oracle for shares of its mIoU. rows: (experiment, step) of each model, in
+    order; gains are over the first one at the same data set and ratio. selections: what step 3 was given
+    (`evaluations.collect_selections`), to be shown too.
+    Table.data: of `_compare`; where there are selections also kept_share and true_iou_kept, and their sd (suffix _sd).
+    Raises DataError if a row has no evaluation, or the first one lacks a seed of another row at the same ratio.
+    """
+    for name, step in rows:
+        if where(evaluations, experiment=name, step=step).empty:
+            raise DataError(f"no evaluation of '{name}': give its ratio*/{name}/{step}/*/metrics.json too")
+    data = _compare(evaluations[evaluations["metric"].isin(_METRICS)], scores, rows[0], oracle)
+    places = [place for _, place in data.groupby(["dataset", "split", "ratio"], sort=False)]
+    data = pd.concat([where(place, experiment=name, step=step) for place in places for name, step in rows])
+    if selections is not None:
+        grouped = selections.assign(step="retrain").groupby(["dataset", "ratio", "experiment", "step"])[list(_KEPT)]
+        kept = grouped.mean().join(grouped.std().add_suffix("_sd"))
+        data = data.join(kept, on=kept.index.names)
+    grids = [
+        arrange(f"{captions.dataset_name(dataset)} {split}", ("masks", "model"), _cells(part))
+        for (dataset, split), part in data.groupby(["dataset", "split"], sort=False)
+    ]
+    precision = "Pr@X: the share of expressions with IoU of at least X, per cent."
+    selection = (
+        "kept: the share of pseudo masks that step 3 was given; true IoU: their mean IoU with the masks withheld from "
+        "training, per cent, a check made afterwards."
+    )
+    notes = [captions.MIOU, precision, *_notes(data, captions.label(*rows[0]))]
+    notes += [selection] if selections is not None else []
+    return Table(title, tuple(notes), tuple(grids), data)
+
+
+def _cells(part: pd.DataFrame) -> list[Cell]:
+    """Write one split's scores, the paper's below ours where it has any, then gains, shares and what was kept."""
+    cells = []
+    for row in part.itertuples():
+        cells.append((f"{row.ratio:g} %", row.label, "", row.metric, with_spread(row.mean, row.sd)))
+        if not math.isnan(row.published):
+            cells.append((f"{row.ratio:g} %", f"{row.label}, paper", "", row.metric, number(row.published)))
+    for row in part[part["metric"] == "mIoU"].itertuples():
+        texts = {"gain": with_interval(row.gain, row.gain_low, row.gain_high)}
+        if part["share_of_oracle"].notna().any():
+            texts["of oracle"] = number(row.share_of_oracle, 1, unit=" %")
+        for column, name in _KEPT.items():
+            if column in part:
+                texts[name] = with_spread(getattr(row, column), getattr(row, f"{column}_sd"), 1)
+        cells += [(f"{row.ratio:g} %", row.label, "", name, text) for name, text in texts.items()]
+    return cells
+
+
+def _compare(
+    evaluations: pd.DataFrame, scores: intervals.Scores, reference: tuple[str, str], oracle: str
+) -> pd.DataFrame:
+    """Summarise evaluations, a row a model and metric, with gains over the reference (experiment, step).
+
+    Columns: dataset, split, ratio, experiment, step, label, reference (whether it is this row), metric, mean, sd
+    (sample, over seeds), seeds (their number), expressions, share_of_oracle (per cent of the oracle's mean), gain
+    (points over the reference at the same ratio, averaged over the row's seeds), gain_low and gain_high (mIoU's
+    interval), published. Gains are NaN where the reference was not run at all.
+    Raises DataError that names the missing file if the reference was run without one of a row's seeds.
+    """
+    at = ["dataset", "split", "ratio", "metric"]
+    before = where(evaluations, experiment=reference[0], step=reference[1]).set_index([*at, "seed"])["value"]
+    paired = evaluations.join(before.rename("before"), on=[*at, "seed"])
+    gains = paired.assign(gain=paired["value"] - paired["before"]).groupby([*MODEL, "metric"])["gain"].mean()
+    data = summarise(evaluations).join(gains, on=[*MODEL, "metric"])
+    data["reference"] = (data["experiment"] == reference[0]) & (data["step"] == reference[1])
+    data["gain"] = data["gain"].mask(data["reference"])
+    data[["gain_low", "gain_high"]] = math.nan
+    for row in data[(data["metric"] == "mIoU") & ~data["reference"]].itertuples():
+        model = intervals.Model(row.dataset, row.ratio, row.experiment, row.step)
+        other = model._replace(experiment=reference[0], step=reference[1])
+        if (other, row.split) in scores:
+            gain = intervals.gain_of(scores, model, other, row.split)
+            data.loc[row.Index, ["gain_low", "gain_high"]] = gain.low, gain.high
+    is_oracle = (data["ratio"] == 100) & (data["experiment"] == oracle) & (data["step"] == "res")
+    ceiling = data[is_oracle].set_index(["dataset", "split", "metric"])["mean"].rename("ceiling")
+    data = data.join(ceiling, on=["dataset", "split", "metric"])
+    data["share_of_oracle"] = (100 * data["mean"] / data["ceiling"]).where(data["ceiling"] > 0)
+    paper = captions.published().set_index([*MODEL, "metric"])["value"].rename("published")
+    data = data.join(paper, on=[*MODEL, "metric"])
+    data["label"] = list(map(captions.label, data["experiment"], data["step"]))
+    data.loc[is_oracle, "label"] = "Oracle"
+    figures = ["mean", "sd", "seeds", "expressions", "share_of_oracle", "gain", "gain_low", "gain_high", "published"]
+    return data[[*MODEL, "label", "reference", "metric", *figures]]
+
+
+def _notes(data: pd.DataFrame, reference: str) -> list[str]:
+    """Say how many seeds and expressions there are, and what gains, shares and published figures mean."""
+    notes = [captions.seeds(data), captions.expressions(data)]
+    notes.append(f"gain: points of the metric over {reference}, at the same mask ratio and seeds.")
+    if data["share_of_oracle"].notna().any():
+        notes.append("of oracle: the row's mean over that of the oracle, which is step 2 trained on every mask.")
+    if data["gain_low"].notna().any():
+        notes.append(intervals.MEANING)
+    if data["published"].notna().any():
+        notes.append(
+            "paper: Qu et al., CVPR 2023 (100 % baseline: SeqTR), on the same split. Its released scoring divides by "
+            "the predicted area alone where an object has several polygons, which inflates the figure."
+        )
+    return notes

@@ -1,0 +1,160 @@
+"""List what was run as tables: every metric, step 1's boxes, the pseudo masks, and the data."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from partialres.files import DataError, read_table
+from partialres.report import captions
+from partialres.report.evaluations import SELECTION, ordered, summarise
+from partialres.report.render import Cell, Table, arrange, number, with_spread
+
+_SPLIT = re.compile(r"(?P<dataset>[^/]+)/seed(?P<seed>\d+)/ratio(?P<ratio>[0-9.]+)/split\.parquet$")
+
+
+def details(evaluations: pd.DataFrame) -> Table:
+    """List every metric of every experiment, ratio, step and split.
+
+    evaluations: of `collect`; step 1's rows are passed over. Table.data: of `summarise`, and label.
+    Raises DataError if there is nothing to show.
+    """
+    wanted = evaluations[evaluations["step"] != "rec"]
+    if wanted.empty:
+        raise DataError("the table of details has nothing to show: no metrics.json of step 2 or 3 was given")
+    data = summarise(wanted)
+    data["label"] = list(map(captions.label, data["experiment"], data["step"]))
+    grids = []
+    for (dataset, split), part in data.groupby(["dataset", "split"], sort=False):
+        cells = [
+            (f"{row.ratio:g} %", row.label, "", row.metric, with_spread(row.mean, row.sd)) for row in part.itertuples()
+        ]
+        grids.append(arrange(f"{captions.dataset_name(dataset)} {split}", ("masks", "model"), cells))
+    notes = (
+        captions.MIOU,
+        captions.OIOU,
+        "Pr@X: the share of expressions with IoU of at least X. box_accuracy: the share whose predicted outline has a "
+        "bounding box with IoU of at least 0.5 with the true box. mIoU_upstream: mIoU as the released code scores it "
+        "(objects of several polygons count intersection over predicted area).",
+        captions.seeds(data),
+        captions.expressions(data),
+    )
+    return Table("Every metric, by experiment and step", notes, tuple(grids), data)
+
+
+def rec(evaluations: pd.DataFrame) -> Table:
+    """Show how well step 1 finds boxes, before it has seen a mask.
+
+    evaluations: of `collect`; only step 1's rows count. Table.data: dataset, split, experiment (empty, or MASK_HEAD),
+    metric, mean, sd, seeds, expressions, published. Raises DataError if there are none.
+    """
+    wanted = evaluations[evaluations["step"] == "rec"]
+    if wanted.empty:
+        raise DataError("the table of step 1 has nothing to show: give the metrics.json files below seed*/rec")
+    key = ["dataset", "split", "experiment", "metric"]
+    paper = captions.published().query("step == 'rec'").set_index(key)["value"].rename("published")
+    data = summarise(wanted)[[*key, "mean", "sd", "seeds", "expressions"]].join(paper, on=key)
+    beside = data["published"].notna().any()
+    cells: list[Cell] = []
+    for row in data.itertuples():
+        texts = {row.metric.replace("_", " "): with_spread(row.mean, row.sd)}
+        if row.metric == "box_accuracy":
+            texts |= {"SeqTR": number(row.published)} if beside else {}
+            texts["expressions"] = f"{row.expressions:,}"
+        name = captions.dataset_name(row.dataset) + (f", {row.experiment}" if row.experiment else "")
+        cells += [(name, row.split, "", column, text) for column, text in texts.items()]
+    accuracy = (
+        "box accuracy: the share of expressions whose predicted box has IoU of at least 0.5 with the true one, %."
+    )
+    seqtr = "SeqTR: published box accuracy of the detection models that the paper's step 1 starts from."
+    notes = [accuracy, captions.seeds(data), *([seqtr] if beside else [])]
+    grid = arrange("Step 1", ("data set", "split"), cells)
+    return Table("Referring-expression comprehension (step 1)", tuple(notes), (grid,), data)
+
+
+def pseudo(selections: pd.DataFrame) -> Table:
+    """Show which pseudo masks were kept for step 3, and how good they are by the masks withheld from training.
+
+    selections: of `collect_selections`. Table.data: dataset, ratio, experiment, seeds, then mean and sd (suffix _sd)
+    of each figure over seeds.
+    """
+    grouped = selections.groupby(["dataset", "ratio", "experiment"], sort=False)
+    means, spreads = grouped[SELECTION].mean(), grouped[SELECTION].std().add_suffix("_sd")
+    data = pd.concat([grouped["seed"].count().rename("seeds"), means, spreads], axis=1).reset_index()
+    grids = []
+    for dataset, part in data.groupby("dataset", sort=False):
+        cells: list[Cell] = []
+        for row in part.itertuples():
+            texts = {
+                "pseudo masks": f"{row.candidates:,.0f}",
+                "kept": f"{row.kept:,.0f}",
+                "kept, %": with_spread(row.kept_share, row.kept_share_sd, 1),
+                "true IoU of the kept": with_spread(row.true_iou_kept, row.true_iou_kept_sd),
+                "true IoU of all": with_spread(row.true_iou_all, row.true_iou_all_sd),
+                "mean D": with_spread(row.mean_d, row.mean_d_sd, 3),
+            }
+            cells += [(f"{row.ratio:g} %", row.experiment, "", name, text) for name, text in texts.items()]
+        grids.append(arrange(captions.dataset_name(dataset), ("masks", "experiment"), cells))
+    notes = (
+        "Pseudo masks are predicted for training refs without a mask; those whose D (paper eq. 8; 0 equals the box's "
+        "shadows, 2 is disjoint from them) lies below the threshold are kept for step 3.",
+        "true IoU: mean IoU with the masks withheld from training, per cent; a check made afterwards, never an input.",
+        captions.seeds(data),
+    )
+    return Table("Pseudo masks and their selection", notes, tuple(grids), data)
+
+
+def data(refs: Sequence[Path], splits: Sequence[Path]) -> Table:
+    """Count each data set's splits, and the labelled refs at each ratio.
+
+    refs: {dataset}/refs.parquet. splits: {dataset}/seed{seed}/ratio{ratio}/split.parquet of one seed a data set.
+    Table.data is tidy: dataset, split (or 'labelled'), ratio (NaN but of labelled), figure, value.
+    Raises DataError if a file lacks a column, or a split's path lacks its data set and ratio.
+    """
+    rows = [row for path in refs for row in _of_refs(Path(path))] + [_of_split(Path(path)) for path in splits]
+    figures = ordered(pd.DataFrame(rows, columns=["dataset", "split", "ratio", "figure", "value"]))
+    grids = []
+    for (dataset, labelled), part in figures.groupby(["dataset", figures["split"] == "labelled"], sort=False):
+        name = captions.dataset_name(dataset)
+        if labelled:
+            cells = [("", "refs", "", f"{row.ratio:g} %", f"{row.value:,.0f}") for row in part.itertuples()]
+            grids.append(arrange(f"{name}: training refs with a mask", ("", "ratio"), cells))
+        else:
+            cells = [
+                ("", row.split, "", row.figure, f"{row.value:,.{1 if 'words' in row.figure else 0}f}")
+                for row in part.itertuples()
+            ]
+            grids.append(arrange(name, ("", "split"), cells))
+    notes = (
+        "A ref is one object with its expressions. Every training ref has a box; the ratio is the share with a mask.",
+        "Refs of several polygons are annotated in more than one piece, as where something stands in front of them.",
+    )
+    return Table("The data", notes, tuple(grids), figures)
+
+
+def _of_refs(path: Path) -> list[tuple[str, str, float, str, float]]:
+    refs = read_table(path, ["image_id", "split", "expressions", "parts"])
+    rows = []
+    for split, part in refs.groupby("split"):
+        expressions = [text for texts in part["expressions"] for text in texts]
+        counts = {
+            "images": part["image_id"].nunique(),
+            "refs": len(part),
+            "expressions": len(expressions),
+            "words an expression": sum(len(text.split()) for text in expressions) / max(1, len(expressions)),
+            "refs of several polygons": sum(parts is not None and len(parts) > 1 for parts in part["parts"]),
+        }
+        rows += [(path.parent.name, str(split), math.nan, name, float(value)) for name, value in counts.items()]
+    return rows
+
+
+def _of_split(path: Path) -> tuple[str, str, float, str, float]:
+    match = _SPLIT.search(path.as_posix())
+    if match is None:
+        raise DataError(f"{path}: must end in {{dataset}}/seed{{seed}}/ratio{{ratio}}/split.parquet")
+    labelled = read_table(path, ["labelled"])["labelled"].sum()
+    return match["dataset"], "labelled", float(match["ratio"]), "refs", float(labelled)

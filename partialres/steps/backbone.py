@@ -1,0 +1,90 @@
+"""The visual part before step 1: detection pre-training, loading weights, cached features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from partialres.checkpoints.darknet import is_darknet, read_weights
+from partialres.config import ModelConfig, PretrainConfig
+from partialres.data.inputs import FEATURES, FEATURES_INFO, Inputs
+from partialres.files import DataError, atomic, progress, read_table, say, write_json, write_text
+from partialres.model.visual import Visual
+from partialres.provenance import provenance
+from partialres.training.loop import pick_device
+from partialres.training.pretraining import pretrain, read_scenes
+
+
+def pretrain_backbone(
+    instances: Path, refs: Path, images: Path, model: ModelConfig, config: PretrainConfig, seed: int, out: Path
+) -> None:
+    """Pre-train on the images of split train; writes visual.safetensors, metrics.csv and provenance.json."""
+    torch.manual_seed(seed)
+    visual = Visual(model)
+    inputs = Inputs(images, visual.stride)
+    table = read_table(refs, ["image_id", "split"])
+    held_out = set(table["image_id"][table["split"] != "train"])
+    training = sorted(set(table["image_id"][table["split"] == "train"]) - held_out)
+    scenes = read_scenes(instances, training, inputs)
+    history = pretrain(visual, scenes, inputs, config, seed)
+    origin = provenance({"model": model, "pretraining": config}, {"instances": instances, "refs": refs}, seed, "cpu")
+    with atomic(out / "visual.safetensors") as temporary:
+        safetensors.torch.save_file(visual.state_dict(), temporary)
+    write_text(history.to_csv(index=False, float_format="%.6g"), out / "metrics.csv")
+    write_json(origin, out / "provenance.json")
+
+
+@torch.no_grad()
+def cache_features(weights: Path, images: Path, model: ModelConfig, device: str, out: Path) -> None:
+    """Run the frozen visual part on every cached image: float16 [images, fusion, H, W], rows in the cache's order."""
+    if model.frozen != "all":
+        raise DataError("only a wholly frozen visual part has features to cache (model.frozen: all)")
+    visual = Visual(model)
+    load_visual(visual, weights, model.frozen)
+    digest = visual.digest()
+    place = pick_device(device)
+    visual.to(place).eval()
+    inputs = Inputs(images, visual.stride)
+    cells = inputs.size // inputs.stride
+    with atomic(out / FEATURES) as temporary:
+        shape = (len(inputs.cache), model.fusion, cells, cells)
+        table = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        for start in progress(range(0, len(inputs.cache), 64), "cache-features"):
+            rows = np.arange(start, min(start + 64, len(inputs.cache)))
+            frames = inputs.frames(rows, [inputs.window(row) for row in rows.tolist()])
+            table[rows] = visual(torch.from_numpy(frames).to(place)).half().cpu().numpy()
+        table.flush()
+        del table
+    write_json({"visual": digest, "shape": list(shape)}, out / FEATURES_INFO)
+
+
+def load_visual(visual: Visual, path: Path, frozen: str) -> None:
+    """Load the visual part's weights: DarkNet's, ours alone or those in a whole model. frozen: of its config."""
+    if is_darknet(path):
+        _load_darknet(visual, path, frozen)
+        return
+    try:
+        state = safetensors.torch.load_file(path)
+        own = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
+        visual.load_state_dict(own or state)
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: does not fit the model's visual part: {error}") from error
+
+
+def _load_darknet(visual: Visual, path: Path, frozen: str) -> None:
+    """Load DarkNet weights and report which layers stay random."""
+    loaded = read_weights(path, visual.backbone)
+    units = visual.backbone.convolutions()
+    unread = f"; {loaded.unread} values unread: {loaded.about}" if loaded.unread else ""
+    say(f"{path}: {loaded.convolutions} of the backbone's {len(units)} convolutions are from it{unread}")
+    first = loaded.convolutions + 1
+    say(f"random: the neck{f' and convolutions {first} to {len(units)}, the detection block' if loaded.left else ''}")
+    stuck = sum(not unit.conv.weight.requires_grad for unit in units[loaded.convolutions :])
+    if stuck:
+        say(
+            f"warning: {stuck} of the random convolutions are frozen (model.frozen: {frozen}) and will stay random; "
+            "take a YOLOv3's weights, or model.frozen: none"
+        )

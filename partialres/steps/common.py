@@ -1,0 +1,96 @@
+"""What the steps share: where words and images come from, how a training runs, and its three files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from partialres.checkpoints.model_file import save_model
+from partialres.config import TrainConfig, check_training
+from partialres.data.inputs import Inputs
+from partialres.data.vocabulary import Vocabulary
+from partialres.files import DataError, read_json, write_json, write_text
+from partialres.geometry import contour
+from partialres.model.build import Model
+from partialres.provenance import provenance
+from partialres.training.distributed import joined
+from partialres.training.loop import pick_device, train
+from partialres.training.resume import Resume
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a model's words and images come from."""
+
+    vocabulary: Path  # vocabulary.json of `prepare`
+    images: Path  # folder of `cache-images`
+    features: Path | None  # folder of `cache-features`, for a wholly frozen visual part
+
+    def words(self) -> Vocabulary:
+        """Read the vocabulary."""
+        return Vocabulary.from_json(read_json(self.vocabulary))
+
+    def inputs(self, model: Model) -> Inputs:
+        """Open the images as a model sees them; raises DataError if cached features are of other visual weights."""
+        if model.config.view == "box":  # features are of whole images
+            return Inputs(self.images, model.visual.stride)
+        inputs = Inputs(self.images, model.visual.stride, self.features)
+        if self.features and not model.visual.frozen:
+            raise DataError(f"{self.features}: only a wholly frozen visual part has features (model.frozen: all)")
+        if self.features and inputs.visual_digest != model.visual.digest():
+            raise DataError(f"{self.features}: made by other visual weights than the model's; run cache-features again")
+        return inputs
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training runs and where its results go."""
+
+    seed: int
+    workers: int  # loader processes
+    resume: Path | None  # folder for the state that a stopped training resumes from
+    device: str
+    out: Path  # folder for model.safetensors, metrics.csv and provenance.json
+
+
+def fit(
+    model: Model,
+    refs: pd.DataFrame,
+    sources: Sources,
+    training: TrainConfig,
+    execution: Execution,
+    *,
+    files: Mapping[str, Path],
+    settings: Mapping[str, Any],
+    label: str,
+    sampling: contour.Sampling = "uniform",
+) -> None:
+    """Train, then write metrics.csv and provenance.json, and model.safetensors last: it says that all is there.
+
+    refs: what the model's `samples` need. files: inputs that decide the result, beside the sources. settings: what else
+    decides it. sampling: how contours were taken from masks.
+    """
+    check_training(model.config, training)
+    words, inputs, device = sources.words(), sources.inputs(model), pick_device(execution.device)
+    samples = model.samples(refs, inputs, words, training.jitter, sampling)
+    files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
+    configs = {"model": model.config, "points": model.points, "training": training, **settings}
+    origin = provenance(configs, files, execution.seed, str(device))
+    decisive = ("commit", "config", "inputs", "versions", "seed", "device")
+    state = Resume(execution.resume, {key: origin[key] for key in decisive})
+    with joined(device) as processes:
+        history = train(
+            model, samples, inputs, training,
+            seed=execution.seed, device=device, resume=state, label=label, workers=execution.workers,
+            processes=processes,
+        )  # fmt: skip
+        if processes.first:
+            write_text(history.to_csv(index=False, float_format="%.6g"), execution.out / "metrics.csv")
+            write_json(origin, execution.out / "provenance.json")
+            model_file = execution.out / "model.safetensors"
+            save_model(model.cpu(), model_file, words=len(words), vocabulary=words.digest(), provenance=origin)
+            state.clear()

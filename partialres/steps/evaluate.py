@@ -1,0 +1,33 @@
+"""Evaluation: every expression of a split, scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from partialres import evaluation, metrics
+from partialres.checkpoints.model_file import load_model
+from partialres.config import ConfigError
+from partialres.files import read_table, say, write_json, write_table
+from partialres.steps.common import Sources
+
+
+def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int, device: str, out: Path) -> None:
+    """Write predictions.parquet and metrics.json of a split; a model of two points is scored by its boxes."""
+    words = sources.words()
+    model = load_model(weights, words.digest())
+    if model.config.view == "box":
+        raise ConfigError(f"{weights}: sees the known box (model.view: box), which a score must not be given")
+    chosen = evaluation.select_split(read_table(refs), split)
+    inputs = sources.inputs(model)
+    found = evaluation.predictions(model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}")
+    if found is None:
+        return
+    if model.points == 2:
+        table = evaluation.score_boxes(chosen, found)
+        scores = metrics.summarise_boxes(table)
+    else:
+        table = evaluation.score_masks(chosen, found, inputs.size, model.visual.stride)
+        scores = metrics.summarise(table)
+    write_table(table, out / "predictions.parquet")
+    write_json(scores, out / "metrics.json")
+    say(f"{split}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))

@@ -1,0 +1,64 @@
+"""Step 3, prediction: a contour for every unlabelled ref, and how far it is from the known box."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from partialres.checkpoints.model_file import load_model
+from partialres.config import BatchConfig, ConfigError
+from partialres.data.samples import known_boxes
+from partialres.evaluation import Prediction, predictions
+from partialres.files import read_table, write_table
+from partialres.geometry import contour
+from partialres.geometry.projection import projection_dice_loss
+from partialres.steps.common import Sources
+
+
+def predict(split: Path, sources: Sources, weights: Path, config: BatchConfig, device: str, out: Path) -> None:
+    """Write points.parquet of the unlabelled refs in a split table; raises ConfigError if the model has a mask head.
+
+    Only a model of view "box" is shown the known box.
+    """
+    words = sources.words()
+    model = load_model(weights, words.digest())
+    if model.config.head == "mask":
+        raise ConfigError(f"{weights}: a mask head (model.head: mask) predicts no points; take a model of head: points")
+    columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
+    refs = candidates(read_table(split, columns))
+    boxes = known_boxes(refs) if model.config.view == "box" else None
+    found = predictions(
+        model, refs, sources.inputs(model), words, batch=config.batch, device=device, label="predict", boxes=boxes
+    )
+    if found is not None:
+        write_table(points_table(refs, found), out)
+
+
+def candidates(refs: pd.DataFrame) -> pd.DataFrame:
+    """Return the unlabelled refs of a split table, each with its first expression alone."""
+    unlabelled = refs[~refs["labelled"]].reset_index(drop=True)
+    return unlabelled.assign(expressions=[expressions[:1] for expressions in unlabelled["expressions"]])
+
+
+def points_table(refs: pd.DataFrame, found: list[Prediction]) -> pd.DataFrame:
+    """Make points.parquet: ref_id, expression, points [N][2] in pixels, probabilities [2N], d (eq. 8; 0 to 2).
+
+    refs: the candidates, with ref_id, bbox, height and width.
+    """
+    places = [prediction.position for prediction in found]
+    columns = (refs[name].iloc[places] for name in ("bbox", "height", "width"))
+    losses = [
+        projection_dice_loss(contour.fill(prediction.points, height, width), np.asarray(box, dtype=np.float64))
+        for prediction, box, height, width in zip(found, *columns, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "ref_id": refs["ref_id"].to_numpy()[places],
+            "expression": [prediction.expression for prediction in found],
+            "points": [prediction.points.tolist() for prediction in found],
+            "probabilities": [prediction.probabilities.tolist() for prediction in found],
+            "d": losses,
+        }
+    )

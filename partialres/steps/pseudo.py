@@ -1,0 +1,81 @@
+"""Step 3, selection: pseudo points that agree with the known box (eq. 8), spaced evenly (RPP)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from partialres import metrics
+from partialres.config import PseudoConfig
+from partialres.files import progress
+from partialres.geometry import contour
+
+
+def select(
+    points: pd.DataFrame, sizes: pd.DataFrame, config: PseudoConfig, number: int, sampling: contour.Sampling = "uniform"
+) -> pd.DataFrame:
+    """Keep the candidates with D below the threshold: selected.parquet with ref_id, points [number][2] and d.
+
+    points: a points table. sizes: ref_id, height, width. number: N. With resampling (RPP) the kept points are connected
+    to a mask and N points taken from its contour; a mask that vanishes when filled, or has no contour that can be
+    sampled, is left out, never replaced.
+    """
+    kept = points[points["d"] < config.threshold]
+    polygons = [as_array(each) for each in kept["points"]]
+    if config.resample:
+        shapes = dict(zip(sizes["ref_id"], sizes[["height", "width"]].to_numpy().tolist(), strict=True))
+        pairs = zip(polygons, (shapes[ref_id] for ref_id in kept["ref_id"]), strict=True)
+        steps = progress(pairs, "select", total=len(polygons))
+        polygons = [resampled(polygon, *shape, number, sampling) for polygon, shape in steps]
+    made = np.array([not np.isnan(polygon).all() for polygon in polygons], dtype=bool)
+    table = pd.DataFrame({"ref_id": kept["ref_id"], "points": [each.tolist() for each in polygons], "d": kept["d"]})
+    return table[made].reset_index(drop=True)
+
+
+def resampled(
+    polygon: np.ndarray, height: int, width: int, number: int, sampling: contour.Sampling
+) -> np.ndarray:  # fmt: skip
+    """Fill a polygon [N, 2] and take points [number, 2] from the mask's contour; all NaN where nothing is filled."""
+    mask = contour.fill(polygon, height, width)
+    if not mask.any():
+        return np.full((number, 2), np.nan)
+    part, corner = contour.window(mask)  # tracing looks at every pixel it is given
+    return contour.sample(part, number, sampling) + corner
+
+
+def as_array(points: Any) -> np.ndarray:
+    """Turn a cell of a column of points, lists or parquet's arrays of arrays, into float64 [N, 2]."""
+    return np.array(list(points), dtype=np.float64)
+
+
+def summarise(points: pd.DataFrame, selected: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
+    """Report how many candidates were kept, and their true mean IoU in per cent; None where there is none to measure.
+
+    truth: refs with ref_id, height, width and mask, which training never sees: only this report does.
+    """
+    real = truth[truth["mask"].notna()]
+    columns = (real[column].tolist() for column in ("ref_id", "height", "width", "mask"))
+    masks = {
+        ref_id: {"size": [height, width], "counts": counts.encode()}
+        for ref_id, height, width, counts in zip(*columns, strict=True)
+    }
+
+    def mean_iou(table: pd.DataFrame) -> float | None:
+        scores = []
+        for ref_id, polygon in zip(table["ref_id"], table["points"], strict=True):
+            if ref_id in masks:
+                mask = masks[ref_id]
+                both, either = metrics.areas(contour.polygon_rle(as_array(polygon), *mask["size"]), mask)
+                scores.append(both / either if either else 0.0)
+        return 100 * float(np.mean(scores)) if scores else None
+
+    return {
+        "candidates": len(points),
+        "kept": len(selected),
+        "kept_share": 100 * len(selected) / max(1, len(points)),
+        "true_iou_kept": mean_iou(selected),
+        "true_iou_all": mean_iou(points),
+        "mean_d": float(points["d"].mean()) if len(points) else None,
+    }

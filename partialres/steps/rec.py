@@ -1,0 +1,47 @@
+"""Step 1: the box of every training ref, as a sequence of two points or by a box head. No mask is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from partialres.config import ModelConfig, TrainConfig
+from partialres.data.samples import known_boxes
+from partialres.data.vocabulary import word_vectors
+from partialres.files import read_table, say
+from partialres.model.build import build_model
+from partialres.steps.backbone import load_visual
+from partialres.steps.common import Execution, Sources, fit
+
+
+def train_rec(
+    refs: Path,
+    sources: Sources,
+    config: ModelConfig,
+    training: TrainConfig,
+    execution: Execution,
+    *,
+    init_backbone: Path | None,
+    vectors: Path | None,
+) -> None:
+    """Train step 1. The model is SeqTR's, without CCTF and PMCA, as the paper starts from SeqTR's weights.
+
+    init_backbone: weights that the visual part starts from, DarkNet's or ours. vectors: word vectors in GloVe's text
+    format. Without them both start at random.
+    """
+    words = sources.words()
+    torch.manual_seed(execution.seed)
+    model = build_model(config.step_1(), len(words), points=2)
+    if init_backbone:
+        load_visual(model.visual, init_backbone, config.frozen)
+    if vectors:
+        table, lacking = word_vectors(words, vectors, config.word, execution.seed)
+        model.language.embedding.weight.data.copy_(torch.from_numpy(table))
+        say(f"train-rec: {lacking} of {len(words)} words have no vector in {vectors} and got a random one")
+    rows = read_table(refs, ["ref_id", "image_id", "split", "bbox", "expressions"])
+    rows = rows[rows["split"] == "train"].reset_index(drop=True)
+    corners = list(known_boxes(rows)) if len(rows) else []
+    optional = {"init_backbone": init_backbone, "vectors": vectors}
+    files = {"refs": refs} | {name: path for name, path in optional.items() if path}
+    fit(model, rows.assign(points=corners), sources, training, execution, files=files, settings={}, label="train-rec")

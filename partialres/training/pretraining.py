@@ -1,0 +1,188 @@
+"""Dense detection pre-training of the visual part, on training images only: the tiny model's stand-in for YOLOv3's.
+
+Every image position on an object learns that object's labels and the distances to its box's sides (as FCOS). Boxes,
+categories and further labels of every annotated object are used, never a mask, never a held-out image.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from partialres.config import PretrainConfig
+from partialres.data.inputs import Inputs
+from partialres.files import DataError, TrainingError, progress, read_json, say
+from partialres.geometry import boxes
+from partialres.model.visual import Visual
+
+INSET = 0.15  # share of a box's width and height, at each side, whose positions are not taken for the object's
+ABSENT = -1  # the label of an object that has none in a label set
+SIDES_WEIGHT = 20.0  # sides are in frames, about 0.2: this brings their loss to the labels' size
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What is to be detected: for every image position the labels and box of the object it lies on, if any.
+
+    n images · H, W image positions · A label sets (category, colour, ...)
+    """
+
+    rows: np.ndarray  # int64 [n]: image cache rows
+    present: np.ndarray  # bool [n, H, W]
+    labels: np.ndarray  # int64 [n, H, W, A]
+    sides: np.ndarray  # float32 [n, H, W, 4]: from the position to the box's left, top, right, bottom, in frames
+    classes: list[int]  # A: number of classes of each label set
+
+
+def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes:
+    """Read every annotated object of the given images from a COCO file.
+
+    Of an annotation `image_id` and `bbox` are needed. Its `category_id` is a label, and so is each of its "attributes"
+    (name -> value), where it has any. Objects without a usable box are left out and counted.
+    Raises DataError that names the annotation whose fields are of the wrong kind, or the file that has no object.
+    """
+    place = {image: index for index, image in enumerate(image_ids)}
+    rows = inputs.rows(image_ids)
+    objects: list[tuple[int, list[float], dict[str, Any]]] = []  # place of the image, box in pixels, labels
+    unusable = 0
+    for number, item in enumerate(read_json(instances)["annotations"]):
+        index = place.get(item.get("image_id"))
+        if index is None or item.get("iscrowd"):
+            continue
+        box = boxes.within(item.get("bbox"), *inputs.cache.original(int(rows[index])))
+        if box is None:
+            unusable += 1
+            continue
+        labels = item.get("attributes") or {}
+        if not isinstance(labels, dict) or not all(isinstance(each, str | int) for each in labels.values()):
+            raise DataError(
+                f"{instances}: annotation {number} (id {item.get('id')}): attributes are {labels!r}; write "
+                '{"name": "value", ...} or leave them out'
+            )
+        if item.get("category_id") is not None:
+            labels = {"category": item["category_id"], **labels}
+        objects.append((index, box, labels))
+    if unusable:
+        say(f"{instances}: {unusable} annotations without a usable bbox are left out")
+    if not objects:
+        raise DataError(f"{instances}: no annotated object in any of the {len(image_ids)} training images")
+    names = sorted({name for _, _, labels in objects for name in labels})
+    values = [sorted({labels[name] for _, _, labels in objects if name in labels}, key=str) for name in names]
+    cells = inputs.size // inputs.stride
+    shape = (len(rows), cells, cells)
+    present = np.zeros(shape, dtype=bool)
+    targets = np.zeros((*shape, len(names)), dtype=np.int64)
+    sides = np.zeros((*shape, 4), dtype=np.float32)
+    middles = (np.arange(cells) + 0.5) * inputs.stride
+    # Where boxes overlap the smaller one, written last, has the position: the larger object shows beside it. The box's
+    # own area decides: COCO's `area` is the mask's, which no training may read here.
+    for index, box, labels in sorted(objects, key=lambda item: -item[1][2] * item[1][3]):
+        low, high = inputs.window(int(rows[index])).to_frame(boxes.to_corners(np.array(box)))
+        inner_low, inner_high = low + INSET * (high - low), high - INSET * (high - low)
+        columns = _positions(inner_low[0], inner_high[0], middles)
+        lines = _positions(inner_low[1], inner_high[1], middles)
+        at = np.ix_(np.array([index]), lines, columns)
+        present[at] = True
+        targets[at] = [
+            options.index(labels[name]) if name in labels else ABSENT
+            for name, options in zip(names, values, strict=True)
+        ]
+        x, y = np.meshgrid(middles[columns], middles[lines])
+        sides[at] = np.stack([x - low[0], y - low[1], high[0] - x, high[1] - y], -1) / inputs.size
+    return Scenes(rows, present, targets, sides, [len(options) for options in values])
+
+
+def _positions(low: float, high: float, middles: np.ndarray) -> np.ndarray:
+    """Indices of the positions whose middles lie in [low, high]; of a narrow interval at least the nearest."""
+    inside = np.flatnonzero((middles >= low) & (middles <= high))
+    return inside if len(inside) else np.array([np.abs(middles - (low + high) / 2).argmin()])
+
+
+class DetectionHead(nn.Module):
+    """One 1 x 1 convolution: objectness, sides of the box and every label set's classes at each position."""
+
+    def __init__(self, channels: int, classes: list[int]) -> None:
+        super().__init__()
+        self.classes = classes
+        self.conv = nn.Conv2d(channels, 5 + sum(classes), 1)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """features [B, C, H, W] -> objectness [B, H, W], sides [B, H, W, 4], logits [B, H, W, classes] a label set."""
+        out = self.conv(features).permute(0, 2, 3, 1)
+        return out[..., 0], out[..., 1:5], list(out[..., 5:].split(self.classes, -1))
+
+
+def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, labels: Tensor, sides: Tensor) -> Tensor:
+    """Objectness (binary) everywhere; sides (smooth L1) and labels (cross-entropy) on the objects that have them."""
+    objectness, predicted, logits = head
+    loss = F.binary_cross_entropy_with_logits(objectness, present.float())
+    loss = loss + SIDES_WEIGHT * F.smooth_l1_loss(predicted[present], sides[present], beta=0.02)
+    for index, scores in enumerate(logits):
+        given = present & (labels[..., index] != ABSENT)
+        summed = F.cross_entropy(scores[given], labels[given][:, index], reduction="sum")
+        loss = loss + summed / given.sum().clamp(min=1)
+    return loss
+
+
+def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int) -> pd.DataFrame:
+    """Train backbone and neck in place, with one learning-rate cycle; images are mirrored at random.
+
+    Returns a row an epoch: epoch, step, loss, learning_rate, seconds, and the share of right labels among the last
+    epoch's objects in each label set (label0, label1, ...; in the order of their names).
+    Raises TrainingError if the loss is not finite.
+    """
+    torch.manual_seed(seed)
+    visual.requires_grad_(True)
+    visual.frozen = False
+    visual.train()
+    head = DetectionHead(visual.neck.project.conv.out_channels, scenes.classes)
+    parameters = [*visual.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    steps = -(-len(scenes.rows) // config.batch)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=config.epochs * steps)
+    rng = np.random.default_rng(seed)
+    history: list[dict[str, Any]] = []
+    for epoch in progress(range(config.epochs), "pretrain-backbone"):
+        start, total = time.perf_counter(), 0.0
+        right, seen = np.zeros(len(scenes.classes)), np.zeros(len(scenes.classes))
+        for members in np.array_split(rng.permutation(len(scenes.rows)), steps):
+            rows = scenes.rows[members]
+            pixels = inputs.frames(rows, [inputs.window(row) for row in rows.tolist()])
+            present, labels, sides = scenes.present[members], scenes.labels[members], scenes.sides[members]
+            if rng.random() < 0.5:
+                pixels, present, labels = pixels[:, :, ::-1], present[:, :, ::-1], labels[:, :, ::-1]
+                sides = sides[:, :, ::-1, [2, 1, 0, 3]]  # left and right change places
+            there = torch.from_numpy(np.ascontiguousarray(present))
+            truth = torch.from_numpy(np.ascontiguousarray(labels))
+            out = head(visual(torch.from_numpy(np.ascontiguousarray(pixels))))
+            loss = detection_loss(out, there, truth, torch.from_numpy(np.ascontiguousarray(sides)))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 5.0)
+            optimiser.step()
+            cycle.step()
+            total += float(loss.detach())
+            right += [float((scores[there].argmax(-1) == truth[there][:, i]).sum()) for i, scores in enumerate(out[2])]
+            seen += (truth[there] != ABSENT).sum(0).numpy()
+        if not math.isfinite(total):
+            raise TrainingError(f"pretrain-backbone: loss {total} in epoch {epoch}; lower the learning rate")
+        shares = {f"label{index}": float(share) for index, share in enumerate(right / np.maximum(seen, 1))}
+        history.append(
+            {
+                "epoch": epoch, "step": (epoch + 1) * steps, "loss": total / steps,
+                "learning_rate": cycle.get_last_lr()[0], **shares, "seconds": time.perf_counter() - start,
+            }
+        )  # fmt: skip
+    if shares:
+        say(f"pretrain-backbone: right labels {', '.join(f'{value:.1%}' for value in shares.values())}")
+    visual.eval()
+    return pd.DataFrame(history)

@@ -1,0 +1,61 @@
+"""The state that a stopped training resumes from."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from partialres.files import atomic, say
+from partialres.provenance import digest
+
+DIGEST_SIZE = 32  # bytes of a SHA-256
+
+
+class Resume:
+    """State of an unfinished training, outside the declared outputs: a workflow removes those before it reruns."""
+
+    def __init__(self, root: Path | None, key: Mapping[str, Any]) -> None:
+        """root: folder for states, or None to keep none. key: everything that decides the training's result."""
+        self.path = root / f"{digest(dict(key))}.pt" if root else None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state atomically, its digest behind it: torch would read damaged numbers without a word."""
+        if self.path:
+            with atomic(self.path) as temporary:
+                torch.save(state, temporary)
+                with open(temporary, "r+b") as stream:
+                    stream.write(_sha256(stream, temporary.stat().st_size))
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, or None if there is none or it is damaged (then training starts anew, and says so)."""
+        if not self.path or not self.path.exists():
+            return None
+        with open(self.path, "rb") as stream:
+            whole = _sha256(stream, self.path.stat().st_size - DIGEST_SIZE) == stream.read()
+        try:
+            if whole:
+                state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
+                return state
+        except (RuntimeError, pickle.UnpicklingError):  # code where only numbers may be
+            pass
+        say(f"{self.path}: the resume state is damaged; starting anew")
+        return None
+
+    def clear(self) -> None:
+        """Remove the state of a training that has ended well."""
+        if self.path:
+            self.path.unlink(missing_ok=True)
+
+
+def _sha256(stream: BinaryIO, length: int) -> bytes:
+    """Digest the next `length` bytes of a file."""
+    sha = hashlib.sha256()
+    while length > 0 and (chunk := stream.read(min(length, 2**20))):
+        sha.update(chunk)
+        length -= len(chunk)
+    return sha.digest()

@@ -1,0 +1,27 @@
+"""What made a result: the same for equal runs, another where anything differs."""
+
+import json
+
+import torch
+
+from partialres.config import TrainConfig
+from partialres.provenance import digest, provenance
+from tests.tiny import TINY
+
+
+def test_provenance_names_what_made_a_result_and_is_the_same_each_time(tmp_path):
+    (tmp_path / "split.parquet").write_bytes(b"abc")
+    inputs = {"split": tmp_path / "split.parquet"}
+    first = provenance({"training": TrainConfig(), "points": 12}, inputs, 7, "cpu")
+    assert first == provenance({"training": TrainConfig(), "points": 12}, inputs, 7, "cpu")
+    assert first["seed"] == 7 and first["device"] == "cpu" and first["versions"]["torch"] == torch.__version__
+    assert first["config"]["training"]["batch"] == 128 and first["config"]["points"] == 12
+    assert json.loads(json.dumps(first))["commit"]
+    other = provenance({"training": TrainConfig(epochs=3), "points": 12}, inputs, 7, "cpu")
+    (tmp_path / "split.parquet").write_bytes(b"abd")
+    changed = provenance({"training": TrainConfig(), "points": 12}, inputs, 7, "cpu")
+    assert first["config_digest"] != other["config_digest"] and first["inputs"] != changed["inputs"]
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys():
+    assert digest({"a": 1, "b": TINY}) == digest({"b": TINY, "a": 1}) != digest({"a": 2, "b": TINY})

@@ -1,0 +1,50 @@
+"""A table or figure is a target of the workflow exactly where the config's `report` asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+ALWAYS = {
+    "table1", "details", "rec", "data", "pseudo", "failures_refshapes", "ratio_curve", "training",
+    "qualitative_refshapes", "forest_refshapes", "steps_refshapes",
+}  # fmt: skip
+CCTF = {"cctf": {"steps": [2], "settings": {"model": {"pmca": False}}}}
+NO_RPP = {"no_rpp": {"from": "ours", "ratios": "partial", "settings": {"pseudo": {"resample": False}}}}
+MASKS = {
+    "masks": {"ratios": "partial", "steps": [2], "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
+}
+OF_TABLE_1 = {"table1", "ratio_curve", "qualitative_refshapes", "forest_refshapes", "steps_refshapes"}
+
+
+def targets(workflow, config: dict[str, Any]) -> set[str]:
+    pending = workflow.pending(config)
+    report = {path for paths in pending.values() for path in paths if path.split("/")[1] in ("tables", "figures")}
+    return {path.split("/")[-1].rsplit(".", 1)[0] for path in report}
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        ({}, ALWAYS),
+        ({"experiments": CCTF, "report": {"table2": ["baseline", "cctf", "ours"]}}, ALWAYS | {"table2"}),
+        ({"experiments": NO_RPP, "report": {"table3": ["no_rpp", "ours"]}}, ALWAYS | {"table3"}),
+        ({"experiments": NO_RPP, "report": {"table4": ["no_rpp", "ours"]}}, ALWAYS | {"table4"}),
+        ({"experiments": NO_RPP, "report": {"beyond": ["ours", "no_rpp"]}}, ALWAYS | {"beyond"}),
+        ({"experiments": MASKS, "report": {"figure1": ["masks"]}}, ALWAYS | {"heads"}),
+        ({"report": {"table1": [], "oracle": None}}, ALWAYS - OF_TABLE_1 - {"failures_refshapes"}),
+        ({"experiments": {"ours": {"steps": [2]}}}, ALWAYS - {"pseudo", "steps_refshapes"}),
+        ({"ratios": [100]}, {"details", "rec", "data", "training"}),
+    ],
+    ids=["embedded", "table 2", "table 3", "table 4", "beyond", "figure 1", "no table 1", "no step 3", "100 % alone"],
+)
+def test_targets_are_the_tables_and_figures_that_the_config_names(empty, config: dict[str, Any], names: set[str]):
+    assert targets(empty, config) == names
+
+
+def test_a_table_is_asked_for_the_files_of_its_experiments_alone(empty):
+    config = {"experiments": CCTF | NO_RPP, "report": {"table2": ["baseline", "cctf", "ours"]}}
+    plan = empty("-n", "results/tables/table2.csv", config=config)
+    assert "cctf, 10 %" in plan and "baseline, 10 %" in plan
+    assert "retrain_res" not in plan and "select_pseudo_points" not in plan

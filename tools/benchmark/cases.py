@@ -1,0 +1,288 @@
+"""What is measured: each case one piece of work, done by the package and done plainly, with how far the two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from partialres import metrics
+from partialres.config import ModelConfig, PseudoConfig, TrainConfig
+from partialres.data.batch import Batch
+from partialres.evaluation import Prediction
+from partialres.geometry import contour
+from partialres.model.pointer import PointModel, sequence_loss
+from partialres.steps import pseudo
+from partialres.steps.predict import points_table
+from partialres.training.ema import Ema
+from partialres.training.loop import make_optimiser
+from tools.benchmark import plain
+from tools.benchmark.measure import flops, timed
+
+WORDS, LENGTH = 1000, 6  # size of the vocabulary, words an expression
+IMAGE = 480, 640  # height and width of a COCO image
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much work there is; the defaults are RefCOCO's shape."""
+
+    model: ModelConfig
+    image_size: int = 640
+    points: int = 18
+    images: int = 5  # in an evaluated batch
+    expressions: float = 7.2  # about an image, in evaluation
+    refs: float = 2.5  # of an image, in training
+    trained_images: int = 4  # in a training batch
+    predictions: int = 42_404  # RefCOCO's training refs
+    plain_predictions: int = 500  # of these
+    pairs: int = 10_000
+    plain_pairs: int = 1_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of work. Functions run all of it; `units` of it are done by `ours`, `plain_units` by `plain`."""
+
+    name: str
+    unit: str
+    aim: str  # what is aimed at, for people
+    ours: Callable[[], Any]
+    plain: Callable[[], Any]
+    units: int
+    plain_units: int
+    difference: Callable[[], float]  # largest difference of the two results
+
+    def measured(self, repeats: int) -> dict[str, Any]:
+        """Median seconds a unit of both, their ratio, the spreads, and the difference of the results."""
+        ours, slow = timed(self.ours, repeats), timed(self.plain, repeats)
+        per_unit, per_plain = ours.median / self.units, slow.median / self.plain_units
+        return {
+            "case": self.name, "unit": self.unit, "seconds": per_unit, "plain_seconds": per_plain,
+            "ratio": per_plain / per_unit, "total_seconds": ours.median, "units": self.units, "aim": self.aim,
+            "spread": ours.spread, "plain_spread": slow.spread, "difference": self.difference(),
+        }  # fmt: skip
+
+
+def random_model(sizes: Sizes) -> PointModel:
+    """A model with random weights, in evaluation mode."""
+    torch.manual_seed(0)
+    return PointModel(sizes.model, WORDS, sizes.points).eval()
+
+
+def random_batch(model: PointModel, size: int, images: int, each: float) -> Batch:
+    """Random images of size x size pixels, `each` expressions (or refs) about an image, with random contours."""
+    generator = torch.Generator().manual_seed(0)
+    number, cells = round(images * each), size // model.visual.stride
+    tokens = torch.randint(0, model.config.bins, (number, 2 * model.points + 1), generator=generator)
+    tokens[:, -1] = model.config.bins
+    return Batch(
+        images=torch.randint(0, 256, (images, size, size, 3), generator=generator, dtype=torch.uint8),
+        valid=torch.ones(images, cells, cells, dtype=torch.bool),
+        image_index=torch.arange(number) * images // number,
+        words=torch.randint(2, WORDS, (number, LENGTH), generator=generator),
+        tokens=tokens,
+    )
+
+
+def evaluation(sizes: Sizes) -> Case:
+    """From images and expressions to tokens: evaluation and pseudo points alike."""
+    model = random_model(sizes)
+    batch = random_batch(model, sizes.image_size, sizes.images, sizes.expressions)
+    few = random_batch(model, sizes.image_size, 1, 2)
+
+    @torch.no_grad()
+    def ours(given: Batch = batch) -> torch.Tensor:
+        return model.decode(model.encode(given))[0]
+
+    def difference() -> float:
+        return float((ours(few) - plain.predict(model, few)).abs().max())
+
+    return Case(
+        "evaluation", "expression", "ratio 6", ours, lambda: plain.predict(model, few),
+        len(batch.words), len(few.words), difference,
+    )  # fmt: skip
+
+
+def decoding(sizes: Sizes) -> Case:
+    """The decoder alone, on the encoder's output: the projections of its keys and values, and every token."""
+    model = random_model(sizes)
+    batch = random_batch(model, sizes.image_size, sizes.images, sizes.expressions)
+    with torch.no_grad():
+        memory = model.encode(batch)
+
+    def ours() -> torch.Tensor:
+        keys, values = model.keys_values(memory.features, memory.positions)
+        return model.decode(replace(memory, keys=keys, values=values))[0]
+
+    def difference() -> float:
+        logits: list[torch.Tensor] = []
+        hook = model.predictor.register_forward_hook(lambda module, inputs, output: logits.append(output[:, 0]))
+        tokens, _ = model.decode(memory)
+        hook.remove()
+        again, expected = plain.decode(model, memory)
+        return float((torch.stack(logits, 1) - expected).abs().max()) if torch.equal(tokens, again) else float("inf")
+
+    number = len(batch.words)
+    return Case(
+        "decoding", "expression", "ratio 10, logits within 1e-5", ours,
+        lambda: plain.decode(model, memory), number, number, difference,
+    )  # fmt: skip
+
+
+def training(sizes: Sizes) -> Case:
+    """One step: forward, backward, clipping, optimiser, average."""
+    config = TrainConfig()
+    model = random_model(sizes).train()
+    batch = random_batch(model, sizes.image_size, sizes.trained_images, sizes.refs)
+    few = random_batch(model, sizes.image_size, 1, sizes.refs)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser, ema = make_optimiser(model, config), Ema(model, config.ema)
+
+    def ours() -> None:
+        loss = sequence_loss(model(batch), batch.tokens, config.smoothing, config.end_weight, config.first_weight)  # type: ignore[arg-type]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, config.clip)
+        optimiser.step()
+        ema.update()
+
+    def slow() -> None:
+        plain.training_step(model, few, config, optimiser, sizes.image_size)
+
+    @torch.no_grad()
+    def difference() -> float:
+        model.eval()  # without dropout and batch statistics the two are the same function
+        found = float((model(few) - model(plain.unshared(few))).abs().max())
+        model.train()
+        return found
+
+    return Case("training", "ref", "ratio 3", ours, slow, len(batch.words), len(few.words), difference)
+
+
+def random_outlines(number: int, points: int) -> np.ndarray:
+    """Star-shaped polygons [number, points, 2] about as large as RefCOCO's objects, in pixels of an image."""
+    rng = np.random.default_rng(0)
+    height, width = IMAGE
+    centres = rng.uniform((0.25 * width, 0.25 * height), (0.75 * width, 0.75 * height), (number, 1, 2))
+    turns = np.sort(rng.uniform(0, 2 * np.pi, (number, points)))[..., None]
+    radii = rng.uniform(0.4, 1, (number, points, 1)) * rng.uniform(30, 200, (number, 1, 1))
+    outlines = centres + radii * np.concatenate([np.cos(turns), np.sin(turns)], -1)
+    return np.asarray(outlines.clip(0, (width - 1, height - 1)))
+
+
+def selection(sizes: Sizes) -> Case:
+    """D of every pseudo mask, and RPP of all of them: the worst case, in which everything is kept."""
+    outlines = random_outlines(sizes.predictions, sizes.points)
+    height, width = IMAGE
+    low, high = outlines.min(1), outlines.max(1)
+    boxes = np.concatenate([low, high - low], 1)
+    refs = pd.DataFrame(
+        {"ref_id": np.arange(len(outlines)), "bbox": list(boxes), "height": height, "width": width}
+    )  # fmt: skip
+    sure = np.ones(2 * sizes.points)
+
+    def ours(number: int = sizes.predictions) -> pd.DataFrame:
+        found = [Prediction(place, "", outline, sure) for place, outline in enumerate(outlines[:number])]
+        table = points_table(refs, found)
+        return pseudo.select(table, refs, PseudoConfig(threshold=2.01), sizes.points)
+
+    def slow() -> list[tuple[float, np.ndarray]]:
+        return [
+            (plain.dice_loss(outline, box, height, width), plain.resampled(outline, height, width, sizes.points))
+            for outline, box in zip(outlines[: sizes.plain_predictions], boxes, strict=False)
+        ]
+
+    def difference() -> float:
+        kept = ours(sizes.plain_predictions)
+        return max(
+            max(abs(loss - d), float(np.abs(np.array(points) - outline).max()))
+            for (loss, outline), d, points in zip(slow(), kept["d"], kept["points"], strict=True)
+        )
+
+    aim = "42,404 in 20 s on one core"
+    return Case("selection", "pseudo mask", aim, ours, slow, sizes.predictions, sizes.plain_predictions, difference)
+
+
+def scoring(sizes: Sizes) -> Case:
+    """IoU of pairs of masks at the image size."""
+    outlines = random_outlines(sizes.pairs, sizes.points) * (sizes.image_size / max(IMAGE))
+    first = [contour.polygon_rle(points, sizes.image_size, sizes.image_size) for points in outlines]
+    second = [contour.polygon_rle(points + 7, sizes.image_size, sizes.image_size) for points in outlines]
+    few = sizes.plain_pairs
+
+    def ours(number: int = sizes.pairs) -> np.ndarray:
+        return metrics.iou(*metrics.pair_areas(first[:number], second[:number]).T)
+
+    def slow() -> np.ndarray:
+        return plain.intersections_over_unions(first[:few], second[:few])
+
+    return Case(
+        "metrics",
+        "pair",
+        "10,000 in 1 s",
+        ours,
+        slow,
+        sizes.pairs,
+        few,
+        lambda: float(np.abs(ours(few) - slow()).max()),
+    )
+
+
+CASES: tuple[Callable[[Sizes], Case], ...] = (evaluation, decoding, training, selection, scoring)
+
+
+@torch.no_grad()
+def stages(sizes: Sizes) -> list[dict[str, Any]]:
+    """Seconds and FLOPs of each part of evaluation, for one image or expression."""
+    model = random_model(sizes).requires_grad_(False)  # counting follows gradients where there are any
+    batch = random_batch(model, sizes.image_size, sizes.images, sizes.expressions)
+    images, number = len(batch.images), len(batch.words)
+    pixels = torch.rand(images, 3, sizes.image_size, sizes.image_size).contiguous(memory_format=torch.channels_last)
+    maps = model.visual.backbone(pixels)
+    seen = replace(batch, images=model.visual(batch.images))
+    memory = model.encode(seen)
+    parts: tuple[tuple[str, str, int, Callable[[], Any]], ...] = (
+        ("backbone", "image", images, lambda: model.visual.backbone(pixels)),
+        ("neck", "image", images, lambda: model.visual.neck(maps)),
+        ("language", "expression", number, lambda: model.language(batch.words, batch.lengths)),
+        ("gate, encoder, projections", "expression", number, lambda: model.encode(seen)),
+        ("decoding", "expression", number, lambda: model.decode(memory)),
+    )
+    return [
+        {"part": name, "unit": unit, "seconds": timed(work, 3).median / units, "flops": flops(work) / units}
+        for name, unit, units, work in parts
+    ]
+
+
+@torch.no_grad()
+def growth(sizes: Sizes) -> list[dict[str, Any]]:
+    """Seconds and bytes of evaluating 1, 2 and 4 images, and 1, 4 and 16 expressions about each of 2."""
+    model = random_model(sizes)
+    grown = []
+    for images, each in ((1, 4), (2, 4), (4, 4), (2, 1), (2, 16)):
+        batch = random_batch(model, sizes.image_size, images, each)
+        timing = timed(lambda given=batch: model.decode(model.encode(given)), 2)  # type: ignore[misc]
+        grown.append({"images": images, "expressions": each, "seconds": timing.median, "bytes": _held(model, batch)})
+    return grown
+
+
+@torch.no_grad()
+def _held(model: PointModel, batch: Batch) -> int:
+    """Bytes of what evaluation holds for a batch: pixels, features, and the memory with its keys and values."""
+    visual = model.visual(batch.images)
+    memory = model.encode(replace(batch, images=visual))
+    held = [
+        batch.images,
+        visual,
+        memory.features,
+        memory.means.columns,
+        memory.means.rows,
+        *memory.keys,
+        *memory.values,
+    ]
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)

@@ -1,0 +1,84 @@
+"""The same work done plainly, as a first draft or the released code does it: what benchmarks and tests compare with.
+
+Every function here gives what the package's own gives, only later: the whole model runs once an expression, the whole
+prefix once a token, masks are unpacked and compared all with all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from pycocotools import mask as coco
+from torch import Tensor
+
+from partialres.config import TrainConfig
+from partialres.data.batch import Batch
+from partialres.geometry import contour, projection, tokens
+from partialres.geometry.rle import Rle
+from partialres.model.pointer import PointModel, sequence_loss
+from partialres.model.transformer import Memory
+
+
+def unshared(batch: Batch) -> Batch:
+    """The same batch with an image for every expression, as if no two were about one."""
+    images, valid = batch.images[batch.image_index], batch.valid[batch.image_index]
+    return replace(batch, images=images, valid=valid, image_index=torch.arange(len(images)))
+
+
+@torch.no_grad()
+def decode(model: PointModel, memory: Memory) -> tuple[Tensor, Tensor]:
+    """Greedy tokens int64 [B, 2N] and their logits [B, 2N, bins + 1], the decoder run on the whole prefix each time.
+
+    On the encoder's output, too, which every layer projects again. Of a model whose sequences end last.
+    """
+    found = torch.zeros(len(memory.features), 0, dtype=torch.int64, device=memory.features.device)
+    seen = []
+    for _ in range(2 * model.points):
+        unknown = found.new_zeros(len(found), 1)  # the token that is asked for; what stands there is not looked at
+        keys, values = model.keys_values(memory.features, memory.positions)
+        logits = model.logits(replace(memory, keys=keys, values=values), torch.cat([found, unknown], 1))[:, -1]
+        found = torch.cat([found, logits[:, :-1].argmax(-1, keepdim=True)], 1)
+        seen.append(logits)
+    return found, torch.stack(seen, 1)
+
+
+@torch.no_grad()
+def predict(model: PointModel, batch: Batch) -> Tensor:
+    """Tokens int64 [B, 2N], every expression with an image of its own and a decoder that forgets."""
+    return decode(model, model.encode(unshared(batch)))[0]
+
+
+def training_step(
+    model: PointModel, batch: Batch, config: TrainConfig, optimiser: torch.optim.Optimizer, size: int
+) -> float:
+    """One step with an image for every ref, and as in the released code the IoU of every training prediction."""
+    assert batch.tokens is not None
+    logits = model(unshared(batch))
+    loss = sequence_loss(logits, batch.tokens, config.smoothing, config.end_weight, config.first_weight)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([each for each in model.parameters() if each.requires_grad], config.clip)
+    optimiser.step()
+    pairs = [
+        [contour.polygon_rle(points, size, size) for points in tokens.sequence_to_points(each, size, model.config.bins)]
+        for each in (logits.detach()[:, :-1, :-1].argmax(-1).numpy(), batch.tokens[:, :-1].numpy())
+    ]
+    coco.iou(*pairs, [0] * len(pairs[1]))
+    return float(loss.detach())
+
+
+def resampled(points: np.ndarray, height: int, width: int, number: int) -> np.ndarray:
+    """RPP from a full-size mask: the polygon filled, `number` points on its largest outline, [number, 2]."""
+    return contour.trace(contour.fill(points, height, width), number)
+
+
+def dice_loss(points: np.ndarray, box: np.ndarray, height: int, width: int) -> float:
+    """D (eq. 8) of a full-size mask."""
+    return projection.projection_dice_loss(contour.fill(points, height, width), box)
+
+
+def intersections_over_unions(first: list[Rle], second: list[Rle]) -> np.ndarray:
+    """IoU of aligned pairs, float64 [n], from the matrix of all with all."""
+    return np.asarray(coco.iou(first, second, [0] * len(second))).diagonal()

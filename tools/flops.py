@@ -1,0 +1,87 @@
+"""What training costs: FLOPs a ref, counted by torch on tensors without data, and GPU hours of config/paper.yaml.
+
+    python -m tools.flops [TFLOP_PER_SECOND]       sustained by the GPU; default 78, a quarter of 312
+
+Refs times epochs times FLOPs, for every training that the config plans. In step 3 every unlabelled ref counts as kept,
+so that it is an upper bound. Prediction, evaluation and the optimiser are left out.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from partialres.config import ModelConfig
+from partialres.data.batch import Batch
+from partialres.experiments import Plan, merge
+from partialres.model.pointer import PointModel, sequence_loss
+
+CONFIG = Path(__file__).parents[1] / "config"
+TRAIN_REFS = {"refcoco": 42_404, "refcoco+": 42_278, "refcocog": 42_226}  # unc, unc, umd
+WORDS = 10_000  # of the vocabulary; no product depends on it
+
+
+class _NoModules:
+    """In place of torch's tracker of modules, which cannot be where some of them take no gradient."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> _NoModules:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def flops_of_a_ref(config: ModelConfig, points: int, words: int, size: int, batch: int = 2) -> float:
+    """Forward and backward of one ref with its own view of its image; a multiplication and an addition are two."""
+    cells = size // 32
+    with torch.device("meta"):
+        model = PointModel(config, WORDS, points).train()
+        refs = Batch(
+            images=torch.empty(batch, size, size, 3, dtype=torch.uint8),
+            valid=torch.ones(batch, cells, cells, dtype=torch.bool),
+            image_index=torch.arange(batch),
+            words=torch.ones(batch, words, dtype=torch.int64),
+            tokens=torch.zeros(batch, 2 * points + 1, dtype=torch.int64),
+        )
+        counter = FlopCounterMode(display=False)
+        counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+        with counter:
+            assert refs.tokens is not None
+            sequence_loss(model(refs), refs.tokens, 0.1, 0.1, 1.0).backward()
+    return counter.get_total_flops() / batch
+
+
+def main() -> None:
+    sustained = float(sys.argv[1]) if len(sys.argv) > 1 else 78.0
+    base, paper = (yaml.safe_load((CONFIG / name).read_text()) for name in ("config.yaml", "paper.yaml"))
+    plan = Plan(merge(base, paper))
+    everything = 0.0
+    for name, refs in TRAIN_REFS.items():
+        settings = plan.settings(name)
+        # The GRU reads padding here: packed sequences need lengths, which tensors on the meta device do not have.
+        model = settings.model.replace(upstream={"padded_words": settings.text.max_words})
+        shape = (settings.text.max_words, settings.image_size)
+        of_step_1 = flops_of_a_ref(model.step_1(), 2, *shape)
+        of_step_2 = flops_of_a_ref(model, settings.points, *shape)
+        seen = {"rec": refs * settings.rec.epochs, "res": 0.0, "retrain": 0.0}
+        for run in plan.trained("res", dataset=name):
+            ratio = float(run.ratio)
+            seen["res"] += refs * ratio / 100 * plan.settings(name, run.experiment, ratio).res.epochs
+        for run in plan.trained("retrain", dataset=name):
+            seen["retrain"] += refs * plan.settings(name, run.experiment, float(run.ratio)).retrain.epochs
+        cost = {step: number * (of_step_1 if step == "rec" else of_step_2) for step, number in seen.items()}
+        hours = {step: flops / sustained / 1e12 / 3600 for step, flops in cost.items()}
+        everything += sum(hours.values())
+        print(f"{name}: {of_step_1 / 1e9:.1f} GFLOP a ref in step 1, {of_step_2 / 1e9:.1f} in steps 2 and 3; hours:",
+              ", ".join(f"{step} {value:.1f}" for step, value in hours.items()))  # fmt: skip
+    print(f"in all {everything:.0f} hours at {sustained:g} TFLOP a second")
+
+
+if __name__ == "__main__":
+    main()

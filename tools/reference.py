@@ -1,0 +1,137 @@
+"""Write what is made from partialres/config.py: python -m tools.reference
+
+The JSON schema in workflow/schemas and the tables of keys in config/README.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from partialres import config
+from partialres.config import Config, Section, Settings
+
+ROOT = Path(__file__).parents[1]
+SCHEMA, README = ROOT / "workflow/schemas/config.schema.json", ROOT / "config/README.md"
+START, END = "<!-- keys: made by python -m tools.reference -->", "<!-- end of keys -->"
+
+
+def descriptions() -> dict[str, dict[str, str]]:
+    """Read the sentence below each field: class -> field -> text."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(inspect.getsource(config)).body:
+        if isinstance(node, ast.ClassDef):
+            pairs = zip(node.body, node.body[1:], strict=False)
+            found[node.name] = {
+                field.target.id: " ".join(text.value.value.split())
+                for field, text in pairs
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+                if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+            }
+    return found
+
+
+def schema() -> dict[str, Any]:
+    """Make the JSON schema of a config, in which a setting may also be {by_ratio: ...} or {by_head: ...}."""
+    whole, settings = Config.model_json_schema(), Settings.model_json_schema()
+    kinds = {**settings.pop("$defs"), "Settings": settings}
+    said = descriptions()
+    for name, kind in kinds.items():
+        kind.pop("required", None)  # a file of overrides names only what it changes
+        for key, value in kind.get("properties", {}).items():
+            value.pop("title", None)
+            choice = {"type": "object", "minProperties": 1, "additionalProperties": value}
+            keys = dict.fromkeys(("by_ratio", "by_head"), choice)
+            either = {
+                "type": "object",
+                "properties": keys,
+                "minProperties": 1,
+                "maxProperties": 1,
+                "additionalProperties": False,
+            }
+            kind["properties"][key] = {"anyOf": [value, either], "description": said[name][key]}
+    whole["$defs"] |= kinds
+    for name, kind in (*whole["$defs"].items(), ("Config", whole)):
+        for key, value in kind.get("properties", {}).items():
+            value.pop("title", None)
+            field = "from_" if key == "from" else key
+            value.setdefault("description", said[name][field])
+            if key == "settings":
+                value |= {"$ref": "#/$defs/Settings"}
+                for word in ("type", "additionalProperties", "default"):
+                    value.pop(word, None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, "title": "A partialres config"}
+
+
+def tables() -> str:
+    """Make the tables of keys, a section each."""
+    said, done = descriptions(), []
+    sections: list[tuple[str, type[Section]]] = [
+        ("The whole config", config.Config), ("`datasets.NAME`", config.DatasetConfig),
+        ("`datasets.NAME.generate`", config.GenerateConfig), ("`experiments.NAME`", config.ExperimentConfig),
+        ("`report`", config.ReportConfig), ("`downloads`", config.DownloadConfig),
+        ("`resources.KIND`", config.ResourceConfig), ("`settings`", config.Settings), ("`settings.text`", config.TextConfig),
+        ("`settings.model`", config.ModelConfig), ("`settings.model.upstream`", config.UpstreamConfig),
+        ("`settings.pretraining`", config.PretrainConfig), ("`settings.rec`, `res`, `retrain`", config.TrainConfig),
+        ("`settings.predict`, `evaluate`", config.BatchConfig), ("`settings.pseudo`", config.PseudoConfig),
+    ]  # fmt: skip
+    for title, kind in sections:
+        rows = [f"## {title}", "", "| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+        schema = kind.model_json_schema()
+        for name, field in kind.model_fields.items():
+            key = field.alias or name
+            type_ = _type(schema["properties"][key], schema.get("$defs", {}))
+            rows.append(f"| `{key}` | {type_} | {_default(field)} | {said[kind.__name__][name]} |")
+        done.append("\n".join(rows))
+    return "\n\n".join(done)
+
+
+def _type(value: dict[str, Any], kinds: dict[str, Any]) -> str:
+    """Say a field's JSON schema in a few words: its type and range, or its choices."""
+    if "$ref" in value:
+        return _type(kinds[value["$ref"].split("/")[-1]], kinds)
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(_type(each, kinds) for each in value["anyOf"]))
+    if "enum" in value or "const" in value:
+        return " or ".join(f"`{each}`" for each in value.get("enum", [value.get("const")]))
+    if value["type"] == "object" and "properties" in value:
+        return "section"
+    words = {
+        "integer": "whole number",
+        "string": "text",
+        "boolean": "true or false",
+        "array": "list",
+        "object": "mapping",
+    }
+    signs = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+    limits = ", ".join(f"{sign} {value[name]:g}" for name, sign in signs.items() if name in value)
+    return f"{words.get(value['type'], value['type'])} {limits}".strip()
+
+
+def _default(field: Any) -> str:
+    if field.default is PydanticUndefined:
+        return ""
+    if isinstance(field.default, Section):
+        return "its own"
+    value = field.default
+    return f"`{json.dumps(round(value, 4) if isinstance(value, float) else value)}`"
+
+
+def readme() -> str:
+    """Put the tables into config/README.md, between their marks."""
+    before, rest = README.read_text().split(START)
+    return f"{before}{START}\n\n{tables()}\n\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    SCHEMA.write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
+    README.write_text(readme())
+
+
+if __name__ == "__main__":
+    main()

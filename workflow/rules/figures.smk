@@ -1,0 +1,166 @@
+# Figures; each reads only what evaluation, training, selection and the data's rules wrote.
+def figure(name):
+    return {kind: results(f"figures/{name}.{kind}") for kind in ("png", "pdf")}
+
+
+use rule table1 as figure_ratio_curve with:
+    input: files=distinct(both_steps(REPORT.table1) + oracle())
+    output:
+        **report_output(figure("ratio_curve"), "png", "Results", "mIoU by mask ratio"),
+    params: command="figures ratio-curve", options=BESIDE, code=code("figures ratio-curve")
+    message: "figure: ratio curve"
+    log: logs("figure_ratio_curve")
+    benchmark: benchmarks("figure_ratio_curve")
+
+
+use rule table1 as figure_heads with:
+    input: files=distinct(both_steps([*REPORT.table1, *REPORT.figure1], first=True) + oracle(first=True))
+    output:
+        **report_output(figure("heads"), "png", "Results", "Figure 1: a mask head with few masks"),
+    params:
+        command="figures heads",
+        options=f"{repeated('--head', REPORT.figure1)} {BESIDE}",
+        code=code("figures heads"),
+    message: "figure: mask head"
+    log: logs("figure_heads")
+    benchmark: benchmarks("figure_heads")
+
+
+def gains(wildcards):
+    """metrics.json of every step 2 and 3 on a data set's first split."""
+    return both_steps(plan.experiments, dataset=wildcards.dataset, first=True)
+
+
+use rule table1 as figure_forest with:
+    input:
+        files=gains,
+        predictions=lambda wildcards: predictions(gains(wildcards)),
+    output:
+        **report_output(figure("forest_{dataset}"), "png", "Ablations", "gains, {dataset}"),
+    params: command="figures forest", options="", code=code("figures forest")
+    message: "figure: gains on {wildcards.dataset}"
+    log: logs("figure_forest/{dataset}")
+    benchmark: benchmarks("figure_forest/{dataset}")
+
+
+use rule table_failures as figure_failures with:
+    output:
+        **report_output(figure("failures_{dataset}"), "png", "Failures", "{dataset}"),
+    params: command="figures failures", options="", code=code("figures failures")
+    message: "figure of failures on {wildcards.dataset}"
+    log: logs("figure_failures/{dataset}")
+    benchmark: benchmarks("figure_failures/{dataset}")
+
+
+use rule table1 as figure_training with:
+    input:
+        files=[
+            results(f"{name}/seed{seed}/rec/{head}/metrics.csv")
+            for name, each in plan.datasets.items()
+            for seed in plan.config.seeds
+            for head in plan.heads(name)
+            if each.rec is None or head == "mask"
+        ]
+        + [
+            results(f"{RUN.format(**run._asdict())}/{step}/metrics.csv")
+            for step in ("res", "retrain")
+            for run in plan.trained(step)
+        ],
+    output:
+        **report_output(figure("training"), "png", "Training", "loss of every training"),
+    params: command="figures training", options="", code=code("figures training")
+    message: "figure: training curves"
+    log: logs("figure_training")
+    benchmark: benchmarks("figure_training")
+
+
+PREDICTED = [run for run in plan.runs("retrain") if plan.owner(run.experiment, "points") == run.experiment]
+THRESHOLDS = [plan.settings(run.dataset, run.experiment, float(run.ratio)).pseudo.threshold for run in PREDICTED]
+
+
+use rule table1 as figure_pseudo with:
+    input: files=[results(f"{RUN.format(**run._asdict())}/pseudo/points.parquet") for run in PREDICTED]
+    output:
+        **report_output(figure("pseudo"), "png", "Pseudo masks", "distribution of D"),
+    params: command="figures pseudo", options=repeated("--threshold", THRESHOLDS), code=code("figures pseudo")
+    message: "figure: distribution of D"
+    log: logs("figure_pseudo")
+    benchmark: benchmarks("figure_pseudo")
+
+
+def first_predictions(dataset, models):
+    """predictions.parquet of (experiment, step, ratio) by the first seed, on a data set's first split."""
+    seed, split = plan.config.seeds[0], plan.datasets[dataset].splits[0]
+    return [
+        results(f"{dataset}/seed{seed}/ratio{ratio:g}/{experiment}/{step}/{split}/predictions.parquet")
+        for experiment, step, ratio in models
+    ]
+
+
+def by_ratio(dataset):
+    """What the examples show: ours after its last step at the ratios that all data sets share, and the oracle."""
+    ours = REPORT.table1[-1]
+    ratios = [ratio for ratio in plan.ratios(dataset, ours) if ratio < 100]
+    shared = [ratio for ratio in ratios if ratio in plan.config.ratios] or ratios
+    models = [(ours, plan.last_step(ours, ratio), ratio) for ratio in shared]
+    return models + [(ORACLE, "res", 100)] * (bool(ORACLE) and 100 in plan.ratios(dataset, ORACLE))
+
+
+def by_step(dataset):
+    """What Figure 5 shows, at the least ratio: the baseline, ours after step 2 and ours after step 3."""
+    (baseline, *_, ours), ratio = REPORT.table1, least_ratio(dataset)
+    return [(baseline, "res", ratio), (ours, "res", ratio), (ours, "retrain", ratio)]
+
+
+def example_options(wildcards, models):
+    """A param: the options of a picture of examples, a column a model."""
+    labels = [
+        "oracle, 100 %" if (name, ratio) == (ORACLE, 100) else f"{name}, step {2 if step == 'res' else 3}, {ratio:g} %"
+        for name, step, ratio in models
+    ]
+    return f"--image-folder {shlex.quote(image_folder(wildcards))} {repeated('--label', labels)}"
+
+
+use rule table1 as figure_qualitative with:
+    input:
+        files=lambda wildcards: [
+            results(f"{wildcards.dataset}/refs.parquet"),
+            *first_predictions(wildcards.dataset, by_ratio(wildcards.dataset)),
+        ],
+    output:
+        **report_output(figure("qualitative_{dataset}"), "png", "Examples", "by share of masks, {dataset}"),
+    params:
+        command="figures qualitative",
+        options=lambda wildcards: example_options(wildcards, by_ratio(wildcards.dataset)),
+        code=code("figures qualitative"),
+    message: "figure: examples of {wildcards.dataset}"
+    log: logs("figure_qualitative/{dataset}")
+    benchmark: benchmarks("figure_qualitative/{dataset}")
+
+
+use rule figure_qualitative as figure_steps with:
+    input:
+        files=lambda wildcards: [
+            results(f"{wildcards.dataset}/refs.parquet"),
+            *first_predictions(wildcards.dataset, by_step(wildcards.dataset)),
+        ],
+    output:
+        **report_output(figure("steps_{dataset}"), "png", "Examples", "Figure 5: step by step, {dataset}"),
+    params:
+        command="figures qualitative",
+        options=lambda wildcards: example_options(wildcards, by_step(wildcards.dataset)),
+        code=code("figures qualitative"),
+    message: "figure: examples of {wildcards.dataset} by step"
+    log: logs("figure_steps/{dataset}")
+    benchmark: benchmarks("figure_steps/{dataset}")
+
+
+def figures():
+    """The figures that the config asks for."""
+    names = ["training"] + (["pseudo"] if PREDICTED else [])
+    compared = [name for name in plan.datasets if least_ratio(name)]
+    names += (["ratio_curve"] if compared else []) + (["heads"] if compared and REPORT.figure1 else [])
+    for name in compared:
+        names += [f"{kind}_{name}" for kind in ("qualitative", "forest", "failures")]
+        names += [f"steps_{name}"] if plan.last_step(REPORT.table1[-1], least_ratio(name)) == "retrain" else []
+    return [file for name in names for file in figure(name).values()]

@@ -1,0 +1,50 @@
+# Step 2: the labelled masks, from step 1's weights.
+def model_of(step):
+    """A param: the model section of step 2 or step 3."""
+    return lambda wildcards: settings(wildcards).model_of(step).model_dump_json()
+
+
+rule train_res:
+    input:
+        rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+        init=rec_model,
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+    output: **training_files(results(f"{RUN}/res"))
+    params:
+        points=setting("points"),
+        contour=setting("contour"),
+        model=model_of("res"),
+        position_table=setting("position_table"),
+        training=setting("res"),
+        seen=seen,
+        selected="",  # step 3's
+        resume=RESUME,
+        out=results(f"{RUN}/res"),
+        code=code("train-res"),
+    threads: threads("res")
+    resources: **resources_of("res")
+    priority: 1
+    message:
+        "step 2 on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % of the masks "
+        "(seed {wildcards.seed})"
+    log: logs(f"train_res/{RUN}")
+    benchmark: benchmarks(f"train_res/{RUN}")
+    conda: environment("res")
+    shell:
+        "on_gpus {resources.gpu} train-res {input.rows:q} --init {input.init:q} {params.selected} {params.seen} "
+        "--points {params.points} --contour {params.contour} --model {params.model:q} "
+        "--position-table {params.position_table} --training {params.training:q} --seed {wildcards.seed} "
+        "--threads {threads} --workers {resources.loaders} --resume {params.resume:q} --out {params.out:q} 2> {log:q}"
+
+
+# The longest trainings start first, so that nothing waits for one of them alone at the end.
+use rule train_res as train_res_full with:
+    wildcard_constraints: ratio="100"
+    priority: 5
+    log: logs(f"train_res_full/{RUN}")
+    benchmark: benchmarks(f"train_res_full/{RUN}")
+
+
+ruleorder: train_res_full > train_res

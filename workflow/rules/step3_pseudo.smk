@@ -1,0 +1,110 @@
+# Step 3: pseudo points for the unlabelled refs, which of them are kept, and training with them.
+def owned(part, path):
+    """An input: a file of step 2 (res) or the points, an experiment's own or that of the experiment in `from`."""
+
+    def value(wildcards):
+        owner = plan.owner(wildcards.experiment, part)
+        return results(f"{RUN.format(**{**wildcards, 'experiment': owner})}/{path}")
+
+    return value
+
+
+rule predict_pseudo_points:
+    input:
+        rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+        model=owned("res", "res/model.safetensors"),
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+    output: results(f"{RUN}/pseudo/points.parquet")
+    params:
+        batch=setting("predict.batch"),
+        seen=seen,
+        code=code("predict"),
+    threads: threads("predict")
+    resources: **resources_of("predict")
+    priority: 3
+    message: "pseudo points on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % (seed {wildcards.seed})"
+    log: logs(f"predict_pseudo_points/{RUN}")
+    benchmark: benchmarks(f"predict_pseudo_points/{RUN}")
+    conda: environment("predict")
+    shell:
+        "on_gpus {resources.gpu} predict {input.rows:q} --model {input.model:q} {params.seen} --batch {params.batch} "
+        "--threads {threads} --out {output:q} 2> {log:q}"
+
+
+rule select_pseudo_points:
+    input:
+        points=owned("points", "pseudo/points.parquet"),
+        boxes=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+    output: results(f"{RUN}/pseudo/selected.parquet")
+    params:
+        threshold=setting("pseudo.threshold"),
+        num_points=setting("points"),
+        resample=lambda wildcards: "--resample" if settings(wildcards).pseudo.resample else "--no-resample",
+        contour=setting("contour"),
+        code=code("select"),
+    resources: **resources_of("prepare")
+    priority: 3
+    group: "pseudo"
+    message:
+        "select pseudo points, D < {params.threshold}: {wildcards.dataset}, {wildcards.experiment}, "
+        "{wildcards.ratio} %"
+    log: logs(f"select_pseudo_points/{RUN}")
+    benchmark: benchmarks(f"select_pseudo_points/{RUN}")
+    conda: environment("prepare")
+    shell:
+        "python -m partialres select {input.points:q} {input.boxes:q} --threshold {params.threshold} "
+        "--num-points {params.num_points} {params.resample} --contour {params.contour} --out {output:q} 2> {log:q}"
+
+
+rule score_pseudo_points:
+    input:
+        points=owned("points", "pseudo/points.parquet"),
+        selected=results(f"{RUN}/pseudo/selected.parquet"),
+        truth=results("{dataset}/refs.parquet"),
+    output: results(f"{RUN}/pseudo/selection.json")
+    params: code=code("score-pseudo")
+    resources: **resources_of("prepare")
+    group: "pseudo"
+    message: "score pseudo points: {wildcards.dataset}, {wildcards.experiment}, {wildcards.ratio} %"
+    log: logs(f"score_pseudo_points/{RUN}")
+    benchmark: benchmarks(f"score_pseudo_points/{RUN}")
+    conda: environment("prepare")
+    shell:
+        "python -m partialres score-pseudo {input.points:q} {input.selected:q} --truth {input.truth:q} "
+        "--out {output:q} 2> {log:q}"
+
+
+def selected(wildcards):
+    """The pseudo points that step 3 trains on."""
+    return [results(f"{RUN}/pseudo/selected.parquet".format(**wildcards))]
+
+
+# The same command as step 2, with the selected pseudo points, from step 1's weights again.
+use rule train_res as retrain_res with:
+    input:
+        rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+        init=rec_model,
+        vocabulary=results("{dataset}/vocabulary.json"),
+        images=results("{dataset}/images/index.parquet"),
+        features=features,
+        selected=results(f"{RUN}/pseudo/selected.parquet"),
+    output: **training_files(results(f"{RUN}/retrain"))
+    params:
+        points=setting("points"),
+        contour=setting("contour"),
+        model=model_of("retrain"),
+        position_table=setting("position_table"),
+        training=setting("retrain"),
+        seen=seen,
+        selected=option("--selected", selected),
+        resume=RESUME,
+        out=results(f"{RUN}/retrain"),
+        code=code("train-res"),
+    priority: 3
+    message:
+        "step 3 on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % of the masks and pseudo points "
+        "(seed {wildcards.seed})"
+    log: logs(f"retrain_res/{RUN}")
+    benchmark: benchmarks(f"retrain_res/{RUN}")
