@@ -89,7 +89,7 @@ use rule train_res as retrain_res with:
         vocabulary=results("{dataset}/vocabulary.json"),
         images=results("{dataset}/images/index.parquet"),
         features=features,
-        selected=results(f"{RUN}/pseudo/selected.parquet"),
+        selected=selected,
     output: **training_files(results(f"{RUN}/retrain"))
     params:
         points=setting("points"),
