@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from partialres.evaluation import Prediction, evaluate_boxes, evaluate_masks, predict, select_split
+from partialres.evaluation import Prediction, predict, score_boxes, score_masks, select_split
 from partialres.files import DataError
 from partialres.geometry import contour
 
@@ -14,7 +14,7 @@ OTHER = SQUARE + np.array([20, 0])
 
 
 def ref(*parts, box=(10, 10, 10, 10), ref_id=1):
-    """A ref in a 40 x 50 image whose mask is filled polygons."""
+    """Make a ref in a 40 x 50 image whose mask is filled polygons."""
     mask = np.zeros((40, 50), dtype=bool)
     for part in parts:
         mask |= contour.fill(part, 40, 50)
@@ -22,56 +22,56 @@ def ref(*parts, box=(10, 10, 10, 10), ref_id=1):
     return {"ref_id": ref_id, "height": 40, "width": 50, "bbox": list(box), "mask": contour.encode(mask), "parts": flat}
 
 
-def said(points, position=0):
+def predicted(points, position=0):
     return Prediction(position, f"expression {position}", np.asarray(points, dtype=float), np.ones(2 * len(points)))
 
 
-def scored(refs, *found, size=50):
-    return evaluate_masks(pd.DataFrame(refs), list(found), size, multiple=32)
+def scored(refs, *predictions, size=50):
+    return score_masks(pd.DataFrame(refs), predictions, size, multiple=32)
 
 
-def test_two_equal_parts_one_found_scores_one_half_and_as_released_one():
-    row = scored([ref(SQUARE, OTHER, box=(10, 10, 30, 10))], said(SQUARE)).iloc[0]
+def test_two_equal_parts_with_the_first_predicted_score_one_half_and_as_released_one():
+    row = scored([ref(SQUARE, OTHER, box=(10, 10, 30, 10))], predicted(SQUARE)).iloc[0]
     assert row["iou"] == 0.5 and row["iou_upstream"] == 1.0
     assert (row["intersection"], row["union"]) == (100, 200)
 
 
 def test_of_one_part_the_released_score_is_the_plain_one():
-    row = scored([ref(SQUARE)], said(SQUARE + np.array([5, 0]))).iloc[0]
+    row = scored([ref(SQUARE)], predicted(SQUARE + np.array([5, 0]))).iloc[0]
     assert row["iou"] == row["iou_upstream"] == pytest.approx(1 / 3)
     assert row["box_iou"] == pytest.approx(1 / 3)
 
 
 def test_points_that_span_nothing_score_nothing():
-    row = scored([ref(SQUARE, OTHER)], said(np.zeros((4, 2)))).iloc[0]
+    row = scored([ref(SQUARE, OTHER)], predicted(np.zeros((4, 2)))).iloc[0]
     assert (row["iou"], row["iou_upstream"], row["intersection"], row["union"]) == (0, 0, 0, 200)
 
 
 def test_a_mask_given_as_runs_has_one_part():
-    one = ref(SQUARE, OTHER) | {"parts": []}
-    assert scored([one], said(SQUARE)).iloc[0]["iou_upstream"] == 0.5
+    row = ref(SQUARE, OTHER) | {"parts": []}
+    assert scored([row], predicted(SQUARE)).iloc[0]["iou_upstream"] == 0.5
 
 
 def test_the_released_score_is_taken_in_the_resized_and_padded_frame():
-    row = scored([ref(SQUARE)], said(SQUARE + np.array([5, 0])), size=100).iloc[0]
+    row = scored([ref(SQUARE)], predicted(SQUARE + np.array([5, 0])), size=100).iloc[0]
     assert row["iou"] == row["iou_upstream"] == pytest.approx(1 / 3)  # twice as large
-    odd = scored([ref(SQUARE)], said(SQUARE + np.array([1, 0])), size=25).iloc[0]
+    odd = scored([ref(SQUARE)], predicted(SQUARE + np.array([1, 0])), size=25).iloc[0]
     assert odd["iou"] == pytest.approx(9 / 11) and odd["iou_upstream"] != pytest.approx(9 / 11)  # half a pixel
     edge = np.array([[40, 10], [60, 10], [60, 20], [40, 20]], dtype=float)  # of which the image has a half
-    row = scored([ref(edge, box=(40, 10, 10, 10))], said(edge)).iloc[0]
-    assert row["iou"] == 1 and row["iou_upstream"] == pytest.approx(0.5)  # padding counts as found
+    row = scored([ref(edge, box=(40, 10, 10, 10))], predicted(edge)).iloc[0]
+    assert row["iou"] == 1 and row["iou_upstream"] == pytest.approx(0.5)  # padding counts as predicted
 
 
-def test_points_that_are_not_there_span_nothing():
+def test_missing_points_span_nothing():
     gone = np.vstack([SQUARE, np.full((2, 2), np.nan)])
-    assert scored([ref(SQUARE)], said(gone)).iloc[0]["iou"] == 1
-    row = scored([ref(SQUARE)], said(np.full((4, 2), np.nan))).iloc[0]
+    assert scored([ref(SQUARE)], predicted(gone)).iloc[0]["iou"] == 1
+    row = scored([ref(SQUARE)], predicted(np.full((4, 2), np.nan))).iloc[0]
     assert (row["iou"], row["iou_upstream"]) == (0, 0)
 
 
 def test_every_prediction_is_scored_against_its_own_ref_in_the_order_given():
     refs = [ref(SQUARE, ref_id=5), ref(OTHER, box=(30, 10, 10, 10), ref_id=3)]
-    table = scored(refs, said(OTHER, 1), said(SQUARE, 0), said(SQUARE, 1))
+    table = scored(refs, predicted(OTHER, 1), predicted(SQUARE, 0), predicted(SQUARE, 1))
     assert table["ref_id"].tolist() == [3, 5, 3] and table["iou"].tolist() == [1, 1, 0]
     assert table["box_iou"].tolist() == [1, 1, 0]
     assert contour.decode(table["mask"][0], 40, 50).sum() == 100
@@ -80,41 +80,41 @@ def test_every_prediction_is_scored_against_its_own_ref_in_the_order_given():
 
 def test_boxes_are_scored_whichever_corner_comes_first():
     refs = pd.DataFrame([ref(SQUARE)])
-    table = evaluate_boxes(refs, [said([[10, 10], [20, 20]]), said([[20, 20], [10, 10]]), said([[0, 0], [10, 10]])])
+    table = score_boxes(refs, [predicted([[10, 10], [20, 20]]), predicted([[20, 20], [10, 10]]), predicted([[0, 0], [10, 10]])])
     assert table["box_iou"].tolist() == [1, 1, 0]
     assert list(table.columns) == ["ref_id", "expression", "points", "box_iou"]
 
 
-def found(mask, corners):
-    """What a mask head says: a mask of its own and the corners of its box."""
+def with_mask(mask, corners):
+    """What a mask head predicts: a mask of its own and the corners of its box."""
     runs = {"size": list(mask.shape), "counts": contour.encode(mask).encode()}
     return Prediction(0, "expression", np.asarray(corners, dtype=float), np.empty(0), runs)
 
 
 def test_a_mask_heads_mask_and_box_are_scored_apart_and_it_has_no_points():
-    row = scored([ref(SQUARE)], found(contour.fill(SQUARE + np.array([5, 0]), 40, 50), [[10, 10], [20, 20]])).iloc[0]
+    row = scored([ref(SQUARE)], with_mask(contour.fill(SQUARE + np.array([5, 0]), 40, 50), [[10, 10], [20, 20]])).iloc[0]
     assert row["iou"] == row["iou_upstream"] == pytest.approx(1 / 3)
     assert row["box_iou"] == 1 and row["points"] == []
-    row = scored([ref(SQUARE)], found(np.zeros((40, 50), dtype=bool), [[10, 10], [20, 20]])).iloc[0]
+    row = scored([ref(SQUARE)], with_mask(np.zeros((40, 50), dtype=bool), [[10, 10], [20, 20]])).iloc[0]
     assert (row["iou"], row["iou_upstream"], row["intersection"], row["union"], row["box_iou"]) == (0, 0, 0, 100, 1)
 
 
 def test_the_released_score_of_a_mask_is_taken_in_the_resized_frame_and_of_parts_as_a_crowd():
     both = ref(SQUARE, OTHER, box=(10, 10, 30, 10))
-    one = found(contour.fill(SQUARE, 40, 50), [[10, 10], [20, 20]])
+    half = with_mask(contour.fill(SQUARE, 40, 50), [[10, 10], [20, 20]])
     for size in (50, 100, 25):
-        row = scored([both], one, size=size).iloc[0]
+        row = scored([both], half, size=size).iloc[0]
         assert row["iou"] == 0.5 and row["iou_upstream"] == 1.0
-    odd = scored([ref(SQUARE)], found(contour.fill(SQUARE + np.array([1, 0]), 40, 50), SQUARE[[0, 2]]), size=25).iloc[0]
+    odd = scored([ref(SQUARE)], with_mask(contour.fill(SQUARE + np.array([1, 0]), 40, 50), SQUARE[[0, 2]]), size=25).iloc[0]
     assert odd["iou"] == pytest.approx(9 / 11) and odd["iou_upstream"] != pytest.approx(9 / 11)  # every second column
 
 
 def test_a_ref_without_a_mask_cannot_be_scored_and_is_named():
     with pytest.raises(DataError, match="ref_id 8"):
-        scored([ref(SQUARE), ref(SQUARE, ref_id=8) | {"mask": None, "parts": None}], said(SQUARE))
+        scored([ref(SQUARE), ref(SQUARE, ref_id=8) | {"mask": None, "parts": None}], predicted(SQUARE))
 
 
-def test_a_split_that_is_not_there_is_answered_with_those_that_are(data):
+def test_a_split_that_does_not_exist_is_answered_with_those_that_do(data):
     assert set(select_split(data.refs, "val")["split"]) == {"val"}
     with pytest.raises(DataError, match=r"'test'.*testA, testB, train, val"):
         select_split(data.refs, "test")
@@ -125,16 +125,15 @@ def test_every_expression_is_answered_in_pixels_of_its_image_however_large_the_b
     model = tiny_model(points=4)
 
     def answers(batch):
-        found = predict(
-            model, val, data.inputs, data.vocabulary, batch=batch, device=torch.device("cpu"), label="val"
-        )  # fmt: skip
-        return sorted(found, key=lambda one: (one.position, one.expression))
+        how = {"batch": batch, "device": torch.device("cpu"), "label": "val"}
+        answered = predict(model, val, data.inputs, data.vocabulary, **how)
+        return sorted(answered, key=lambda each: (each.position, each.expression))
 
-    one, all_at_once = answers(1), answers(1000)
+    singly, at_once = answers(1), answers(1000)
     asked = sorted((position, text) for position, texts in enumerate(val["expressions"]) for text in texts)
-    assert [(each.position, each.expression) for each in one] == asked
-    assert [(each.position, each.expression) for each in all_at_once] == asked
-    for first, second in zip(one, all_at_once, strict=True):
+    assert [(each.position, each.expression) for each in singly] == asked
+    assert [(each.position, each.expression) for each in at_once] == asked
+    for first, second in zip(singly, at_once, strict=True):
         assert first.points.tolist() == second.points.tolist()
         assert first.probabilities == pytest.approx(second.probabilities, rel=1e-4)
         longest = max(val["height"][first.position], val["width"][first.position])

@@ -11,10 +11,10 @@ import pytest
 
 from partialres.data.refer import read_refs
 from partialres.data.vocabulary import clean
-from partialres.evaluation import Prediction, ReleasedScore, evaluate_masks
+from partialres.evaluation import Prediction, ReleasedScore, score_masks
 from partialres.geometry import contour
 from partialres.geometry.projection import projection_dice_loss
-from tests import golden
+from tools import golden
 
 SHARED = Path(os.environ["PARTIALRES_SHARED"]) if os.environ.get("PARTIALRES_SHARED") else None
 pytestmark = pytest.mark.skipif(SHARED is None, reason="PARTIALRES_SHARED is not set: no recordings to compare with")
@@ -26,14 +26,14 @@ def test_ours_computes_what_the_released_models_did(capsys):
     assert failed == 0 and len(lines) == 4, "\n".join(lines)
 
 
-def test_a_wrong_recording_is_found(tmp_path):
+def test_a_wrong_recording_is_noticed(tmp_path):
     source = SHARED / "golden" / "seqtr_rec.npz"
     recording = dict(np.load(source))
     recording["logits"][1, 2, 3] += 2e-4 * recording["logits"].std()
     np.savez(tmp_path / "wrong.npz", **recording)
     (tmp_path / "wrong.parameters.tsv").write_text(source.with_name("seqtr_rec.parameters.tsv").read_text())
     assert golden.main(tmp_path) == 1
-    run = subprocess.run([sys.executable, "-m", "tests.golden", tmp_path / "empty"], capture_output=True, check=False)
+    run = subprocess.run([sys.executable, "-m", "tools.golden", tmp_path / "empty"], capture_output=True, check=False)
     assert run.returncode == 1
 
 
@@ -50,22 +50,22 @@ def test_words_contours_and_scores_are_those_of_the_released_data_code(dataset, 
     for number in (12, 18):
         masks = [contour.decode(ref.mask, ref.height, ref.width) for ref in refs.itertuples()]
         points = [contour.trace_released(mask, number) for mask in masks]
-        for found, item in zip(points, truth, strict=True):
-            assert found[np.isfinite(found[:, 0])].tolist() == item[f"vertices{number}"]
-        predictions = [Prediction(place, "", found, np.ones(1)) for place, found in enumerate(points)]
-        scores = evaluate_masks(refs, predictions, size=640, multiple=32)
+        for traced, item in zip(points, truth, strict=True):
+            assert traced[np.isfinite(traced[:, 0])].tolist() == item[f"vertices{number}"]
+        predictions = [Prediction(place, "", traced, np.ones(1)) for place, traced in enumerate(points)]
+        scores = score_masks(refs, predictions, size=640, multiple=32)
         np.testing.assert_allclose(scores["iou"], [item[f"iou{number}"] for item in truth], atol=1e-4)
         # The recording is of the images' own size: of frames of 640 pixels it tells only where an image is as large.
         released = np.array([item[f"iou{number}_upstream"] for item in truth])
         same = (refs[["height", "width"]].max(axis=1) == 640).to_numpy()
         np.testing.assert_allclose(scores["iou_upstream"][same], released[same], atol=1e-4)
         own = [
-            ReleasedScore.of(mask, item["parts"], max(mask.shape), 32)(found)
-            for mask, found, item in zip(masks, points, truth, strict=True)
+            ReleasedScore.of(mask, item["parts"], max(mask.shape), 32).score(prediction, *mask.shape)
+            for mask, prediction, item in zip(masks, predictions, truth, strict=True)
         ]
         np.testing.assert_allclose(own, released, atol=1e-4)
         assert [len(parts) for parts in refs["parts"]] == [item["parts"] for item in truth]
-        for ref, found, item in zip(refs.itertuples(), points, truth, strict=True):
-            mask = contour.fill(found, ref.height, ref.width)
+        for ref, traced, item in zip(refs.itertuples(), points, truth, strict=True):
+            mask = contour.fill(traced, ref.height, ref.width)
             loss = projection_dice_loss(mask, np.asarray(ref.bbox), "truncate")
             assert loss == pytest.approx(item[f"projection_dice_loss{number}"], abs=1e-4)

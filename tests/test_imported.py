@@ -1,38 +1,22 @@
 """A step 1 from elsewhere, with its own vocabulary and the released settings of step 2, through the commands."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from click.testing import CliRunner
-from partialres.training.checkpoint import load_model, read_config, save_model
+from safetensors.torch import save_file
 
-from partialres.cli import main
+from partialres.checkpoints.model_file import load_model, read_config, save_model
 from partialres.files import read_json, read_table, write_json
 from partialres.geometry import contour
 from partialres.model.pointer import PointModel
-from tests.tiny import SHORT, TINY
+from tests.commands import done, equal, run
+from tests.tiny import RELEASED, SHORT, TINY, changed
 
 POINTS = 6
-SHARED = replace(TINY, rounding="truncate", span="image", padded_words=15)  # what an imported model is made with
-RELEASED = replace(
-    SHARED, language_token=True, cctf_axes="transposed", cctf_cells="spread", cctf_means="frame",
-    pmca_scale="multiply", start="learned", end="anywhere",
-)  # fmt: skip
-TRAINING = json.dumps(asdict(replace(SHORT, epochs=1)))
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def done(*arguments):
-    answer = run(*arguments)
-    assert answer.exit_code == 0, answer.output
-    return answer
+MODEL = TINY.replace(upstream=RELEASED)
+TRAINING = SHORT.replace(epochs=1).model_dump_json()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +28,7 @@ def place(data, tmp_path_factory):
     prepare = ["--image-folder", data.pictures, "--vocabulary", folder / "given.json"]
     done("prepare", data.raw, *prepare, "--out", folder)
     torch.manual_seed(0)
-    model = PointModel(SHARED.step_1(), len(words), 2)
+    model = PointModel(MODEL.step_1(), len(words), 2)
     save_model(model, folder / "rec.safetensors", words=len(words), vocabulary=words.digest(), provenance={})
     train(data, folder, folder / "res")
     return folder
@@ -54,11 +38,11 @@ def sources(data, place):
     return ["--vocabulary", place / "vocabulary.json", "--images", data.folder / "images"]
 
 
-def train(data, place, out, model=RELEASED, sampling="released", call=done):
+def train(data, place, out, *options, model=MODEL, sampling="released", call=done):
     return call(
         "train-res", data.folder / "split.parquet", "--init", place / "rec.safetensors", "--points", POINTS,
-        "--model", json.dumps(asdict(model)), "--contour", sampling, "--training", TRAINING, "--out", out,
-        *sources(data, place),
+        "--model", model.model_dump_json(), "--contour", sampling, "--training", TRAINING, "--out", out,
+        *sources(data, place), *options,
     )  # fmt: skip
 
 
@@ -77,25 +61,25 @@ def test_limits_beside_a_given_vocabulary_are_refused(place, data, tmp_path):
 
 
 def test_step_2_takes_what_it_brings_in_from_the_model_section(place):
-    assert read_config(place / "rec.safetensors") == SHARED.step_1()
-    assert read_config(place / "res/model.safetensors") == RELEASED
-    assert json.loads((place / "res/provenance.json").read_text())["config"]["contour"] == "released"
+    assert read_config(place / "rec.safetensors") == MODEL.step_1()
+    assert read_config(place / "res/model.safetensors") == MODEL
+    assert read_json(place / "res/provenance.json")["config"]["contour"] == "released"
 
 
 def test_a_model_section_of_another_step_1_is_refused(place, data, tmp_path):
-    answer = train(data, place, tmp_path, replace(RELEASED, rounding="round", width=32), call=run)
-    assert answer.exit_code == 1 and "width is 16, not 32; rounding is 'truncate', not 'round'" in answer.output
+    answer = train(data, place, tmp_path, model=changed(MODEL, rounding="round", width=32), call=run)
+    assert answer.exit_code == 1
+    assert "width is 16, not 32; upstream.rounding is 'truncate', not 'round'" in answer.output
 
 
 def test_contours_that_may_be_short_are_refused_for_a_model_that_never_ends_early(place, data, tmp_path):
-    answer = train(data, place, tmp_path, replace(RELEASED, end="last"), call=run)
-    assert answer.exit_code == 1 and "model.end: anywhere" in answer.output
+    answer = train(data, place, tmp_path, model=changed(MODEL, end_token="last"), call=run)
+    assert answer.exit_code == 1 and "model.upstream.end_token: anywhere" in answer.output
 
 
 def test_the_sampling_decides_what_is_learned(place, data, tmp_path):
     train(data, place, tmp_path, sampling="uniform")
-    first, other = (safetensors.torch.load_file(at / "model.safetensors") for at in (place / "res", tmp_path))
-    assert any(not torch.equal(first[name], other[name]) for name in first)
+    assert not equal(place / "res", tmp_path)
 
 
 def test_the_released_settings_go_through_prediction_selection_step_3_and_evaluation(place, data, tmp_path):
@@ -114,11 +98,7 @@ def test_the_released_settings_go_through_prediction_selection_step_3_and_evalua
     for ref_id, shape, outline in zip(selected["ref_id"], selected["points"], outlines, strict=True):
         mask = contour.fill(np.array(outline, dtype=float), *size.loc[ref_id])
         np.testing.assert_array_equal(np.array(shape.tolist()), contour.trace_released(mask, POINTS))
-    done(
-        "train-res", split, "--init", place / "rec.safetensors", "--points", POINTS, "--contour", "released",
-        "--model", json.dumps(asdict(RELEASED)), "--selected", tmp_path / "selected.parquet",
-        "--training", TRAINING, *inputs, "--out", tmp_path / "retrain",
-    )  # fmt: skip
+    train(data, place, tmp_path / "retrain", "--selected", tmp_path / "selected.parquet")
     evaluated = ["--model", tmp_path / "retrain/model.safetensors", "--out", tmp_path / "val"]
     done("evaluate", place / "refs.parquet", *evaluated, *inputs)
     table = read_table(tmp_path / "val/predictions.parquet")
@@ -129,16 +109,13 @@ def test_the_released_settings_go_through_prediction_selection_step_3_and_evalua
 
 
 def test_a_box_spans_the_images_own_sides_where_the_model_was_made_so(place, data, tmp_path, monkeypatch):
-    middle = torch.full((1, 4), SHARED.bins // 2)
-    monkeypatch.setattr(
-        PointModel,
-        "decode",
-        lambda self, memory, *known: (middle.expand(len(memory.features), 4), torch.ones(len(memory.features), 4)),
-    )
-    done(
-        "evaluate", place / "refs.parquet", "--model", place / "rec.safetensors", *sources(data, place),
-        "--out", tmp_path,
-    )  # fmt: skip
+    def middle(self, memory):
+        shape = len(memory.features), 4
+        return torch.full(shape, MODEL.bins // 2), torch.ones(shape)
+
+    monkeypatch.setattr(PointModel, "decode", middle)
+    evaluated = ["--model", place / "rec.safetensors", "--out", tmp_path]
+    done("evaluate", place / "refs.parquet", *evaluated, *sources(data, place))
     table = read_table(tmp_path / "predictions.parquet")
     sizes = data.refs.set_index("ref_id").loc[table["ref_id"], ["width", "height"]].to_numpy()
     padded = -(-sizes // 16) * 16
@@ -146,10 +123,9 @@ def test_a_box_spans_the_images_own_sides_where_the_model_was_made_so(place, dat
 
 
 def test_features_can_be_cached_from_a_whole_model(place, data, tmp_path):
-    images = ["--images", data.folder / "images", "--model", json.dumps(asdict(SHARED))]
+    images = ["--images", data.folder / "images", "--model", MODEL.step_1().model_dump_json()]
     done("cache-features", place / "rec.safetensors", *images, "--out", tmp_path / "model")
-    visual = load_model(place / "rec.safetensors").visual
-    safetensors.torch.save_file(visual.state_dict(), tmp_path / "visual.safetensors")
+    save_file(load_model(place / "rec.safetensors").visual.state_dict(), tmp_path / "visual.safetensors")
     done("cache-features", tmp_path / "visual.safetensors", *images, "--out", tmp_path / "alone")
     first, other = ((tmp_path / name / "features.npy").read_bytes() for name in ("model", "alone"))
     assert first == other

@@ -20,8 +20,8 @@ def rle(mask):
 
 
 def predictions(masks, refs=None, box_ious=None):
-    """A predictions table of pairs of predicted and true masks."""
-    areas = metrics.pair_areas([rle(one) for one, _ in masks], [rle(other) for _, other in masks])
+    """Make a predictions table of pairs of predicted and true masks."""
+    areas = metrics.pair_areas(*([rle(mask) for mask in each] for each in zip(*masks, strict=True)))
     overlap = metrics.iou(areas[:, 0], areas[:, 1])
     return pd.DataFrame(
         {
@@ -58,9 +58,9 @@ def test_two_empty_masks_score_nothing():
 
 
 @given(st.lists(pairs, min_size=1, max_size=6))
-def test_scores_are_those_of_counting_pixels_one_pair_after_the_other(masks):
-    both = [int((one & other).sum()) for one, other in masks]
-    either = [int((one | other).sum()) for one, other in masks]
+def test_scores_are_those_of_counting_pixels_pair_by_pair(masks):
+    both = [int((predicted & true).sum()) for predicted, true in masks]
+    either = [int((predicted | true).sum()) for predicted, true in masks]
     shares = [a / b if b else 0.0 for a, b in zip(both, either, strict=True)]
     scores = metrics.summarise(predictions(masks))
     assert scores["mIoU"] == pytest.approx(100 * sum(shares) / len(shares))
