@@ -80,7 +80,7 @@ class Section(BaseModel):
 
 
 def _explain(section: type[Section], error: Any, where: str) -> str:
-    """One mistake as a line: res.epochs: 'ten' (input should be a valid integer)."""
+    """Say one mistake in a line, as in: res.epochs: 'ten': input should be a valid integer."""
     path = ".".join(filter(None, [where, *map(str, error["loc"])]))
     if error["type"] == "extra_forbidden":
         inner: Any = section
@@ -425,7 +425,7 @@ class DatasetConfig(Section):
     vocabulary: Text | None = None
     """A vocabulary.json whose words and limits are kept, for a model that brings its own; else words are counted."""
     rec: Text | None = None
-    """Step 1 is this model.safetensors and is not trained; needs its `vocabulary` and a `settings.model` that agrees."""
+    """Step 1 is this model.safetensors, not trained; needs its `vocabulary` and a `settings.model` that agrees."""
     settings: dict[str, Any] = {}
     """Laid over the base settings for this data set."""
 

@@ -175,13 +175,13 @@ class Plan:
         for name, entry in self.experiments.items():
             if entry.from_ is not None:
                 self._check_from(name, entry.from_)
-        for dataset, entry in self.datasets.items():
+        for dataset in self.datasets:
             base = self.settings(dataset)
             if base.model.head != "points":
                 raise ConfigError(
                     f"{dataset}: model.head: mask is an experiment's; set it in experiments.*.settings.model"
                 )
-            if "rec" not in entry.model_fields_set:
+            if self.datasets[dataset].rec is None:
                 check_init_backbone(base)
             for experiment in self.experiments:
                 for ratio in self.ratios(dataset, experiment):
@@ -189,8 +189,8 @@ class Plan:
 
     def _named(self) -> Iterator[tuple[str, list[str]]]:
         """Yield every place of the config that names experiments, with the names."""
-        for dataset, entry in self.datasets.items():
-            yield f"datasets.{dataset}.experiments", entry.experiments or []
+        for dataset in self.datasets:
+            yield f"datasets.{dataset}.experiments", self.datasets[dataset].experiments or []
         for name, entry in self.experiments.items():
             yield f"experiments.{name}.from", [entry.from_] if entry.from_ else []
         for key in ReportConfig.model_fields:

@@ -28,7 +28,7 @@ class TrainingError(RuntimeError):
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, of the same suffix, renamed to it when the block ends well.
+    """Give a temporary path beside `path`, with the same suffix, and rename it to `path` when the block ends well.
 
     On an exception the temporary file is removed and whatever stood at `path` before is untouched.
     """
@@ -82,7 +82,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
 
 
 def progress(items: Iterable[Item], label: str, total: int | None = None, seconds: float = 15.0) -> Iterator[Item]:
-    """Pass items on while telling how far it is: a bar on a terminal, a plain line every `seconds` elsewhere."""
+    """Pass items on and show the progress: a bar on a terminal, a plain line every `seconds` elsewhere."""
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
     if sys.stderr.isatty():
@@ -100,5 +100,5 @@ def progress(items: Iterable[Item], label: str, total: int | None = None, second
 
 
 def say(message: str) -> None:
-    """A line for the person who waits, on standard error."""
+    """Print a line for the person who waits, on standard error."""
     print(message, file=sys.stderr, flush=True)

@@ -14,25 +14,25 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def areas(first: Rle, second: Rle) -> tuple[int, int]:
-    """Intersection and union of two masks of one size, in pixels."""
+    """Count the pixels of the intersection and the union of two masks of one size."""
     both = int(coco.area(coco.merge([first, second], intersect=True)))
     return both, int(coco.area(first)) + int(coco.area(second)) - both
 
 
 def pair_areas(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
-    """Intersections and unions int64 [n, 2] of aligned pairs; raises ValueError if there are not as many of each."""
-    pairs = [areas(one, other) for one, other in zip(first, second, strict=True)]
+    """Count intersections and unions, int64 [n, 2], of aligned pairs; raises ValueError if the lengths differ."""
+    pairs = [areas(*pair) for pair in zip(first, second, strict=True)]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """Intersection over union in [0, 1]; of two empty masks 0, for nothing was found."""
+    """Divide intersections by unions: IoU in [0, 1]. Two empty masks have 0."""
     intersection, union = np.asarray(intersection, dtype=np.float64), np.asarray(union, dtype=np.float64)
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
 def summarise(predictions: pd.DataFrame) -> dict[str, float | int]:
-    """The scores of a split, in per cent, from one row an expression.
+    """Score a split, in per cent, from a row an expression.
 
     predictions: columns ref_id, iou, iou_upstream, intersection, union and box_iou. mIoU is the mean IoU over
     expressions; oIoU the sum of intersections over the sum of unions; Pr@X the share of expressions with IoU >= X;
@@ -52,7 +52,7 @@ def summarise(predictions: pd.DataFrame) -> dict[str, float | int]:
 
 
 def summarise_boxes(predictions: pd.DataFrame) -> dict[str, float | int]:
-    """The scores of step 1, in per cent, from columns ref_id and box_iou, one row an expression."""
+    """Score step 1, in per cent, from columns ref_id and box_iou, a row an expression."""
     return {
         "expressions": len(predictions),
         "refs": int(predictions["ref_id"].nunique()),

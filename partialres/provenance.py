@@ -50,7 +50,7 @@ def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int
 
 
 def _commit() -> str:
-    """The package's git commit, with '+' if its files differ from it; 'unknown' outside a checkout."""
+    """Return the package's git commit, with '+' if files differ from it; 'unknown' outside a checkout."""
     folder = Path(partialres.__file__).parent
     try:
         run = subprocess.run(

@@ -80,7 +80,9 @@ def test_every_prediction_is_scored_against_its_own_ref_in_the_order_given():
 
 def test_boxes_are_scored_whichever_corner_comes_first():
     refs = pd.DataFrame([ref(SQUARE)])
-    table = score_boxes(refs, [predicted([[10, 10], [20, 20]]), predicted([[20, 20], [10, 10]]), predicted([[0, 0], [10, 10]])])
+    table = score_boxes(
+        refs, [predicted([[10, 10], [20, 20]]), predicted([[20, 20], [10, 10]]), predicted([[0, 0], [10, 10]])]
+    )
     assert table["box_iou"].tolist() == [1, 1, 0]
     assert list(table.columns) == ["ref_id", "expression", "points", "box_iou"]
 
@@ -92,7 +94,9 @@ def with_mask(mask, corners):
 
 
 def test_a_mask_heads_mask_and_box_are_scored_apart_and_it_has_no_points():
-    row = scored([ref(SQUARE)], with_mask(contour.fill(SQUARE + np.array([5, 0]), 40, 50), [[10, 10], [20, 20]])).iloc[0]
+    row = scored([ref(SQUARE)], with_mask(contour.fill(SQUARE + np.array([5, 0]), 40, 50), [[10, 10], [20, 20]])).iloc[
+        0
+    ]
     assert row["iou"] == row["iou_upstream"] == pytest.approx(1 / 3)
     assert row["box_iou"] == 1 and row["points"] == []
     row = scored([ref(SQUARE)], with_mask(np.zeros((40, 50), dtype=bool), [[10, 10], [20, 20]])).iloc[0]
@@ -105,7 +109,9 @@ def test_the_released_score_of_a_mask_is_taken_in_the_resized_frame_and_of_parts
     for size in (50, 100, 25):
         row = scored([both], half, size=size).iloc[0]
         assert row["iou"] == 0.5 and row["iou_upstream"] == 1.0
-    odd = scored([ref(SQUARE)], with_mask(contour.fill(SQUARE + np.array([1, 0]), 40, 50), SQUARE[[0, 2]]), size=25).iloc[0]
+    odd = scored(
+        [ref(SQUARE)], with_mask(contour.fill(SQUARE + np.array([1, 0]), 40, 50), SQUARE[[0, 2]]), size=25
+    ).iloc[0]
     assert odd["iou"] == pytest.approx(9 / 11) and odd["iou_upstream"] != pytest.approx(9 / 11)  # every second column
 
 

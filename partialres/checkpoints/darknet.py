@@ -29,7 +29,7 @@ _DETECTION_INPUTS, _BOXES = (1024, 512, 256), 3
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file gave a backbone."""
+    """What was read from a file into a backbone."""
 
     convolutions: int  # how many of the backbone's are from the file, in its order
     left: int  # how many are not: YOLOv3's detection block, after a file of the ImageNet network
@@ -38,7 +38,7 @@ class Loaded:
 
 
 def is_darknet(path: Path) -> bool:
-    """Whether a file of visual weights is DarkNet's, by its name: darknet53.conv.74 has no suffix of its own."""
+    """Tell by its name whether a file of visual weights is DarkNet's: ours end in .safetensors."""
     return path.suffix != ".safetensors"
 
 
@@ -83,7 +83,7 @@ def write_weights(backbone: DarkNet, path: Path, *, convolutions: int | None = N
 
 
 def _values(path: Path) -> np.ndarray:
-    """The float32 values behind the header, a read-only view of the file."""
+    """Map the float32 values behind the header, read-only."""
     size = path.stat().st_size
     head = np.fromfile(path, dtype="<i4", count=3)
     if len(head) < 3:
@@ -101,7 +101,7 @@ def _values(path: Path) -> np.ndarray:
 
 
 def _tensors(unit: ConvBlock) -> list[Tensor]:
-    """A convolution's tensors in the file's order."""
+    """List a convolution's tensors in the file's order."""
     mean, variance = unit.bn.running_mean, unit.bn.running_var
     assert mean is not None and variance is not None
     return [unit.bn.bias, unit.bn.weight, mean, variance, unit.conv.weight]
@@ -130,7 +130,7 @@ def _fill(unit: ConvBlock, values: np.ndarray, start: int, where: str) -> int:
 
 
 def _about(unread: int, backbone: DarkNet) -> str:
-    """What the values behind the backbone's are: the rest of a YOLOv3 for some number of classes, or unknown."""
+    """Say what follows the backbone's values: the rest of a YOLOv3 for some number of classes, or something unknown."""
     if not unread:
         return "nothing"
     rest = sum(4 * out + out * inputs * kernel**2 for inputs, out, kernel in _AFTER_FIRST_DETECTION)

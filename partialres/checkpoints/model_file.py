@@ -40,7 +40,7 @@ def save_model(model: Model, path: Path, *, words: int, vocabulary: str, provena
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """A model file's header; raises DataError if it is not one of ours."""
+    """Read a model file's header; raises DataError if it is not one of ours."""
     try:
         with safetensors.safe_open(path, "pt") as stream:
             header: dict[str, str] = json.loads((stream.metadata() or {}).get(HEADER, "{}"))
@@ -52,7 +52,7 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def read_config(path: Path) -> ModelConfig:
-    """The model config in a file's header."""
+    """Read the model config in a file's header."""
     return ModelConfig.parse(json.loads(read_header(path)["model"]), str(path))
 
 
@@ -65,7 +65,7 @@ def _check_vocabulary(path: Path, header: Mapping[str, str], vocabulary: str) ->
 
 
 def load_model(path: Path, vocabulary: str | None = None) -> Model:
-    """The model in a file, in evaluation mode. vocabulary: the digest it must have been trained with."""
+    """Load a model in evaluation mode. vocabulary: the digest that it must have been trained with."""
     header = read_header(path)
     if vocabulary is not None:
         _check_vocabulary(path, header, vocabulary)
@@ -106,7 +106,7 @@ def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["
 
 
 def _extended(short: Tensor, initial: Tensor) -> Tensor:
-    """A position table [T, D] from a box's [5, D] (x1, y1, x2, y2, end) and its own initial values [T, D]."""
+    """Extend a box's position table [5, D] (x1, y1, x2, y2, end) to [T, D], given the initial values [T, D]."""
     table = initial.clone()
     table[2:-1:2] += short[2]
     table[3:-1:2] += short[3]

@@ -51,7 +51,7 @@ _LAST_OF_PRIOR = re.compile(r".*\.prior\.locate\.4\.(weight|bias)")
 
 
 def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> ModelConfig:
-    """The released architecture that a released state dict belongs to.
+    """Tell the released architecture of a released state dict.
 
     padded_words: what the released data pipeline pads every expression to, 15, or 20 for RefCOCOg.
     Raises DataError if the state dict lacks the parameters that tell.
@@ -74,7 +74,7 @@ def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> Mode
 
 
 def released_model(state: Mapping[str, Tensor], padded_words: int = 15) -> PointModel:
-    """The model of a released state dict, in evaluation mode, with its weights.
+    """Build the model of a released state dict, in evaluation mode, with its weights.
 
     Raises DataError that lists every key that is missing, left over or of another shape.
     """
@@ -87,7 +87,7 @@ def released_model(state: Mapping[str, Tensor], padded_words: int = 15) -> Point
 
 
 def from_released(state: Mapping[str, Tensor], model: PointModel) -> dict[str, Tensor]:
-    """Our state dict for `model` with the values of a released one, every key of either accounted for.
+    """Make our state dict for `model` from a released one, every key of either accounted for.
 
     A model that starts decoding from zeros does not use the task vector that Partial-RES always stores.
     Raises DataError that lists every key that is missing, left over or of another shape.
@@ -110,7 +110,7 @@ def from_released(state: Mapping[str, Tensor], model: PointModel) -> dict[str, T
 
 
 def to_released(model: PointModel) -> dict[str, Tensor]:
-    """The released state dict of a model, for the released code to load.
+    """Make the released state dict of a model, for the released code to load.
 
     Raises DataError if the model is not of a released architecture: the released code would compute something else.
     """
@@ -130,7 +130,7 @@ def to_released(model: PointModel) -> dict[str, Tensor]:
 
 
 def _export(own: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """Our state dict by released names and in released layouts."""
+    """Rename our state dict and change its layouts to the released ones."""
     state: dict[str, Tensor] = {}
     parts: dict[str, list[Tensor]] = {}
     for name, value in own.items():
@@ -146,7 +146,7 @@ def _export(own: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]
 
 
 def _import(name: str, state: Mapping[str, Tensor], config: ModelConfig) -> Tensor:
-    """Our parameter or buffer of that name out of a released state dict that has all keys."""
+    """Take one of our parameters or buffers from a released state dict that has all keys."""
     if name == "start":
         return state[TASK][0] if config.upstream.start == "learned" else torch.zeros(config.width)
     value = state[released_name(name)]
@@ -157,12 +157,12 @@ def _import(name: str, state: Mapping[str, Tensor], config: ModelConfig) -> Tens
 
 
 def _prior_rows(value: Tensor, outer: tuple[int, int]) -> Tensor:
-    """Rows [a * b * 2, ...] seen as [a, b] pairs, in the order [b, a]: centres and scales by head, or heads by kind."""
+    """Reorder rows [a * b * 2, ...] of [a, b] pairs to [b, a]: centres and scales by head, or heads by kind."""
     return value.unflatten(0, (*outer, 2)).transpose(0, 1).flatten(0, 2)
 
 
 def released_name(name: str) -> str:
-    """The released name of one of our parameters or buffers (of the matrix it is stacked into)."""
+    """Return the released name of one of our parameters or buffers, or of the matrix it is stacked into."""
     backbone = re.fullmatch(r"visual\.backbone\.(stages\.\d+|tail)\.(\d+)\.(.*)", name)
     if backbone:
         return _backbone_name(*backbone.groups())

@@ -33,11 +33,11 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def read_checkpoint(path: Path, ema: bool | None = None) -> dict[str, Tensor]:
-    """The weights in a released checkpoint, by their released names.
+    """Read the weights in a released checkpoint, by their released names.
 
     ema: whether to take the moving average; None: where there is one. Batch statistics that the average lacks are those
     beside it. Only tensors and plain data are loaded.
-    Raises DataError if the file holds anything else or has not what is asked for.
+    Raises DataError if the file holds anything else or lacks what is asked for.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -58,7 +58,7 @@ def read_checkpoint(path: Path, ema: bool | None = None) -> dict[str, Tensor]:
 
 
 def _state(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Tensor]:
-    """One of a checkpoint's state dicts, without the prefix of parallel training."""
+    """Read one of a checkpoint's state dicts, without the prefix of parallel training."""
     state = content[key]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path}: {key} is no dict of tensors")
@@ -67,7 +67,7 @@ def _state(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Tensor
 
 
 def read_vocabulary(path: Path, max_words: int) -> Vocabulary:
-    """A released vocabulary, each word at its index; how often a word occurs it does not say.
+    """Read a released vocabulary, each word at its index. It does not say how often a word occurs.
 
     Besides words it has the unused entry CLS, which no expression meets: cleaned words are lower-case.
     max_words: where expressions are cut. Raises DataError if it is no such pickle.
@@ -84,7 +84,7 @@ def read_vocabulary(path: Path, max_words: int) -> Vocabulary:
 
 
 def read_vectors(path: Path) -> Tensor:
-    """The word vectors of a released word_emb.npz, float32 [words, dim]; raises DataError if it is none."""
+    """Read the word vectors of a released word_emb.npz, float32 [words, dim]; raises DataError if it is none."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             table = archive["word_emb"]
@@ -98,7 +98,7 @@ def read_vectors(path: Path) -> Tensor:
 def import_weights(
     path: Path, vocabulary: Path, vectors: Path | None, out: Path, *, ema: bool | None, max_words: int
 ) -> None:
-    """A released checkpoint to model.safetensors and vocabulary.json in the folder `out`.
+    """Turn a released checkpoint into model.safetensors and vocabulary.json in the folder `out`.
 
     vectors: word_emb.npz. A checkpoint has its own word table, which must then be of that shape; where it has none, the
     table is taken from there. ema: see `read_checkpoint`. max_words: what the released data pipeline pads to.
@@ -128,7 +128,7 @@ def import_weights(
 
 
 def export_weights(path: Path, vocabulary: Path, out: Path) -> None:
-    """A model to a released checkpoint, with its vocabulary and word vectors beside it under their released names.
+    """Turn a model into a released checkpoint, its vocabulary and word vectors beside it under their released names.
 
     Both state dicts hold the same weights: the released evaluation asks for either.
     Raises DataError if the model is not of a released architecture or the vocabulary is another's.

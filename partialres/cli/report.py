@@ -54,7 +54,7 @@ class ModelName(click.ParamType):
 
 @command(tables, "main", FILES, ORACLE, TABLE_OUT)
 def table_main(files: Files, oracle: str, out: Path) -> None:
-    """The paper's Table 1 from metrics.json FILES of steps 2 and 3, and the predictions.parquet beside each."""
+    """Write the paper's Table 1 from metrics.json FILES of steps 2 and 3, predictions.parquet beside each."""
     from partialres.report import comparison, evaluations, intervals, render
 
     render.write(comparison.table1(evaluations.collect(files), intervals.read_scores(files), oracle), out)
@@ -71,9 +71,9 @@ TITLE = click.option("--title", required=True, help="What the table shows.")
 def table_comparison(
     files: Files, rows: tuple[tuple[str, str], ...], selections: Files, oracle: str, title: str, out: Path
 ) -> None:
-    """Models beside each other, with gains, from metrics.json FILES and the predictions.parquet beside each.
+    """Set models beside each other, with gains, from metrics.json FILES, predictions.parquet beside each.
 
-    The paper's Tables 2 to 4 and what goes beyond the paper. A row that was not run at a ratio is left out there.
+    For the paper's Tables 2 to 4 and what goes beyond the paper. At each ratio only the rows that were run are shown.
     """
     from partialres.report import comparison, evaluations, intervals, render
 
@@ -84,7 +84,7 @@ def table_comparison(
 
 @command(tables, "failures", REFS, FILES, TABLE_OUT)
 def table_failures(refs: Path, files: Files, out: Path) -> None:
-    """IoU by what object and expression are like, from refs.parquet and metrics.json FILES, predictions beside each."""
+    """Show IoU by what object and expression are like, from REFS and metrics.json FILES, predictions beside each."""
     from partialres.report import failures, render
 
     render.write(failures.table(failures.analyse(refs, files)), out)
@@ -95,7 +95,7 @@ SPLITS = click.option("--split", "splits", multiple=True, type=IN_FILE, help="sp
 
 @command(tables, "data", FILES, SPLITS, TABLE_OUT)
 def table_data(files: Files, splits: Files, out: Path) -> None:
-    """What the data sets hold, from refs.parquet FILES."""
+    """Count what the data sets hold, from refs.parquet FILES."""
     from partialres.report import listings, render
 
     render.write(listings.data(files, splits), out)
@@ -103,7 +103,7 @@ def table_data(files: Files, splits: Files, out: Path) -> None:
 
 @command(tables, "details", FILES, TABLE_OUT)
 def table_details(files: Files, out: Path) -> None:
-    """Every score of metrics.json FILES of steps 2 and 3."""
+    """List every score of metrics.json FILES of steps 2 and 3."""
     from partialres.report import evaluations, listings, render
 
     render.write(listings.details(evaluations.collect(files)), out)
@@ -111,7 +111,7 @@ def table_details(files: Files, out: Path) -> None:
 
 @command(tables, "rec", FILES, TABLE_OUT)
 def table_rec(files: Files, out: Path) -> None:
-    """Box accuracy from metrics.json FILES of step 1."""
+    """Show box accuracy, from metrics.json FILES of step 1."""
     from partialres.report import evaluations, listings, render
 
     render.write(listings.rec(evaluations.collect(files)), out)
@@ -119,7 +119,7 @@ def table_rec(files: Files, out: Path) -> None:
 
 @command(tables, "pseudo", FILES, TABLE_OUT)
 def table_pseudo(files: Files, out: Path) -> None:
-    """How many pseudo masks were kept and how good they are, from selection.json FILES."""
+    """Show how many pseudo masks were kept and how good they are, from selection.json FILES."""
     from partialres.report import evaluations, listings, render
 
     render.write(listings.pseudo(evaluations.collect_selections(files)), out)
@@ -127,7 +127,7 @@ def table_pseudo(files: Files, out: Path) -> None:
 
 @command(figures, "ratio-curve", FILES, ORACLE, FIGURE_OUT)
 def ratio_curve(files: Files, oracle: str, out: Path) -> None:
-    """mIoU against the mask ratio, from metrics.json FILES of steps 2 and 3."""
+    """Draw mIoU against the mask ratio, from metrics.json FILES of steps 2 and 3."""
     from partialres.report import curves, evaluations, style
 
     style.save(curves.ratio_curve(evaluations.collect(files), oracle), out)
@@ -135,7 +135,7 @@ def ratio_curve(files: Files, oracle: str, out: Path) -> None:
 
 @command(figures, "forest", FILES, FIGURE_OUT)
 def forest(files: Files, out: Path) -> None:
-    """Gains with intervals, from metrics.json FILES of one data set and split, predictions.parquet beside each."""
+    """Draw gains with intervals, from metrics.json FILES of one data set and split, predictions beside each."""
     from partialres.report import gains, intervals, style
 
     style.save(gains.forest(intervals.read_scores(files)), out)
@@ -147,7 +147,7 @@ HEADS = click.option("--head", "names", multiple=True, required=True,
 
 @command(figures, "heads", FILES, HEADS, ORACLE, FIGURE_OUT)
 def heads(files: Files, names: tuple[str, ...], oracle: str, out: Path) -> None:
-    """The paper's Figure 1, a mask head with few masks, from metrics.json FILES of one split a data set."""
+    """Draw the paper's Figure 1, a mask head with few masks, from metrics.json FILES of one split a data set."""
     from partialres.report import curves, evaluations, style
 
     style.save(curves.heads(evaluations.collect(files), names, oracle), out)
@@ -155,7 +155,7 @@ def heads(files: Files, names: tuple[str, ...], oracle: str, out: Path) -> None:
 
 @command(figures, "failures", REFS, FILES, FIGURE_OUT)
 def failure_panels(refs: Path, files: Files, out: Path) -> None:
-    """IoU by what object and expression are like, from refs.parquet and metrics.json FILES, predictions beside each."""
+    """Draw IoU by what object and expression are like, from REFS and metrics.json FILES, predictions beside each."""
     from partialres.report import failures, style
 
     style.save(failures.draw(failures.analyse(refs, files)), out)
@@ -163,7 +163,7 @@ def failure_panels(refs: Path, files: Files, out: Path) -> None:
 
 @command(figures, "training", FILES, FIGURE_OUT)
 def training_curves(files: Files, out: Path) -> None:
-    """Loss against step, from metrics.csv FILES beside models."""
+    """Draw loss against step, from metrics.csv FILES beside models."""
     from partialres.report import curves, style
 
     style.save(curves.training_curves(files), out)
@@ -175,7 +175,7 @@ THRESHOLDS = click.option("--threshold", "thresholds", type=click.FloatRange(0, 
 
 @command(figures, "pseudo", FILES, THRESHOLDS, FIGURE_OUT)
 def pseudo_histogram(files: Files, thresholds: tuple[float, ...], out: Path) -> None:
-    """How D is distributed, from points.parquet FILES."""
+    """Draw how D is distributed, from points.parquet FILES."""
     from partialres.report import curves, style
 
     style.save(curves.pseudo_histogram(files, thresholds), out)
@@ -187,7 +187,7 @@ IMAGES = click.option("--image-folder", type=IN_DIR, required=True, help="Folder
 
 @command(figures, "qualitative", REFS, FILES, LABELS, IMAGES, FIGURE_OUT)
 def qualitative(refs: Path, files: Files, labels: tuple[str, ...], image_folder: Path, out: Path) -> None:
-    """Images, true masks and predictions side by side, from predictions.parquet FILES of one split."""
+    """Draw images, true masks and predictions side by side, from predictions.parquet FILES of one split."""
     from partialres.report import gallery, style
 
     if len(labels) != len(files):

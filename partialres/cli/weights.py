@@ -10,11 +10,11 @@ from partialres.cli.options import IN_FILE, OUT
 
 
 def _beside(given: Path | None, file: Path, name: str, option: str) -> Path:
-    """The file given, or the one of that name beside another."""
-    found = given or file.with_name(name)
-    if not found.is_file():
+    """Return the file given, or the one of that name beside another."""
+    path = given or file.with_name(name)
+    if not path.is_file():
         raise click.UsageError(f"there is no {name} beside {file}; name it with {option}")
-    return found
+    return path
 
 
 @click.command("import-weights")

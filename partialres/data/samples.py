@@ -192,7 +192,7 @@ def coverage(mask: np.ndarray, window: Window, cells: int) -> np.ndarray:
 
 def known_boxes(refs: pd.DataFrame) -> np.ndarray:
     """Return the corners of the refs' boxes, float64 [n, 2, 2], in pixels of the image files."""
-    return np.stack([boxes.to_corners(np.asarray(box, dtype=float)) for box in refs["bbox"]])
+    return np.reshape([boxes.to_corners(np.asarray(box, dtype=float)) for box in refs["bbox"]], (-1, 2, 2))
 
 
 def encode_expressions(refs: pd.DataFrame, vocabulary: Vocabulary) -> list[np.ndarray]:

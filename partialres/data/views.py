@@ -63,7 +63,7 @@ class Window:
         return np.clip(self.to_frame(corners), 0, self.shape[::-1])
 
     def extent(self, span: str, stride: int) -> np.ndarray:
-        """Return the pixels that an axis's bins divide, [2] (x, y): the frame's side, or in whole strides what is seen."""
+        """Return the pixels that an axis's bins divide, [2] (x, y): the frame's side, or whole strides of what is seen."""
         if span == "frame":
             return np.array([self.size, self.size], dtype=np.float64)
         return np.array([-(-side // stride) * stride for side in self.shape[::-1]], dtype=np.float64)
@@ -96,9 +96,9 @@ def around(view: Window, corners: np.ndarray, rng: np.random.Generator | None = 
     first_x, first_y = min(max(int(sides[0]), 0), width - 1), min(max(int(sides[1]), 0), height - 1)
     last_x = min(max(int(np.ceil(sides[2])), first_x + 1), width)
     last_y = min(max(int(np.ceil(sides[3])), first_y + 1), height)
-    longest = max(last_y - first_y, last_x - first_x)
-    resized = tuple(max(1, round(side * view.size / longest)) for side in (last_y - first_y, last_x - first_x))
-    return replace(view, region=(first_x, first_y, last_x, last_y), resized=resized)
+    high, wide = last_y - first_y, last_x - first_x
+    tall, broad = (max(1, round(side * view.size / max(high, wide))) for side in (high, wide))
+    return replace(view, region=(first_x, first_y, last_x, last_y), resized=(tall, broad))
 
 
 def jittered(view: Window, corners: np.ndarray, scales: tuple[float, float], rng: np.random.Generator) -> Window:

@@ -54,7 +54,7 @@ class Dropout(nn.Dropout):
 
 
 def fused_attention_is_slow(query: Tensor, bias: Tensor | None, share: float) -> bool:
-    """Whether plain attention is faster here: on a CPU with dropout, a learned bias, or a single query."""
+    """Tell whether plain attention is faster: on a CPU with dropout, a learned bias, or a single query."""
     learned = bias is not None and bias.requires_grad
     return query.device.type == "cpu" and (bool(share) or learned or query.shape[2] == 1)
 
@@ -103,7 +103,7 @@ INPUT, KERNEL, OUTPUT = (torch.kron(each, each) for each in (_INPUT, _KERNEL, _O
 
 
 def winograd_pays(x: Tensor, conv: torch.nn.Conv2d) -> bool:
-    """Whether a convolution of x [B, C, H, W] is faster so: wide, 3 x 3, stride 1, a large map, float32 on a CPU."""
+    """Tell whether a convolution of x [B, C, H, W] is faster so: wide, 3 x 3, stride 1, large, float32 on a CPU."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -115,7 +115,7 @@ def winograd_pays(x: Tensor, conv: torch.nn.Conv2d) -> bool:
 
 
 def transformed(kernel: Tensor, turned: bool = False) -> Tensor:
-    """A kernel [O, C, 3, 3] as the 36 matrices of the products, [36, O, C]: four times its size.
+    """Transform a kernel [O, C, 3, 3] to the 36 matrices of the products, [36, O, C]: four times its size.
 
     turned: by half a turn, as the gradient of the input has it.
     """
@@ -142,9 +142,9 @@ def _grid(x: Tensor) -> tuple[int, int]:
 
 
 def _parts(x: Tensor, out: int) -> Iterator[_Part]:
-    """A batch's tiles in parts of about PART bytes, or as many as the kernel has: it is read once a part. out: O.
+    """Divide a batch's tiles into parts of about PART bytes, or as many as the kernel has: it is read once a part.
 
-    Of whole images where several fit.
+    out: O. A part has whole images where several fit.
     """
     (down, across), channels = _grid(x), x.shape[1]
     most = max(1, max(PART, _kernel_bytes(channels, out)) // (36 * 4 * (channels + out)))
@@ -155,14 +155,14 @@ def _parts(x: Tensor, out: int) -> Iterator[_Part]:
 
 
 def _framed(x: Tensor, border: int) -> Tensor:
-    """A map [B, C, H, W] with zeros around it, up to whole tiles: [B, 4 h + 2 border, 4 w + 2 border, C]."""
+    """Put zeros around a map [B, C, H, W], up to whole tiles: [B, 4 h + 2 border, 4 w + 2 border, C]."""
     (down, across), (height, width) = _grid(x), x.shape[2:]
     right, bottom = STEP * across - width + border, STEP * down - height + border
     return F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, bottom)).contiguous()
 
 
 def _tiles(framed: Tensor, part: _Part, side: int) -> Tensor:
-    """The part's tiles of side x side pixels, [side * side, images * rows * w * C]."""
+    """Gather a part's tiles of side x side pixels: [side * side, images * rows * w * C]."""
     image, row, column, channel = framed.stride()
     across = (framed.shape[2] - side) // STEP + 1
     shape = (side, side, part.images, part.rows, across, framed.shape[3])
@@ -172,7 +172,7 @@ def _tiles(framed: Tensor, part: _Part, side: int) -> Tensor:
 
 
 def convolve(x: Tensor, matrices: Tensor) -> Tensor:
-    """The convolution of x [B, C, H, W], padded by a pixel of zeros: [B, O, H, W], channels last in memory.
+    """Convolve x [B, C, H, W], padded by a pixel of zeros: [B, O, H, W], channels last in memory.
 
     matrices: the `transformed` kernel, [36, C, O].
     """
@@ -182,14 +182,14 @@ def convolve(x: Tensor, matrices: Tensor) -> Tensor:
     for part in _parts(x, out):
         tiles = (INPUT @ _tiles(framed, part, STEP + 2)).view(36, -1, x.shape[1])
         products = torch.bmm(tiles, matrices).view(36, -1)
-        found = (OUTPUT @ products).view(STEP, STEP, part.images, part.rows, across, out)
+        mapped = (OUTPUT @ products).view(STEP, STEP, part.images, part.rows, across, out)
         place = y[part.image : part.image + part.images, STEP * part.row : STEP * (part.row + part.rows)]
-        place.unflatten(2, (across, STEP)).unflatten(1, (part.rows, STEP)).copy_(found.permute(2, 3, 0, 4, 1, 5))
+        place.unflatten(2, (across, STEP)).unflatten(1, (part.rows, STEP)).copy_(mapped.permute(2, 3, 0, 4, 1, 5))
     return y[:, : x.shape[2], : x.shape[3]].permute(0, 3, 1, 2)
 
 
 def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient [O, C, 3, 3] of a kernel, from its inputs x [B, C, H, W] and its outputs' gradient [B, O, H, W]."""
+    """Compute a kernel's gradient [O, C, 3, 3] from inputs x [B, C, H, W] and outputs' gradient [B, O, H, W]."""
     channels, out = x.shape[1], gradient.shape[1]
     before, after = _framed(x, border=1), _framed(gradient, border=0)
     matrices: Tensor | None = None

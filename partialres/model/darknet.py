@@ -43,7 +43,7 @@ class ConvBlock(nn.Module):
         return F.conv2d(x, self.conv.weight, None, self.conv.stride, self.conv.padding)
 
     def _folded(self, by_tiles: bool) -> tuple[Tensor, Tensor]:
-        """Kernel and shift [out] of convolution and normalisation in one, made anew where one of the two has changed.
+        """Fold the normalisation into the convolution: kernel and shift [out], made anew where one of the two changed.
 
         by_tiles: the kernel for `cpu.convolve`, not [out, in, k, k].
         """
@@ -108,12 +108,12 @@ class DarkNet(nn.Module):
         return [*maps[-3:-1], self.tail(maps[-1])]
 
     def convolutions(self) -> list[ConvBlock]:
-        """Every unit in the order of a DarkNet .weights file."""
+        """List every unit in the order of a DarkNet .weights file."""
         return [module for module in self.modules() if isinstance(module, ConvBlock)]
 
 
 def darknet53() -> DarkNet:
-    """DarkNet-53 without its classifier: maps of 256, 512 and 1024 channels at strides 8, 16 and 32.
+    """Build DarkNet-53 without its classifier: maps of 256, 512 and 1024 channels at strides 8, 16 and 32.
 
     Its 52 convolutions are followed, as in the released models, by the six that YOLOv3 runs before its first detection
     layer: the .weights file of a detector has them next, and the last two of the 58 are the ones that train.
@@ -122,12 +122,12 @@ def darknet53() -> DarkNet:
 
 
 def tiny() -> DarkNet:
-    """The three-stage network for refshapes: maps of 32, 64 and 128 channels at strides 4, 8 and 16."""
+    """Build the three-stage network for refshapes: maps of 32, 64 and 128 channels at strides 4, 8 and 16."""
     return DarkNet(24, [(32, 0), (64, 1), (128, 1)], stem_stride=2)
 
 
 def build_backbone(config: ModelConfig) -> DarkNet:
-    """The backbone named in the config, with the frozen part's parameters taking no gradient."""
+    """Build the backbone named in the config; the parameters of its frozen part take no gradient."""
     backbone = darknet53() if config.backbone == "darknet53" else tiny()
     freeze(backbone, config.frozen)
     return backbone
@@ -150,5 +150,5 @@ def frozen_statistics(backbone: DarkNet) -> None:
 
 
 def pixels_from_uint8(images: Tensor) -> Tensor:
-    """Images uint8 [B, H, W, 3] RGB -> float [B, 3, H, W] in [0, 1], channels last in memory."""
+    """Convert images uint8 [B, H, W, 3] RGB to float [B, 3, H, W] in [0, 1], channels last in memory."""
     return (images.permute(0, 3, 1, 2).to(torch.float32) / 255).contiguous(memory_format=torch.channels_last)

@@ -1,9 +1,9 @@
-"""The two-head peer of the paper's Figure 1: one query to a box and, from step 2 on, to a mask, in MDETR's manner.
+"""The two-head peer of the paper's Figure 1: one query gives a box and, from step 2 on, a mask, as in MDETR.
 
 It sees image and expression as `PointModel` does and decodes one learned query. The box head is DETR's; the mask head
 is DETR's for segmentation (Carion et al., ECCV 2020, sec. 4.4 and its released code) without the backbone's finer maps,
-for the point head has not got them either. Step 1 trains all but the mask head, whose weights are random when step 2
-begins: what the paper holds against two-head models where masks are few.
+since the point head does not have them either. Step 1 trains all but the mask head, whose weights are random when
+step 2 begins: what the paper holds against two-head models where masks are few.
 
 B expressions · K image positions (H * W) · D width · h heads · S = 4 cells of the mask a position's side
 """
@@ -46,7 +46,7 @@ class Output(NamedTuple):
 
 
 class MaskHead(nn.Module):
-    """Where the query looks, beside what is there, to a finer map of mask logits (DETR's segmentation head)."""
+    """Turns where the query looks, and the features there, into a finer map of mask logits (DETR's mask head)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class MaskHeadModel(Grounding):
         ]
 
     def forward(self, batch: Batch) -> Output:
-        """The box, and from step 2 on the mask, of every expression."""
+        """Compute the box, and from step 2 on the mask, of every expression."""
         memory = self.encode(batch)
         query = self.decode(memory)
         boxes = self.box_head(query).float().sigmoid()
@@ -137,7 +137,7 @@ class MaskHeadModel(Grounding):
         return Output(boxes, self.mask_head(query, memory, batch.valid[batch.image_index]).float())
 
     def decode(self, memory: Memory) -> Tensor:
-        """The query after the decoder, [B, D]: like DETR's it starts from zeros and is learned as a position."""
+        """Decode the query, [B, D]: like DETR's it starts from zeros and is learned as a position."""
         x = memory.features.new_zeros(memory.features.shape[0], 1, self.config.width)
         for index, layer in enumerate(self.decoder_layers()):
             own = layer.self_attention.keys_values(x, self.query)
@@ -145,9 +145,9 @@ class MaskHeadModel(Grounding):
         return self.decoder_norm(x)[:, 0]
 
     def loss(self, output: Output, batch: Batch, config: TrainConfig) -> Tensor:
-        """The sum of the heads' losses, a scalar: what DETR and MDETR train boxes and masks with.
+        """Sum the heads' losses to a scalar, as DETR and MDETR train boxes and masks.
 
-        batch.boxes, and with a mask head batch.masks, must be set. config has no say: its fields are about tokens.
+        batch.boxes, and with a mask head batch.masks, must be set. config is not used: its fields are about tokens.
         """
         assert batch.boxes is not None
         l1 = F.l1_loss(output.boxes, batch.boxes, reduction="none").sum(-1).mean()
@@ -171,11 +171,11 @@ def resize_to_image(logits: np.ndarray, window: Window) -> Rle:
 
 
 def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
-    """GIoU of boxes [..., 4] (centre x, y, width, height), pair by pair: [...] in [-1, 1] (Rezatofighi et al., 2019).
+    """Compute the GIoU of pairs of boxes [..., 4] (centre x, y, width, height): [...] in [-1, 1].
 
-    That is the IoU less the share of their common bounding box that neither covers.
+    The IoU less the share of the common bounding box that neither covers (Rezatofighi et al., CVPR 2019).
     """
-    low, high = (torch.stack([one[..., :2] + side * one[..., 2:] / 2 for one in (first, second)]) for side in (-1, 1))
+    low, high = (torch.stack([box[..., :2] + side * box[..., 2:] / 2 for box in (first, second)]) for side in (-1, 1))
     intersection = (high.amin(0) - low.amax(0)).clamp(min=0).prod(-1)
     union = first[..., 2:].prod(-1) + second[..., 2:].prod(-1) - intersection
     hull = (high.amax(0) - low.amin(0)).prod(-1)
@@ -184,16 +184,16 @@ def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """1 - (2 |p m| + 1) / (|p| + |m| + 1) of mask logits and masks in [0, 1], each [B, H, W]: [B], as DETR has it."""
+    """Compute 1 - (2 |p m| + 1) / (|p| + |m| + 1) of mask logits and masks in [0, 1], each [B, H, W]: [B] (DETR)."""
     probability, masks = logits.sigmoid().flatten(1), masks.flatten(1)
     both = (probability * masks).sum(1)
     return 1 - (2 * both + 1) / (probability.sum(1) + masks.sum(1) + 1)
 
 
 def focal_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Sigmoid focal loss (Lin et al., ICCV 2017) of mask logits and masks in [0, 1], each [B, H, W]: means [B].
+    """Average the sigmoid focal loss (Lin et al., ICCV 2017) of mask logits and masks in [0, 1], [B, H, W]: [B].
 
-    A cell that the mask covers in part is in that part foreground, and background for the rest.
+    A cell that the mask covers in part counts in that part as foreground, and as background for the rest.
     """
     foreground = FOCAL_ALPHA * (1 - logits.sigmoid()) ** FOCAL_GAMMA * -F.logsigmoid(logits)
     background = (1 - FOCAL_ALPHA) * logits.sigmoid() ** FOCAL_GAMMA * -F.logsigmoid(-logits)

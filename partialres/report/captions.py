@@ -10,9 +10,10 @@ from partialres.report.evaluations import BASELINE, OURS
 
 MIOU = "mIoU: the mean over expressions of intersection over union at the image's own size, per cent."
 OIOU = (
-    "oIoU: the intersections of all expressions summed, over the sum of their unions, per cent. Not to be compared "
-    "with mIoU: it weighs large objects more."
+    "oIoU: summed intersections over summed unions, per cent; large objects weigh more, so do not set it beside mIoU."
 )
+PRECISION = "Pr@X: the share of expressions with IoU of at least X, per cent."
+TRUE_IOU = "true IoU: mean IoU with the masks withheld from training, per cent; a check made later, never an input."
 _STEPS = {"res": "step 2", "retrain": "step 3"}
 _PUBLISHED = Path(__file__).with_name("published.csv")
 

@@ -30,33 +30,29 @@ def table1(evaluations: pd.DataFrame, scores: intervals.Scores, oracle: str) -> 
     if wanted.empty:
         raise DataError("Table 1 has nothing to show: no metrics.json of step 2 or 3 was given")
     data = _compare(wanted, scores, (BASELINE, "res"), oracle)
+    ours = captions.label(OURS, "retrain")
     grids = [
-        arrange(
-            f"{captions.dataset_name(dataset)}: {metric}", ("masks", "model"),
-            _table1_cells(part.sort_values("ratio", kind="stable"), metric), captions.label(OURS, "retrain"),
-        )
+        arrange(f"{captions.dataset_name(dataset)}: {metric}", ("masks", "model"), _scores(part, metric), ours)
         for metric in ("mIoU", "oIoU")
         for dataset, part in data[data["metric"].isin([metric, f"{metric}_upstream"])].groupby("dataset", sort=False)
-    ]  # fmt: skip
+    ]
     knows = "Every model knows every training box; 'masks' is the share of training refs whose mask it knows."
     upstream = "upstream: our models under the paper's scoring."
-    notes = [knows, captions.MIOU, captions.OIOU, *_notes(data, "the baseline")]
+    notes = [knows, captions.MIOU, captions.OIOU, *_notes(data, "the baseline (no CCTF, PMCA or step 3)")]
     notes += [upstream] if data["published"].notna().any() else []
     return Table("Referring-expression segmentation by mask ratio", tuple(notes), tuple(grids), data)
 
 
-def _table1_cells(data: pd.DataFrame, metric: str) -> list[Cell]:
-    """Write one data set's scores: a row a model, and a group of columns a split. data: by ascending ratio."""
+def _scores(data: pd.DataFrame, metric: str) -> list[Cell]:
+    """Write one data set's scores: one row per model, by ascending ratio, and one group of columns per split."""
     beside = data["published"].notna().any()
     cells = []
-    for row in data.itertuples():
-        texts: dict[str, str] = {}
+    for row in data.sort_values("ratio", kind="stable").itertuples():
+        texts = {"upstream": number(row.mean)} if beside else {}
         if row.metric == metric:
             texts = {metric: with_spread(row.mean, row.sd), "of oracle": number(row.share_of_oracle, 1, unit=" %")}
             texts["gain"] = with_interval(row.gain, row.gain_low, row.gain_high)
             texts |= {"paper": number(row.published)} if beside else {}
-        elif beside:
-            texts = {"upstream": number(row.mean)}
         cells += [(f"{row.ratio:g} %", row.label, row.split, name, text) for name, text in texts.items()]
     return cells
 
@@ -65,7 +61,7 @@ def comparison(
     title: str, evaluations: pd.DataFrame, scores: intervals.Scores, rows: Sequence[tuple[str, str]], oracle: str,
     selections: pd.DataFrame | None = None,
 ) -> Table:  # fmt: skip
-    """Set models beside each other by mIoU and precision: a grid a data set and split, in it a row a ratio and model.
+    """Set models beside each other by mIoU and precision: one grid per split, one row in it per ratio and model.
 
     evaluations: of these models, and of the oracle for shares of its mIoU. rows: (experiment, step) of each model, in
     order; gains are over the first one at the same data set and ratio. selections: what step 3 was given
@@ -87,13 +83,9 @@ def comparison(
         arrange(f"{captions.dataset_name(dataset)} {split}", ("masks", "model"), _cells(part))
         for (dataset, split), part in data.groupby(["dataset", "split"], sort=False)
     ]
-    precision = "Pr@X: the share of expressions with IoU of at least X, per cent."
-    selection = (
-        "kept: the share of pseudo masks that step 3 was given; true IoU: their mean IoU with the masks withheld from "
-        "training, per cent, a check made afterwards."
-    )
-    notes = [captions.MIOU, precision, *_notes(data, captions.label(*rows[0]))]
-    notes += [selection] if selections is not None else []
+    notes = [captions.MIOU, captions.PRECISION, *_notes(data, f"'{captions.label(*rows[0])}'")]
+    kept_note = "kept: the share of pseudo masks that step 3 was given, per cent."
+    notes += [kept_note, captions.TRUE_IOU] if selections is not None else []
     return Table(title, tuple(notes), tuple(grids), data)
 
 
@@ -115,22 +107,20 @@ def _cells(part: pd.DataFrame) -> list[Cell]:
     return cells
 
 
-def _compare(
-    evaluations: pd.DataFrame, scores: intervals.Scores, reference: tuple[str, str], oracle: str
-) -> pd.DataFrame:
-    """Summarise evaluations, a row a model and metric, with gains over the reference (experiment, step).
+def _compare(table: pd.DataFrame, scores: intervals.Scores, reference: tuple[str, str], oracle: str) -> pd.DataFrame:
+    """Summarise evaluations (`collect`'s table), with gains over the reference (experiment, step).
 
-    Columns: dataset, split, ratio, experiment, step, label, reference (whether it is this row), metric, mean, sd
+    Returns one row per model and metric; columns: MODEL, label, reference (whether it is this row), metric, mean, sd
     (sample, over seeds), seeds (their number), expressions, share_of_oracle (per cent of the oracle's mean), gain
     (points over the reference at the same ratio, averaged over the row's seeds), gain_low and gain_high (mIoU's
     interval), published. Gains are NaN where the reference was not run at all.
     Raises DataError that names the missing file if the reference was run without one of a row's seeds.
     """
     at = ["dataset", "split", "ratio", "metric"]
-    before = where(evaluations, experiment=reference[0], step=reference[1]).set_index([*at, "seed"])["value"]
-    paired = evaluations.join(before.rename("before"), on=[*at, "seed"])
+    before = where(table, experiment=reference[0], step=reference[1]).set_index([*at, "seed"])["value"]
+    paired = table.join(before.rename("before"), on=[*at, "seed"])
     gains = paired.assign(gain=paired["value"] - paired["before"]).groupby([*MODEL, "metric"])["gain"].mean()
-    data = summarise(evaluations).join(gains, on=[*MODEL, "metric"])
+    data = summarise(table).join(gains, on=[*MODEL, "metric"])
     data["reference"] = (data["experiment"] == reference[0]) & (data["step"] == reference[1])
     data["gain"] = data["gain"].mask(data["reference"])
     data[["gain_low", "gain_high"]] = math.nan

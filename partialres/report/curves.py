@@ -28,7 +28,7 @@ _STAGES = {"rec": "step 1: boxes", "res": "step 2: labelled masks", "retrain": "
 
 @style.applied()
 def ratio_curve(evaluations: pd.DataFrame, oracle: str) -> Figure:
-    """Draw mIoU against the mask ratio: a panel a split, a row a data set, all on one scale.
+    """Draw mIoU against the mask ratio: one panel per split, one row per data set, all on one scale.
 
     evaluations: `evaluations.collect`'s long table. Lines: the baseline, and ours after steps 2 and 3; the oracle
     (step 2 of this experiment with every mask; empty for none) is a star on a dashed level. Bands are ± the sample
@@ -55,7 +55,7 @@ def ratio_curve(evaluations: pd.DataFrame, oracle: str) -> Figure:
     if set(datasets) & set(paper["dataset"]):
         keys.append(style.key("the paper", style.SOFT, "D", ""))
     if len(where(summary, experiment=oracle, ratio=100, step="res")):
-        keys.append(style.key("Oracle (numbers: share of it)", style.ORACLE, "*", "--"))
+        keys.append(style.key("Oracle (numbers: share of its mIoU)", style.ORACLE, "*", "--"))
     style.legend(figure, keys)
     return figure
 
@@ -82,10 +82,10 @@ def _ratio_panel(axes: Axes, rows: pd.DataFrame, oracle: str, paper: pd.DataFram
 
 @style.applied()
 def heads(evaluations: pd.DataFrame, names: Sequence[str], oracle: str) -> Figure:
-    """Draw the paper's Figure 1: what other heads make of few masks, beside ours and the baseline; a row a data set.
+    """Draw the paper's Figure 1: what other heads make of few masks, beside ours and the baseline.
 
-    evaluations: `evaluations.collect`'s long table, of one split a data set. names: experiments beside the two. Each is
-    shown after its last step. Left mIoU, right its share of what the same method reaches with every mask (for ours:
+    evaluations: `evaluations.collect`'s long table, of one split per data set. names: experiments beside the two. Each
+    is shown after its last step. Left mIoU, right its share of what the same method reaches with every mask (for ours:
     the oracle, step 2 of this experiment), where that was run. Bands are ± the sample standard deviation over seeds.
     Raises DataError if an experiment was not evaluated, or a data set was on several splits.
     """
@@ -97,7 +97,7 @@ def heads(evaluations: pd.DataFrame, names: Sequence[str], oracle: str) -> Figur
     for row, dataset in enumerate(datasets):
         rows = where(summary, dataset=dataset)
         if rows["split"].nunique() > 1:
-            raise DataError(f"{dataset}: the comparison of heads shows one split a data set; give the files of one")
+            raise DataError(f"{dataset}: heads are compared on one split of each data set; give the files of one")
         left, right = panel(row, 0), panel(row, 1)
         for name in names:
             line = where(rows, experiment=name).drop_duplicates("ratio", keep="last")  # the last step
@@ -147,7 +147,7 @@ def _line(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
 
 @style.applied()
 def training_curves(logs: Iterable[Path]) -> Figure:
-    """Draw training loss against the step: a panel a stage, a row a data set, coloured by mask ratio.
+    """Draw training loss against the step: one panel per stage, one row per data set, coloured by mask ratio.
 
     logs: metrics.csv files beside models ({dataset}/seed{seed}/rec/{head}/metrics.csv or
     {dataset}/seed{seed}/ratio{ratio}/{experiment}/{res, retrain}/metrics.csv) with columns step and loss.
@@ -166,7 +166,10 @@ def training_curves(logs: Iterable[Path]) -> Figure:
         axes = panel(datasets.index(place[0]), stages.index(place[1]))
         for run in order:
             if (run.dataset, run.step) == place:
-                log = _read_log(runs[run])
+                try:
+                    log = pd.read_csv(runs[run], usecols=["step", "loss"])
+                except ValueError as error:
+                    raise DataError(f"{runs[run]}: cannot be read as a training log ({error}); train again") from error
                 colour, dash = style.SOFT if run.ratio is None else colours[run.ratio], dashes.get(run.experiment, ":")
                 axes.plot(log["step"], log["loss"], color=colour, linestyle=dash, linewidth=1.2)
         axes.set_title(f"{captions.dataset_name(place[0])}, {_STAGES[place[1]]}", loc="left")
@@ -183,20 +186,13 @@ def training_curves(logs: Iterable[Path]) -> Figure:
     return figure
 
 
-def _read_log(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, usecols=["step", "loss"])
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a training log ({error}); train again") from error
-
-
 @style.applied()
 def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Figure:
-    """Draw how far pseudo masks are from their boxes: the distribution of D (paper eq. 8), a panel a ratio.
+    """Draw how far pseudo masks are from their boxes: the distribution of D (paper eq. 8), one panel per ratio.
 
     points: points.parquet files ({dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet) with column d,
     0 to 2; null or NaN where the points enclose nothing. Seeds are pooled; each data set and experiment has its own
-    row. thresholds: one a file; masks with D below it are kept.
+    row. thresholds: one for each file; masks with D below it are kept.
     Raises DataError if there is no file, or another number of thresholds.
     """
     if len(thresholds) != len(points) or not points:

@@ -74,7 +74,7 @@ def evaluation_of(path: Path) -> Run:
 
 
 def collect(paths: Iterable[Path]) -> pd.DataFrame:
-    """Read metrics.json files to a long table, a row a figure, in the order of reports.
+    """Read metrics.json files as a long table, one row per figure, in the order of reports.
 
     Columns: dataset, seed, ratio (per cent; NaN in step 1), experiment (in step 1 empty or MASK_HEAD), step, split,
     expressions, refs, metric, value (as in the file: 0-100).
@@ -82,7 +82,7 @@ def collect(paths: Iterable[Path]) -> pd.DataFrame:
     else than finite numbers, or if one split was scored on different numbers of expressions.
     """
     rows: list[dict[str, Any]] = []
-    for run, figures in _read(paths, evaluation_of, "metrics.json", _COUNTS):
+    for run, figures in _read(paths, evaluation_of, _COUNTS).items():
         counts = {key: int(figures.pop(key)) for key in _COUNTS}
         rows += [run._asdict() | counts | {"metric": key, "value": value} for key, value in figures.items()]
     table = pd.DataFrame(rows).astype({"ratio": "float64"})
@@ -95,31 +95,29 @@ def collect(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def collect_selections(paths: Iterable[Path]) -> pd.DataFrame:
-    """Read selection.json files ({dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/selection.json), a row a run.
+    """Read selection.json files, which lie beside the pseudo points of a run, as a table with one row per run.
 
     Columns: dataset, seed, ratio, experiment, step, then SELECTION (candidates and kept: pseudo masks; shares and IoU
     0-100; mean_d 0-2). The true IoU of the kept is NaN where none was kept.
     Raises DataError if there is no file, if two are of one run, or if a file lacks a figure.
     """
-    selections = _read(paths, run_of, "selection.json", SELECTION)
-    rows = [run._asdict() | {key: figures[key] for key in SELECTION} for run, figures in selections]
+    selections = _read(paths, run_of, SELECTION)
+    rows = [run._asdict() | {key: figures[key] for key in SELECTION} for run, figures in selections.items()]
     table = pd.DataFrame(rows).astype({"ratio": "float64"}).drop(columns="split")
     return ordered(table.assign(true_iou_kept=table["true_iou_kept"].where(table["kept"] > 0)))
 
 
-def _read(
-    paths: Iterable[Path], whose: Callable[[Path], Run], name: str, required: Sequence[str]
-) -> list[tuple[Run, dict[str, float]]]:
+def _read(paths: Iterable[Path], whose: Callable[[Path], Run], required: Sequence[str]) -> dict[Run, dict[str, float]]:
     """Read the numbers of each file, and which run it belongs to; refuse an empty list and a run given twice."""
     read: dict[Run, dict[str, float]] = {}
     for path in map(Path, paths):
         run = whose(path)
         if run in read:
-            raise DataError(f"{path}: a second {name} of the same run; give each run once")
+            raise DataError(f"{path}: a second file of one run; give each run once")
         read[run] = _numbers(path, required)
     if not read:
-        raise DataError(f"there is nothing to report: give at least one {name}")
-    return list(read.items())
+        raise DataError("there is nothing to report: give at least one JSON file of results")
+    return read
 
 
 def _numbers(path: Path, required: Sequence[str]) -> dict[str, float]:
@@ -140,7 +138,7 @@ def _numbers(path: Path, required: Sequence[str]) -> dict[str, float]:
 def summarise(table: pd.DataFrame, by: Sequence[str] = ("metric",)) -> pd.DataFrame:
     """Take mean and sample standard deviation over seeds of a long table (`collect`).
 
-    Returns a row a model (MODEL) and value of the columns `by`, in the order of reports, with columns expressions,
+    Returns one row per model (MODEL) and values of the columns `by`, in the order of reports, with columns expressions,
     mean, sd (NaN with one seed) and seeds (their number).
     """
     grouped = table.groupby([*MODEL, *by], dropna=False, sort=False)
@@ -171,5 +169,6 @@ def in_order(kind: str, names: Iterable[str]) -> list[str]:
 
 def _rank(kind: str, name: Any) -> Any:
     """Return a key that puts the names of _ORDER first and sorts all others by alphabet, numbers as they are."""
-    names = _ORDER.get(kind, ())
-    return name if not names else f"{names.index(name):02d}" if name in names else f"99{name}"
+    if kind not in _ORDER:
+        return name
+    return f"{_ORDER[kind].index(name):02d}" if name in _ORDER[kind] else f"99{name}"

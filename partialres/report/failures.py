@@ -58,7 +58,7 @@ def kind_of(expression: str) -> str:
 
 
 def describe(refs: Path, expressions: pd.DataFrame) -> pd.DataFrame:
-    """Describe each expression and its object, a row an expression, aligned with `expressions`.
+    """Describe each expression and its object, one row per expression, aligned with `expressions`.
 
     refs: refs.parquet. expressions: ref_id, expression. Columns: size (mask area over image area, 0-1), parts
     (8-connected parts of the mask), solidity (mask area over its convex hull's in pixels, 0-1), kind (`kind_of`),
@@ -142,13 +142,13 @@ def analyse(refs: Path, metrics: Sequence[Path]) -> pd.DataFrame:
 
 
 def table(data: pd.DataFrame) -> Table:
-    """Show `analyse`'s data as a table: a grid of mIoU by bin, a row a bin and a column a model, and one of outcomes."""
+    """Show `analyse`'s data as a table: mIoU by bin (row) and model (column), and the outcomes."""
     title = f"{captions.dataset_name(data['dataset'].iloc[0])} {data['split'].iloc[0]}"
     grids = []
     for heading, attributes in (("mIoU", list(_ATTRIBUTES)), ("share of expressions, %", ["outcome"])):
         cells = []
         for row in data[data["attribute"].isin(attributes)].itertuples():
-            group = _ATTRIBUTES.get(row.attribute, "")
+            group = _ATTRIBUTES.get(row.attribute, "outcome")
             cells.append((group, row.bin, "", "expressions", f"{row.expressions:,}"))
             cells.append((group, row.bin, "", row.label, with_spread(row.mean, row.sd, 1)))
         grids.append(arrange(f"{title}: {heading}", ("by", ""), cells))
@@ -198,7 +198,7 @@ def _by_bin(axes: Axes, part: pd.DataFrame, keys: Sequence[Line2D]) -> None:
         axes.errorbar(np.arange(len(counts)) + shift, rows["mean"], rows["sd"].fillna(0), linewidth=1, **looks)
     axes.set_xticks(range(len(counts)), [f"{name}\nn = {count:,}" for name, count in counts.items()])
     axes.set_xlim(-0.5, len(counts) - 0.5)
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.grid(axis="y")
 
 

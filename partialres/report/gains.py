@@ -19,7 +19,7 @@ _NAMES, _PANEL, _ROW = 1.6, 3.1, 0.25  # inches: width of the names, of a panel 
 
 @style.applied()
 def forest(scores: Scores) -> Figure:
-    """Draw gains of mIoU with their intervals on one split: a row a model, a column a mask ratio.
+    """Draw gains of mIoU with their intervals on one split: one row per model, one column per mask ratio.
 
     scores: of one data set and split. Above, each model against the baseline of its ratio; below, each other
     experiment's step 3 against ours; either only where there are any. Bars are bootstrap intervals over expressions
@@ -32,15 +32,11 @@ def forest(scores: Scores) -> Figure:
     ((dataset, split),) = places
     models = [model for model, _ in scores]
     step_3 = [model for model in models if model.step == "retrain"]
-    blocks = [
-        ("points of mIoU over the baseline", _gains(scores, models, BASELINE, "res", split)),
-        ("points of mIoU over ours, step 3", _gains(scores, step_3, OURS, "retrain", split)),
-    ]
-    blocks = [(title, gains) for title, gains in blocks if gains]
+    above = ("points of mIoU over the baseline", _gains(scores, models, BASELINE, "res", split))
+    below = ("points of mIoU over ours, step 3", _gains(scores, step_3, OURS, "retrain", split))
+    blocks = [block for block in (above, below) if block[1]]
     if not blocks:
-        raise DataError(
-            f"{dataset} {split}: nothing to compare: give metrics.json files of the baseline and of another"
-        )
+        raise DataError(f"{dataset} {split}: nothing to compare: give files of the baseline and of another experiment")
     ratios = sorted({model.ratio for _, gains in blocks for model in gains})
     order = in_order("experiment", (model.experiment for model in models))
     every = [(experiment, step) for experiment in order for step in ("res", "retrain")]
@@ -93,7 +89,7 @@ def _panel(axes: Axes, gains: dict[int, Gain], names: Sequence[tuple[str, str]])
         axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7.5, color=style.TEXT)
     axes.axvline(0, color=style.ORACLE, linewidth=0.8, zorder=1)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelcolor=style.TEXT)

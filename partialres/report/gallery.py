@@ -1,4 +1,4 @@
-"""Draw what the models find, like the paper's Figure 5: a row an expression, a column a model."""
+"""Draw what the models find, like the paper's Figure 5: one row per expression, one column per model."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ _Example = tuple[pd.Series, str, list[pd.Series]]  # a ref, an expression of it,
 def qualitative(refs: Path, images: Path, models: Sequence[tuple[str, Path]]) -> Figure:
     """Draw a few expressions: image and box, true mask, then each model's mask, contour points and IoU.
 
-    refs: refs.parquet. images: the folder its file names are in. models: (column title, predictions.parquet) of models
-    scored on the same expressions. The expressions lie at evenly spaced quantiles of the IoU of the model with the
-    highest mean IoU, one a ref, best first: nobody picks them, and the figure says so.
-    models: at least one. Raises DataError if they were scored on different expressions, or an image or a true mask is
-    missing.
+    refs: refs.parquet. images: the folder its file names are in. models: column title and predictions.parquet of at
+    least one model. The expressions lie at evenly spaced quantiles of the IoU of the model with the highest mean IoU,
+    at most one for each ref, best first: nobody picks them, and the figure says so.
+    Raises DataError if the models were scored on different expressions, or an image or a true mask is missing.
     """
     tables = [read_table(path, ["ref_id", "expression", "points", "mask", "iou"]) for _, path in models]
     for (_, path), table in zip(models, tables, strict=True):
@@ -106,8 +105,8 @@ def _draw_row(panels: Sequence[Axes], ref: pd.Series, predictions: Sequence[pd.S
     truth = contour.decode(ref["mask"], height, width)
     masks = [contour.decode(prediction["mask"], height, width) for prediction in predictions]
     tinted = [_tinted(picture, truth, style.TRUTH), *(_tinted(picture, mask, style.PREDICTED) for mask in masks)]
-    for axes, shown in zip(panels, (picture, *tinted), strict=True):
-        axes.imshow(shown, extent=(0, width, height, 0))
+    for axes, view in zip(panels, (picture, *tinted), strict=True):
+        axes.imshow(view, extent=(0, width, height, 0))
         axes.autoscale(False)  # points beyond the image do not shrink it
         axes.set_axis_off()
     x, y, w, h = ref["bbox"]
@@ -119,7 +118,7 @@ def _draw_row(panels: Sequence[Axes], ref: pd.Series, predictions: Sequence[pd.S
     for axes, prediction in zip(panels[2:], predictions, strict=True):
         points = np.array([list(point) for point in prediction["points"]], dtype=float).reshape(-1, 2)
         for colour, line in (("white", 2.2), (style.PREDICTED, 1.2)):
-            axes.fill(*points.T, fill=False, edgecolor=colour, linewidth=line, zorder=2)
+            axes.fill(*points.T, fill=False, edgecolor=colour, linewidth=line, joinstyle="round", zorder=2)
         looks: dict[str, Any] = {"color": style.PREDICTED, "edgecolor": "white", "linewidth": 0.6, "zorder": 3}
         axes.scatter(points[:, 0], points[:, 1], s=12, **looks)
         shade = {"boxstyle": "round,pad=0.25", "facecolor": "black", "alpha": 0.65, "linewidth": 0}

@@ -37,9 +37,9 @@ def details(evaluations: pd.DataFrame) -> Table:
     notes = (
         captions.MIOU,
         captions.OIOU,
-        "Pr@X: the share of expressions with IoU of at least X. box_accuracy: the share whose predicted outline has a "
-        "bounding box with IoU of at least 0.5 with the true box. mIoU_upstream: mIoU as the released code scores it "
-        "(objects of several polygons count intersection over predicted area).",
+        captions.PRECISION,
+        "box_accuracy: the share whose outline has a bounding box with IoU of at least 0.5 with the true box.",
+        "mIoU_upstream: as the released code scores it; several polygons count intersection over predicted area.",
         captions.seeds(data),
         captions.expressions(data),
     )
@@ -61,15 +61,15 @@ def rec(evaluations: pd.DataFrame) -> Table:
     beside = data["published"].notna().any()
     cells: list[Cell] = []
     for row in data.itertuples():
-        texts = {row.metric.replace("_", " "): with_spread(row.mean, row.sd)}
+        texts = {"expressions": f"{row.expressions:,}"}
         if row.metric == "box_accuracy":
+            texts["box accuracy"] = with_spread(row.mean, row.sd)
             texts |= {"SeqTR": number(row.published)} if beside else {}
-            texts["expressions"] = f"{row.expressions:,}"
-        name = captions.dataset_name(row.dataset) + (f", {row.experiment}" if row.experiment else "")
-        cells += [(name, row.split, "", column, text) for column, text in texts.items()]
-    accuracy = (
-        "box accuracy: the share of expressions whose predicted box has IoU of at least 0.5 with the true one, %."
-    )
+        elif row.metric == "mean_box_iou":
+            texts["mean box IoU"] = with_spread(row.mean, row.sd)
+        label = f"{row.split}, {row.experiment}" if row.experiment else row.split
+        cells += [(captions.dataset_name(row.dataset), label, "", name, text) for name, text in texts.items()]
+    accuracy = "box accuracy: per cent of expressions whose predicted box has IoU of at least 0.5 with the true one."
     seqtr = "SeqTR: published box accuracy of the detection models that the paper's step 1 starts from."
     notes = [accuracy, captions.seeds(data), *([seqtr] if beside else [])]
     grid = arrange("Step 1", ("data set", "split"), cells)
@@ -102,7 +102,7 @@ def pseudo(selections: pd.DataFrame) -> Table:
     notes = (
         "Pseudo masks are predicted for training refs without a mask; those whose D (paper eq. 8; 0 equals the box's "
         "shadows, 2 is disjoint from them) lies below the threshold are kept for step 3.",
-        "true IoU: mean IoU with the masks withheld from training, per cent; a check made afterwards, never an input.",
+        captions.TRUE_IOU,
         captions.seeds(data),
     )
     return Table("Pseudo masks and their selection", notes, tuple(grids), data)
@@ -119,16 +119,13 @@ def data(refs: Sequence[Path], splits: Sequence[Path]) -> Table:
     figures = ordered(pd.DataFrame(rows, columns=["dataset", "split", "ratio", "figure", "value"]))
     grids = []
     for (dataset, labelled), part in figures.groupby(["dataset", figures["split"] == "labelled"], sort=False):
-        name = captions.dataset_name(dataset)
-        if labelled:
-            cells = [("", "refs", "", f"{row.ratio:g} %", f"{row.value:,.0f}") for row in part.itertuples()]
-            grids.append(arrange(f"{name}: training refs with a mask", ("", "ratio"), cells))
-        else:
-            cells = [
-                ("", row.split, "", row.figure, f"{row.value:,.{1 if 'words' in row.figure else 0}f}")
-                for row in part.itertuples()
-            ]
-            grids.append(arrange(name, ("", "split"), cells))
+        cells = []
+        for row in part.itertuples():
+            text = f"{row.value:,.{1 if row.figure.startswith('words') else 0}f}"
+            cell = ("", "refs", "", f"{row.ratio:g} %", text) if labelled else ("", row.split, "", row.figure, text)
+            cells.append(cell)
+        heading = captions.dataset_name(dataset) + (": training refs with a mask" if labelled else "")
+        grids.append(arrange(heading, ("", "ratio" if labelled else "split"), cells))
     notes = (
         "A ref is one object with its expressions. Every training ref has a box; the ratio is the share with a mask.",
         "Refs of several polygons are annotated in more than one piece, as where something stands in front of them.",

@@ -13,14 +13,8 @@ import pandas as pd
 from partialres.files import atomic, write_text
 
 ABSENT = "–"
+Column = tuple[str, str]  # the group it stands in (a split, say; empty for none) and its name
 Cell = tuple[str, str, str, str, str]  # the row's group and label, the column's group and name, the text
-
-
-class Column(NamedTuple):
-    """Name a column of figures and the group it stands in (a split, say; empty for none)."""
-
-    group: str
-    name: str
 
 
 class Row(NamedTuple):
@@ -57,7 +51,7 @@ def arrange(heading: str, stub: tuple[str, str], cells: Iterable[Cell], strong: 
     """
     lines: dict[tuple[str, str], dict[Column, str]] = {}
     for group, label, over, name, text in cells:
-        lines.setdefault((group, label), {})[Column(over, name)] = text
+        lines.setdefault((group, label), {})[over, name] = text
     columns = tuple(dict.fromkeys(column for line in lines.values() for column in line))
     rows = (
         Row(group, label, tuple(line.get(column, ABSENT) for column in columns), label == strong)
@@ -96,7 +90,7 @@ def to_markdown(table: Table) -> str:
     for note in table.notes:
         lines += [_plain(note), ""]
     for grid in table.grids:
-        head = [*grid.stub, *(f"{column.group} {column.name}".strip() for column in grid.columns)]
+        head = [*grid.stub, *(" ".join(column).strip() for column in grid.columns)]
         body = [[row.group, *(_bold(text, row, "**", "**") for text in (row.label, *row.cells))] for row in grid.rows]
         pipes = _pipes([[_plain(text) for text in row] for row in (head, *body)])
         lines += [f"## {_plain(grid.heading)}", "", *pipes, ""]
@@ -169,13 +163,13 @@ def to_html(table: Table) -> str:
 def _grid(grid: Grid) -> str:
     """Write a grid; the column of the rows' groups and the line of the columns' groups only where there are any."""
     stub = grid.stub if any(row.group for row in grid.rows) else grid.stub[1:]
-    groups = [(group, len(list(columns))) for group, columns in groupby(column.group for column in grid.columns)]
+    groups = [(group, len(list(columns))) for group, columns in groupby(group for group, _ in grid.columns)]
     tall = any(group for group, _ in groups)
     head = "".join(f'<th class="stub" rowspan="{1 + tall}">{escape(name)}</th>' for name in stub)
     if tall:
         head += "".join(f'<th class="group" colspan="{width}">{escape(group)}</th>' for group, width in groups)
         head += "</tr>\n<tr>"
-    head += "".join(f"<th>{escape(column.name)}</th>" for column in grid.columns)
+    head += "".join(f"<th>{escape(name)}</th>" for _, name in grid.columns)
     widths = "".join(f'<colgroup span="{width}"></colgroup>' for width in (len(stub), *(width for _, width in groups)))
     body = "\n".join(_rows(list(rows), len(stub) > 1) for _, rows in groupby(grid.rows, key=lambda row: row.group))
     return (

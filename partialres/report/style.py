@@ -79,8 +79,8 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     """
     turned = rows > columns
     down, across = sorted((rows, columns))
-    wide = max(width * across + 0.3, 5.0)  # inches: legends need that much
-    figure = Figure(figsize=(wide, height * down + 0.4), layout="constrained")
+    size = (max(width * across + 0.3, 5.0), height * down + 0.4)  # inches; legends need five
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.add_gridspec(down, across)
     return figure, lambda row, column: figure.add_subplot(grid[column, row] if turned else grid[row, column])
 
@@ -93,5 +93,8 @@ def key(label: str, colour: str, marker: str = "", linestyle: Any = "-") -> Line
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Put a legend above the panels, in as many columns as fit."""
-    widest = 0.6 + 0.075 * max(len(str(handle.get_label())) for handle in handles)  # inches, about
-    figure.legend(handles=handles, loc="outside upper left", ncols=max(1, int(figure.get_figwidth() / widest)))
+    widths = np.array([0.6 + 0.075 * len(str(handle.get_label())) for handle in handles])  # inches, about
+    columns = len(handles)
+    while columns > 1 and sum(part.max() for part in np.array_split(widths, columns)) > figure.get_figwidth():
+        columns -= 1
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)

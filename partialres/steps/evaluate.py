@@ -19,14 +19,16 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
         raise ConfigError(f"{weights}: sees the known box (model.view: box), which a score must not be given")
     chosen = evaluation.select_split(read_table(refs), split)
     inputs = sources.inputs(model)
-    found = evaluation.predictions(model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}")
-    if found is None:
+    predicted = evaluation.predictions(
+        model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}"
+    )
+    if predicted is None:
         return
     if model.points == 2:
-        table = evaluation.score_boxes(chosen, found)
+        table = evaluation.score_boxes(chosen, predicted)
         scores = metrics.summarise_boxes(table)
     else:
-        table = evaluation.score_masks(chosen, found, inputs.size, model.visual.stride)
+        table = evaluation.score_masks(chosen, predicted, inputs.size, model.visual.stride)
         scores = metrics.summarise(table)
     write_table(table, out / "predictions.parquet")
     write_json(scores, out / "metrics.json")

@@ -29,11 +29,11 @@ def predict(split: Path, sources: Sources, weights: Path, config: BatchConfig, d
     columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
     refs = candidates(read_table(split, columns))
     boxes = known_boxes(refs) if model.config.view == "box" else None
-    found = predictions(
+    predicted = predictions(
         model, refs, sources.inputs(model), words, batch=config.batch, device=device, label="predict", boxes=boxes
     )
-    if found is not None:
-        write_table(points_table(refs, found), out)
+    if predicted is not None:
+        write_table(points_table(refs, predicted), out)
 
 
 def candidates(refs: pd.DataFrame) -> pd.DataFrame:
@@ -42,23 +42,23 @@ def candidates(refs: pd.DataFrame) -> pd.DataFrame:
     return unlabelled.assign(expressions=[expressions[:1] for expressions in unlabelled["expressions"]])
 
 
-def points_table(refs: pd.DataFrame, found: list[Prediction]) -> pd.DataFrame:
+def points_table(refs: pd.DataFrame, predicted: list[Prediction]) -> pd.DataFrame:
     """Make points.parquet: ref_id, expression, points [N][2] in pixels, probabilities [2N], d (eq. 8; 0 to 2).
 
     refs: the candidates, with ref_id, bbox, height and width.
     """
-    places = [prediction.position for prediction in found]
+    places = [prediction.position for prediction in predicted]
     columns = (refs[name].iloc[places] for name in ("bbox", "height", "width"))
     losses = [
         projection_dice_loss(contour.fill(prediction.points, height, width), np.asarray(box, dtype=np.float64))
-        for prediction, box, height, width in zip(found, *columns, strict=True)
+        for prediction, box, height, width in zip(predicted, *columns, strict=True)
     ]
     return pd.DataFrame(
         {
             "ref_id": refs["ref_id"].to_numpy()[places],
-            "expression": [prediction.expression for prediction in found],
-            "points": [prediction.points.tolist() for prediction in found],
-            "probabilities": [prediction.probabilities.tolist() for prediction in found],
+            "expression": [prediction.expression for prediction in predicted],
+            "points": [prediction.points.tolist() for prediction in predicted],
+            "probabilities": [prediction.probabilities.tolist() for prediction in predicted],
             "d": losses,
         }
     )

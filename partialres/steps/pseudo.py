@@ -28,7 +28,7 @@ def select(
         shapes = dict(zip(sizes["ref_id"], sizes[["height", "width"]].to_numpy().tolist(), strict=True))
         pairs = zip(polygons, (shapes[ref_id] for ref_id in kept["ref_id"]), strict=True)
         steps = progress(pairs, "select", total=len(polygons))
-        polygons = [resampled(polygon, *shape, number, sampling) for polygon, shape in steps]
+        polygons = [resampled(polygon, high, wide, number, sampling) for polygon, (high, wide) in steps]
     made = np.array([not np.isnan(polygon).all() for polygon in polygons], dtype=bool)
     table = pd.DataFrame({"ref_id": kept["ref_id"], "points": [each.tolist() for each in polygons], "d": kept["d"]})
     return table[made].reset_index(drop=True)

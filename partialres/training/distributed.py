@@ -31,14 +31,14 @@ class Processes:
         return self.rank == 0
 
     def share(self, members: np.ndarray) -> np.ndarray:
-        """This process's part of an array; the parts of all processes are the whole, none twice.
+        """Take this process's part of an array; the parts of all processes are the whole, nothing twice.
 
-        A part follows on the one before, so that refs of an image that are side by side stay in one process.
+        Parts are runs of the array, so that refs of an image, which follow each other, stay in one process.
         """
         return np.array_split(members, self.count)[self.rank]
 
     def weight(self, mine: int, all_of_them: int) -> float:
-        """What a mean over `mine` samples is multiplied with, so that the processes' average is the mean over all."""
+        """Return the factor of a mean over `mine` samples that makes the processes' average the mean over all."""
         return self.count * mine / all_of_them
 
 
@@ -60,7 +60,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """The device of this process among those that torchrun started on one machine."""
+    """Return this process's device among the processes that torchrun started on one machine."""
     if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
         return device
     own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -69,7 +69,7 @@ def own_device(device: torch.device) -> torch.device:
 
 
 def parallel(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
-    """The model as it is called in training: alone as it is, else with gradients averaged over the processes.
+    """Wrap the model for training, so that gradients are averaged over the processes; alone it stays as it is.
 
     On CUDA batch statistics are those of the whole batch; gloo has no such thing, so on the CPU they are each share's.
     """
@@ -81,7 +81,7 @@ def parallel(model: nn.Module, processes: Processes, device: torch.device) -> nn
 
 
 def mean_of_all(value: float, processes: Processes, device: torch.device) -> float:
-    """The mean of a number over the processes."""
+    """Average a number over the processes."""
     if processes.count == 1:
         return value
     total = torch.tensor(value, dtype=torch.float64, device=device)
@@ -90,7 +90,7 @@ def mean_of_all(value: float, processes: Processes, device: torch.device) -> flo
 
 
 def gathered(items: list[Any], processes: Processes) -> list[Any]:
-    """The lists of all processes one after the other, in the first process; an empty list in the others."""
+    """Concatenate the lists of all processes in the first process; the others get an empty list."""
     if processes.count == 1:
         return items
     parts: list[Any] | None = [None] * processes.count if processes.first else None

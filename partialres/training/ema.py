@@ -27,11 +27,11 @@ class Ema:
         torch._foreach_copy_(list(self.source.values()), list(self.average.values()))
 
     def state(self) -> dict[str, Tensor | int]:
-        """What `load` takes."""
+        """Return what `load` takes."""
         return {**self.average, "steps": self.steps}
 
     def load(self, state: dict[str, Tensor | int]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.steps = int(state["steps"])
         for name, value in self.average.items():
             value.copy_(state[name])  # type: ignore[arg-type]

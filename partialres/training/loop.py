@@ -22,7 +22,7 @@ from partialres.training.resume import Resume
 
 
 def rate_factor(config: TrainConfig, epoch: float) -> float:
-    """What the learning rate is multiplied by at a fractional epoch, in (0, 1].
+    """Return the factor of the learning rate at a fractional epoch, in (0, 1].
 
     Warm-up epoch e has (e + 1) / (warmup_epochs + 1), as released. Then "step": 1, and 0.1 from the share decay_at of
     the epochs on; "cosine": half a cosine from 1 to 0.

@@ -161,18 +161,20 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
             if rng.random() < 0.5:
                 pixels, present, labels = pixels[:, :, ::-1], present[:, :, ::-1], labels[:, :, ::-1]
                 sides = sides[:, :, ::-1, [2, 1, 0, 3]]  # left and right change places
-            there = torch.from_numpy(np.ascontiguousarray(present))
+            covered = torch.from_numpy(np.ascontiguousarray(present))
             truth = torch.from_numpy(np.ascontiguousarray(labels))
             out = head(visual(torch.from_numpy(np.ascontiguousarray(pixels))))
-            loss = detection_loss(out, there, truth, torch.from_numpy(np.ascontiguousarray(sides)))
+            loss = detection_loss(out, covered, truth, torch.from_numpy(np.ascontiguousarray(sides)))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 5.0)
             optimiser.step()
             cycle.step()
             total += float(loss.detach())
-            right += [float((scores[there].argmax(-1) == truth[there][:, i]).sum()) for i, scores in enumerate(out[2])]
-            seen += (truth[there] != ABSENT).sum(0).numpy()
+            right += [
+                float((scores[covered].argmax(-1) == truth[covered][:, i]).sum()) for i, scores in enumerate(out[2])
+            ]
+            seen += (truth[covered] != ABSENT).sum(0).numpy()
         if not math.isfinite(total):
             raise TrainingError(f"pretrain-backbone: loss {total} in epoch {epoch}; lower the learning rate")
         shares = {f"label{index}": float(share) for index, share in enumerate(right / np.maximum(seen, 1))}

@@ -32,7 +32,7 @@ class Resume:
                     stream.write(_sha256(stream, temporary.stat().st_size))
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None if there is none or it is damaged (then training starts anew, and says so)."""
+        """Load the saved state; None if there is none or it is damaged (then training starts anew, and says so)."""
         if not self.path or not self.path.exists():
             return None
         with open(self.path, "rb") as stream:

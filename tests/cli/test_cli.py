@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 import partialres
-from partialres import experiments
 from partialres.cli import main
 from partialres.cli.options import Section
+from partialres.experiments import Plan
 from tests.commands import done, run
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def test_every_command_tells_what_it_does_and_what_each_option_is_for(path, comm
 
 def test_every_command_that_the_workflow_calls_is_there_and_all_are_listed():
     rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    called = set(re.findall(r"-m partialres ([a-z-]+)", rules))
+    called = set(re.findall(r"(?:-m partialres|on_gpus \{resources\.gpu\}) ([a-z-]+)", rules))
     assert len(called) > 10 and called <= set(main.commands)
     listed = run("--help").output
     assert [name for name in main.commands if name not in listed] == []
@@ -72,7 +72,7 @@ def train_res(data, tmp_path, **options):
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ('{"epoch": 3}', ["--training", "TrainConfig: unknown key 'epoch'", "epochs"]),
+        ('{"epoch": 3}', ["--training", "TrainConfig.epoch: unknown key", "epochs"]),
         ('{"epochs": "ten"}', ["TrainConfig.epochs", "'ten'", "int"]),
         ('{"epochs": 0}', ["epochs", "greater than or equal to 1"]),
         ("{epochs: [", ["--training"]),
@@ -86,12 +86,13 @@ def test_a_section_that_cannot_be_used_is_refused_by_its_key(data, tmp_path, sec
 
 
 def test_a_section_is_json_or_a_file_of_json_or_yaml(data, tmp_path):
-    (tmp_path / "train.yaml").write_text("epochs: 3\nlearning_rate: 5e-4\nunknown: 1\n")
+    (tmp_path / "train.yaml").write_text("epochs: 3\nlearning_rate: 5e-4\n")
+    (tmp_path / "wrong.yaml").write_text("epochs: 3\nunknown: 1\n")
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "empty.yaml").write_text("")
-    assert refused(train_res(data, tmp_path, training=tmp_path / "train.yaml"), "unknown key 'unknown'")
-    assert refused(train_res(data, tmp_path, training=tmp_path / "list.yaml"), "list.yaml", "not key: value pairs")
-    for good in (tmp_path / "empty.yaml", '  {"epochs": 3}'):  # then the next mistake is found
+    assert refused(train_res(data, tmp_path, training=tmp_path / "wrong.yaml"), "TrainConfig.unknown: unknown key")
+    assert refused(train_res(data, tmp_path, training=tmp_path / "list.yaml"), "TrainConfig: [1]", "valid dictionary")
+    for good in (tmp_path / "train.yaml", tmp_path / "empty.yaml", '  {"epochs": 3}'):  # then the next mistake is found
         assert refused(train_res(data, tmp_path, training=good), "refs.parquet: cannot be read as a model")
 
 
@@ -118,8 +119,8 @@ def test_errors_of_data_are_messages_that_name_the_file(data, tmp_path):
     assert refused(run("cache-images", data.folder / "refs.parquet", "--image-folder", tmp_path, *out), ".jpg")
     (tmp_path / "metrics.json").write_text("{")
     assert refused(run("tables", "main", tmp_path / "metrics.json", *out), "metrics.json")
-    assert refused(run("figures", "forest", tmp_path / "metrics.json", *out), "not the path of an evaluation")
-    assert refused(run("tables", "failures", broken, broken, *out), "broken.parquet", "not the path of an evaluation")
+    assert refused(run("figures", "forest", tmp_path / "metrics.json", *out), "metrics.json: not a file of a run")
+    assert refused(run("tables", "failures", broken, broken, *out), "broken.parquet")
     assert refused(run("tables", "data", broken, *out), "broken.parquet")
 
 
@@ -143,11 +144,8 @@ def test_the_first_steps_write_what_the_next_ones_read(tmp_path):
     assert json.loads((folder / "vocabulary.json").read_text())["words"][:2] == ["<pad>", "<unk>"]
 
 
-def test_every_section_of_the_embedded_config_is_taken_by_its_option():
-    from partialres.cli import Section
-
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    chosen = experiments.settings(config, "refshapes", "ours", 1)
-    for name, kind in experiments.SECTIONS.items():
-        if name in chosen:
-            assert isinstance(Section(kind).convert(json.dumps(chosen[name]), None, None), kind)
+def test_a_section_that_a_rule_hands_over_as_json_comes_back_the_same():
+    plan = Plan(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    settings = plan.settings(next(iter(plan.datasets)), "ours", 1)
+    for section in (settings.model, settings.pretraining, settings.rec, settings.res, settings.retrain):
+        assert Section(type(section)).convert(section.model_dump_json(), None, None) == section

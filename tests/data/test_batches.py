@@ -6,6 +6,8 @@ import torch
 
 from partialres.data.batches import epoch_batches, expression_batches, steps_per_epoch
 from partialres.data.inputs import Inputs
+from partialres.data.samples import known_boxes
+from partialres.data.views import around
 from partialres.files import DataError
 
 POINTS = 4
@@ -117,6 +119,17 @@ def test_all_expressions_are_covered_once_image_by_image_whatever_the_tables_ind
         assert sorted(seen) == sorted(asked)
         assert len(images) == len(set(images)) == refs["image_id"].nunique()  # each image's features are made once
     assert not list(expression_batches(refs.head(0), data.inputs, data.vocabulary, 4))
+
+
+def test_each_ref_is_seen_in_its_own_window_where_windows_are_given(data):
+    refs = data.train
+    rows = data.inputs.rows(refs["image_id"].tolist())
+    pairs = zip(rows.tolist(), known_boxes(refs), strict=True)
+    windows = [around(data.inputs.window(row), box) for row, box in pairs]
+    frames = torch.from_numpy(data.inputs.frames(rows, windows))
+    for positions, _, batch in expression_batches(refs, data.inputs, data.vocabulary, 20, windows=windows):
+        assert len(batch.images) == len(set(positions))
+        assert torch.equal(batch.images[batch.image_index], frames[positions])
 
 
 def test_blocks_of_images_are_all_expressions_once_in_the_order_of_the_whole(data):

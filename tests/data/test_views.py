@@ -136,6 +136,7 @@ def test_a_jittered_window_fits_the_frame_and_lies_in_the_image(scene):
     assert abs(tall / wide - mask.shape[0] / mask.shape[1]) <= 2 * max(tall, wide) / wide**2 + 0.05
     if max(tall, wide) <= SIZE:
         assert (x, y) == (0, 0) and not window.cuts
+    np.testing.assert_allclose(window.to_file(window.to_frame(corners_of(mask))), corners_of(mask), atol=1e-6)
 
 
 @given(st.integers(20, SIZE), st.floats(1.05, 1.4), seeds)
@@ -154,9 +155,17 @@ def test_scales_and_offsets_are_spread_over_their_ranges_and_decided_by_the_gene
     windows = [jittered(view, corners, (0.3, 1.4), np.random.default_rng([0, n])) for n in range(400)]
     factors = np.array([window.resized[1] for window in windows]) / SIZE
     assert factors.min() < 0.33 and factors.max() > 1.37 and abs(factors.mean() - 0.85) < 0.06
-    large = [window.offset for window in windows if window.resized[1] > 1.3 * SIZE]
-    assert len({x for x, _ in large}) > 10 and len({y for _, y in large}) > 10
+    large = [window for window in windows if window.resized[1] > 1.3 * SIZE]
+    assert all(len({window.offset[axis] for window in large}) > 10 for axis in (0, 1))
     assert windows[7] == jittered(view, corners, (0.3, 1.4), np.random.default_rng([0, 7]))
+
+
+def test_nine_tenths_of_the_object_are_held_where_a_window_can():
+    view, corners = whole((96, 96), (96, 96), SIZE), np.array([[0.0, 40.0], [20.0, 50.0]])
+    for n in range(50):
+        window = jittered(view, corners, (1.3, 1.4), np.random.default_rng([0, n]))
+        box, inside = window.to_frame(corners), window.cut_box(corners)
+        assert np.prod(inside[1] - inside[0]) >= 0.9 * np.prod(box[1] - box[0]) - 1e-6
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,20 @@ def test_a_mask_comes_back_at_the_images_own_size_with_its_edges(height, width, 
     assert soft > 0.93 and soft > hard
 
 
+def test_answers_are_a_box_and_a_mask_in_pixels_of_the_image_file(batch, monkeypatch):
+    model, window = make_model(), whole((30, 60), (8, 16), 16)
+    masks = torch.full((1, 4, 4), -1.0)
+    masks[:, :, :2] = 1
+    for output in (Output(torch.tensor([[0.25, 0.125, 0.5, 0.25]]), each) for each in (masks, None)):
+        monkeypatch.setattr(model, "forward", lambda batch, output=output: output)
+        (answer,) = model.answers(batch, [window])
+        assert answer.points.tolist() == [[0, 0], [30, 15]] and len(answer.probabilities) == 0
+        assert (answer.mask is None) == (output.masks is None)
+        if answer.mask:
+            mask = contour.decode(answer.mask["counts"], 30, 60)
+            assert mask[:, :30].all() and not mask[:, 30:].any()
+
+
 def test_no_logit_above_zero_is_no_mask_and_none_below_is_the_whole_image():
     for logit in (-1, 1):
         mask = resize_to_image(np.full((4, 4), logit, dtype=np.float32), whole((30, 60), (8, 16), 16))

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from partialres.data.batch import Batch
+from partialres.data.views import whole
 from partialres.model.cctf import pointed_features
 from partialres.model.pointer import sequence_loss
 
@@ -111,6 +113,20 @@ def test_the_end_is_decoded_only_where_it_may_stand(model_with, batch_for, end_t
     model.predictor[-1].bias[-1] += 100
     tokens, _ = model.decode(model.encode(batch_for(model)))
     assert (tokens == model.config.bins).all() == (end_token == "anywhere")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("span", ["frame", "image"])
+def test_answers_are_points_in_pixels_of_the_image_file(model_with, batch_for, monkeypatch, span):
+    model = model_with(span=span)  # 50 bins
+    tokens = torch.tensor([[0, 0, 25, 25, 49, 10, 0, 40]]).repeat(4, 1)
+    monkeypatch.setattr(model, "decode", lambda memory: (tokens, torch.full((4, 8), 0.5)))
+    answers = model.answers(batch_for(model), [whole((60, 160), (30, 80), 80)] * 4)
+    height = {"frame": 160, "image": 64}[span]  # of the file's pixels: 80, or 30 in whole strides of 16, times two
+    expected = tokens[0].view(4, 2).numpy() / 50 * (160, height)
+    for answer in answers:
+        np.testing.assert_allclose(answer.points, expected)
+        assert answer.probabilities.tolist() == [0.5] * 8 and answer.mask is None
 
 
 @pytest.mark.parametrize(("end_weight", "first_weight"), [(0.1, 1.0), (1.0, 1.5)])

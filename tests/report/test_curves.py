@@ -119,7 +119,7 @@ def test_a_head_without_a_model_of_every_mask_has_no_share(peers: list[Path]) ->
 def test_the_figure_of_heads_needs_its_experiments_and_one_split(peers: list[Path], runs: list[Path]) -> None:
     with pytest.raises(DataError, match="'other_head'"):
         curves.heads(collect(peers), ["other_head"], "baseline")
-    with pytest.raises(DataError, match="one split a data set"):
+    with pytest.raises(DataError, match="one split of each data set"):
         curves.heads(collect(runs), ["ours"], "baseline")
 
 

@@ -6,7 +6,7 @@ import pytest
 from partialres.data.views import MARGIN
 from partialres.files import read_table
 from partialres.geometry import boxes
-from tests.commands import equal, evaluate, run
+from tests.commands import done, equal, evaluate, run
 from tests.steps.conftest import POINTS, predict, train_res
 from tests.tiny import SHORT, TINY
 
@@ -33,6 +33,12 @@ def test_its_points_lie_in_what_it_sees_around_the_known_box(data, place, teache
         start = low - MARGIN * side - 1  # regions are of whole pixels
         assert flat.shape == (POINTS, 2)
         assert (flat >= start).all() and (flat <= np.maximum(start, 0) + (1 + 2 * MARGIN) * side + 2).all()
+
+
+def test_it_predicts_nothing_where_every_ref_is_labelled(data, teacher, tmp_path):
+    done("split", data.folder / "refs.parquet", "--ratio", 100, "--out", tmp_path / "split.parquet")
+    predict(data, teacher, tmp_path / "points.parquet", split=tmp_path / "split.parquet")
+    assert len(read_table(tmp_path / "points.parquet")) == 0
 
 
 def test_a_model_that_sees_the_known_box_is_not_scored(data, teacher, tmp_path):

@@ -84,7 +84,9 @@ def test_the_shares_of_a_batch_are_the_batch_and_weigh_as_much():
     assert sorted(np.concatenate(shares).tolist()) == members.tolist()
     values = np.arange(7.0) ** 2
     pairs = zip(processes, shares, strict=True)
-    assert np.mean([values[share].mean() * process.weight(len(share), 7) for process, share in pairs]) == pytest.approx(values.mean())
+    assert np.mean([values[share].mean() * process.weight(len(share), 7) for process, share in pairs]) == pytest.approx(
+        values.mean()
+    )
 
 
 def test_a_batch_that_is_too_small_for_the_processes_is_refused(data, tiny_model):

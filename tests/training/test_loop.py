@@ -61,7 +61,7 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(f
 
 
 def test_it_goes_on_from_the_last_epoch_whose_state_was_written(fit, tmp_path):
-    config = SHORT.replace( epochs=5, checkpoint_epochs=2)
+    config = SHORT.replace(epochs=5, checkpoint_epochs=2)
     whole, _ = fit(config)
     with pytest.raises(Killed):
         fit(config, resume=tmp_path, after_epoch=kill(2))
@@ -89,12 +89,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(fit):
 
 
 def test_loader_workers_change_nothing(fit):
-    config = SHORT.replace( epochs=1)
+    config = SHORT.replace(epochs=1)
     assert equal_states(fit(config)[0], fit(config, workers=1)[0])
 
 
 def test_the_loss_falls_and_every_epoch_has_a_row(fit, data):
-    config = SHORT.replace( epochs=12, warmup_epochs=2)
+    config = SHORT.replace(epochs=12, warmup_epochs=2)
     _, history = fit(config)
     steps = -(-len(data.contours(POINTS).rows) // config.batch)
     numbers = ["epoch", "step", "loss", "learning_rate", "gradient_norm", "seconds", "waiting"]
@@ -131,15 +131,15 @@ def test_only_what_trains_changes_and_the_model_ends_ready_for_use(fit, tiny_mod
 
 
 def test_the_weights_at_the_end_are_the_averaged_ones(fit):
-    config = SHORT.replace( epochs=2, ema=0.0)
+    config = SHORT.replace(epochs=2, ema=0.0)
     last, _ = fit(config)
-    averaged, _ = fit(config.replace( ema=0.999))
+    averaged, _ = fit(config.replace(ema=0.999))
     assert not equal_states(last, averaged)
 
 
 def test_a_loss_that_is_not_finite_stops_training_with_the_step_and_a_cure(fit, tmp_path):
     with pytest.raises(TrainingError, match=r"test: loss .* at epoch \d+, step \d+; lower the learning rate"):
-        fit(SHORT.replace( learning_rate=1e30, warmup_epochs=0, epsilon=1e-30, clip=1e30), resume=tmp_path)
+        fit(SHORT.replace(learning_rate=1e30, warmup_epochs=0, epsilon=1e-30, clip=1e30), resume=tmp_path)
 
 
 def test_a_model_that_is_broken_from_the_start_stops_in_the_first_step(data, tiny_model):

@@ -187,8 +187,8 @@ def selection(sizes: Sizes) -> Case:
     sure = np.ones(2 * sizes.points)
 
     def ours(number: int = sizes.predictions) -> pd.DataFrame:
-        found = [Prediction(place, "", outline, sure) for place, outline in enumerate(outlines[:number])]
-        table = points_table(refs, found)
+        predicted = [Prediction(place, "", outline, sure) for place, outline in enumerate(outlines[:number])]
+        table = points_table(refs, predicted)
         return pseudo.select(table, refs, PseudoConfig(threshold=2.01), sizes.points)
 
     def slow() -> list[tuple[float, np.ndarray]]:
