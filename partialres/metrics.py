@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import pandas as pd
 from pycocotools import mask as coco
 
@@ -19,16 +16,10 @@ def areas(first: Rle, second: Rle) -> tuple[int, int]:
     return both, int(coco.area(first)) + int(coco.area(second)) - both
 
 
-def pair_areas(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
-    """Count intersections and unions, int64 [n, 2], of aligned pairs; raises ValueError if the lengths differ."""
-    pairs = [areas(*pair) for pair in zip(first, second, strict=True)]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """Divide intersections by unions: IoU in [0, 1]. Two empty masks have 0."""
-    intersection, union = np.asarray(intersection, dtype=np.float64), np.asarray(union, dtype=np.float64)
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+def iou(first: Rle, second: Rle) -> float:
+    """Divide the intersection of two masks by their union: in [0, 1]. Two empty masks have 0."""
+    both, either = areas(first, second)
+    return both / either if either else 0.0
 
 
 def summarise(predictions: pd.DataFrame) -> dict[str, float | int]:

@@ -1,17 +1,15 @@
 """Whatever is measured, both ways of doing it give the same."""
 
 import json
-from dataclasses import asdict, replace
 
 import pytest
 from click.testing import CliRunner
-from partialres.benchmark.cases import CASES, Sizes
-from partialres.benchmark.measure import Timing
-
-from partialres.cli import main
 from tests.tiny import SIDE, TINY
+from tools.benchmark.__main__ import benchmark
+from tools.benchmark.cases import CASES, Sizes
+from tools.benchmark.measure import Timing
 
-MODEL = replace(TINY, dropout=0.0)
+MODEL = TINY.replace(dropout=0.0)
 SMALL = Sizes(
     MODEL, image_size=SIDE, points=5, images=3, trained_images=2, predictions=40, plain_predictions=40, pairs=30,
     plain_pairs=30,
@@ -34,8 +32,8 @@ def test_the_median_and_the_spread_are_of_all_runs():
 
 def test_the_command_writes_figures_table_and_picture(tmp_path):
     small = ["--image-size", SIDE, "--points", 5, "--predictions", 20, "--pairs", 20, "--repeats", 1, "--threads", 1]
-    options = [str(item) for item in ["--model", json.dumps(asdict(MODEL)), *small, "--out", tmp_path]]
-    answer = CliRunner().invoke(main, ["benchmark", *options])
+    options = [str(item) for item in ["--model", MODEL.model_dump_json(), *small, "--out", tmp_path]]
+    answer = CliRunner().invoke(benchmark, options)
     assert answer.exit_code == 0, answer.output
     found = json.loads((tmp_path / "benchmark.json").read_text())
     assert [row["case"] for row in found["cases"]] == list(ALLOWED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -30,21 +29,15 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
-def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Cut boxes [..., 4] to an image of this size; a box wholly outside gets zero width or height."""
-    corners = np.clip(to_corners(boxes), 0, [width, height])
-    return np.concatenate([corners[..., 0, :], corners[..., 1, :] - corners[..., 0, :]], axis=-1)
-
-
 def within(box: Any, height: int, width: int) -> list[float] | None:
-    """Check a box read from a file, [x, y, width, height], and cut it to the image. A box inside keeps its digits.
+    """Cut a box read from a file, [x, y, width, height], to the image; a box inside keeps its digits.
 
     Returns None if it is no box or has no area in the image.
     """
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
         return None
-    if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
+    corners = to_corners(box)
+    inside = np.clip(corners, 0, [width, height])
+    if not np.isfinite(corners).all() or (inside[1] <= inside[0]).any():
         return None
-    if box[0] < 0 or box[1] < 0 or box[0] + box[2] > width or box[1] + box[3] > height:
-        box = clip(np.array(box, dtype=np.float64), width, height).tolist()
-    return [float(value) for value in box] if min(box[2:]) > 0 else None
+    return [float(value) for value in (box if (inside == corners).all() else from_points(inside))]

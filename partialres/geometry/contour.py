@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from pycocotools import mask as coco
-from shapely import Polygon, box, make_valid
+from shapely import Polygon, box, get_parts, make_valid
 
 from partialres.geometry.rle import Rle
 
@@ -75,8 +75,6 @@ def largest_outline(mask: np.ndarray) -> np.ndarray:
     doubled = cv2.resize(columns, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outlines = [_from_top(_edges(contour[:, 0, ::-1], corner)) for contour in contours]
-    if len(outlines) == 1:
-        return outlines[0]
     # Areas are multiples of 1/16; ties go to the outline that starts lowest.
     return max(outlines, key=lambda outline: (round(16 * signed_area(outline)), *outline[0, ::-1]))
 
@@ -160,10 +158,9 @@ def cut(outline: np.ndarray, height: int, width: int) -> np.ndarray | None:
     Returns float64 [L, 2] in pixels, directed and started as in `largest_outline`; None if nothing is inside.
     """
     inside = make_valid(Polygon(outline)).intersection(box(0, 0, width, height))
-    parts = [part for part in getattr(inside, "geoms", [inside]) if part.area > 0]
-    if not parts:
+    parts = get_parts(get_parts(inside))  # a collection may hold several polygons as one
+    largest = max(parts, key=lambda part: part.area, default=None)
+    if largest is None or largest.area == 0:
         return None
-    largest = max(parts, key=lambda part: part.area)
-    largest = max(getattr(largest, "geoms", [largest]), key=lambda part: part.area)  # make_valid may nest them
     points = np.asarray(largest.exterior.coords)[:-1]
     return _from_top(points if signed_area(points) > 0 else points[::-1])

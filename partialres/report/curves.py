@@ -214,7 +214,7 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Fig
         axes = panel(groups.index((dataset, experiment)), ratios.index(ratio))
         _histogram(axes, part["d"], part["threshold"].iloc[0])
         axes.set_title(f"{captions.dataset_name(dataset)}, {experiment}, {ratio:g} % masks", loc="left", fontsize=8.5)
-        axes.set_xlim(0, min(2.0, max(2 * max(thresholds), tail)))
+        axes.set_xlim(0, min(2.05, max(2 * max(thresholds), tail + 0.05)))  # D is 2 in the last bar
     figure.supxlabel("D: 0 equals the box, 2 is disjoint", fontsize=9)
     figure.supylabel("pseudo masks, %", fontsize=9)
     return figure

@@ -67,8 +67,7 @@ def summarise(points: pd.DataFrame, selected: pd.DataFrame, truth: pd.DataFrame)
         for ref_id, polygon in zip(table["ref_id"], table["points"], strict=True):
             if ref_id in masks:
                 mask = masks[ref_id]
-                both, either = metrics.areas(contour.polygon_rle(as_array(polygon), *mask["size"]), mask)
-                scores.append(both / either if either else 0.0)
+                scores.append(metrics.iou(contour.polygon_rle(as_array(polygon), *mask["size"]), mask))
         return 100 * float(np.mean(scores)) if scores else None
 
     return {

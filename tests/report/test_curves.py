@@ -191,6 +191,13 @@ def test_each_panel_of_the_histogram_has_its_own_threshold(points: list[Path], t
         curves.pseudo_histogram([*points, other], [0.1, 0.3])
 
 
+def test_masks_disjoint_from_their_boxes_are_inside_the_panel(points: list[Path]) -> None:
+    pd.DataFrame({"d": [2.0, 2.0]}).to_parquet(points[0])
+    (axes,) = curves.pseudo_histogram(points[:1], [0.1]).axes
+    (bar,) = (each for each in axes.patches if isinstance(each, Rectangle) and each.get_height())
+    assert bar.get_x() + bar.get_width() <= axes.get_xlim()[1]
+
+
 def test_the_histogram_takes_pseudo_points_only(points: list[Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pseudo"):
         curves.pseudo_histogram([tmp_path / "refshapes/seed0/ratio1/ours/res/points.parquet"], [0.1])

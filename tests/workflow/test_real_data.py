@@ -63,7 +63,7 @@ def snakemake(tmp_path: Path) -> Callable[..., str]:
 def test_the_papers_plan_has_every_run_of_its_tables_and_its_curve(snakemake):
     text = snakemake("-n", "-p", configs=[PAPER])
     plan = jobs(text)
-    assert plan["download"] == 6 and plan["unpack_annotations"] == 3 and plan["prepare"] == plan["train_rec"] == 3
+    assert plan["download"] == 6 and plan["unpack"] == 4 and plan["prepare"] == plan["train_rec"] == 3
     # below 100 %: 3 ratios of two data sets, 7 of RefCOCOg; each once as the baseline and once as ours
     assert plan["train_res"] == 2 * (3 + 3 + 7) and plan["retrain_res"] == 3 + 3 + 7 and plan["train_res_full"] == 6
     assert plan["evaluate_res"] == 3 * (3 * 3 + 2) * 2 + 2 * (3 * 7 + 2)
@@ -156,7 +156,7 @@ def test_what_the_config_names_below_the_downloads_folder_is_fetched_checked_and
     again = snakemake("-n", "--forceall", *wanted, configs=configs)  # nothing removes a downloaded file
     assert jobs(again)["download"] == 4 and (data / "downloads/refcoco.zip").exists()
     plan = jobs(snakemake("-n", configs=configs))
-    assert plan["prepare"] == 1 and not {"download", "unpack_annotations", "unpack_images"} & plan.keys()
+    assert plan["prepare"] == 1 and not {"download", "unpack"} & plan.keys()
 
 
 def test_what_was_put_there_by_hand_is_not_fetched(snakemake, public, tmp_path):
@@ -168,7 +168,7 @@ def test_what_was_put_there_by_hand_is_not_fetched(snakemake, public, tmp_path):
     configs = [TINY, {"downloads": public, "datasets": {"refshapes": None, "refcoco": RAW}}]
     text = snakemake("-n", "-p", configs=configs)
     assert (
-        not {"download", "unpack_annotations", "unpack_images", "unpack_vectors", "place_weights"} & jobs(text).keys()
+        not {"download", "unpack", "unpack_vectors", "place_weights"} & jobs(text).keys()
     )
     (training,) = commands(text, "train-rec")
     assert "--init-backbone data/weights/small.weights --vectors data/vectors/glove.6B.300d.txt" in training

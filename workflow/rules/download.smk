@@ -47,30 +47,16 @@ rule download:
         "2> {log:q}"
 
 
-rule unpack_annotations:
-    input:
-        fetched("{archive}.zip", "annotations/{archive}.txt"),
-    output: downloads("annotations/{archive}.txt")
-    params:
-        archive=downloads("downloads/{archive}.zip"),
-        folder=downloads("annotations"),
+rule unpack:
+    input: fetched("{archive}.zip", "{room}/{archive}.txt")
+    output: downloads("{room}/{archive}.txt")
+    params: archive=downloads("downloads/{archive}.zip"), folder=downloads("{room}")
+    wildcard_constraints: room="annotations|images"
     localrule: True
-    message: "unpack the annotations of {wildcards.archive}"
-    log: logs("unpack_annotations/{archive}")
+    message: "unpack the {wildcards.room} of {wildcards.archive}"
+    log: logs("unpack/{room}/{archive}")
     conda: environment("prepare")
-    shell:
-        "python -m partialres unpack {params.archive:q} {params.folder:q} --list {output:q} 2> {log:q}"
-
-
-use rule unpack_annotations as unpack_images with:
-    input:
-        fetched("{archive}.zip", "images/{archive}.txt"),
-    output: downloads("images/{archive}.txt")
-    params:
-        archive=downloads("downloads/{archive}.zip"),
-        folder=downloads("images"),
-    message: "unpack the images of {wildcards.archive}"
-    log: logs("unpack_images/{archive}")
+    shell: "python -m partialres unpack {params.archive:q} {params.folder:q} --list {output:q} 2> {log:q}"
 
 
 rule unpack_vectors:
