@@ -66,7 +66,7 @@ class Section(BaseModel):
     def parse(cls, values: Any, where: str = "") -> Self:
         """Check the values of a section. Missing keys take their defaults.
 
-        where: the section's name in messages. Raises ConfigError with one line a mistake: the key, what it holds and
+        where: the section's name in messages. Raises ConfigError with one line per mistake: the key, what it holds and
         what it may hold.
         """
         try:
@@ -104,11 +104,11 @@ class UpstreamConfig(Section):
     """What the released code does otherwise than the paper; the defaults are the paper's (docs/fidelity.md)."""
 
     padded_words: Natural = 0
-    """The GRU reads padding too, up to this many words; 0: never. Released: 15, RefCOCOg 20."""
+    """Pad expressions to this many words and let the GRU read the padding; 0: do not. Released: 15, RefCOCOg 20."""
     rounding: Literal["round", "truncate"] = "round"
     """How coordinates become bins (eq. 2). Released: truncate."""
     span: Literal["frame", "image"] = "frame"
-    """What an axis's bins divide: the square frame's side, or the image's own padded side. Released: image."""
+    """The length that an axis's bins divide: the frame's side, or the image's own padded side. Released: image."""
     language_token: StrictBool = False
     """The expression joins the encoder's input as one more token. Released: true."""
     cctf_axes: Literal["paper", "transposed"] = "paper"
@@ -116,7 +116,7 @@ class UpstreamConfig(Section):
     cctf_cells: Literal["containing", "spread"] = "containing"
     """Which cell a bin means: the one that contains it, or floor(bin (cells - 1) / bins). Released: spread."""
     cctf_means: Literal["image", "frame"] = "image"
-    """Whether the means of columns and rows leave out padding. Released: frame, they count it."""
+    """What the means of columns and rows are taken over: the image, or the frame with its padding. Released: frame."""
     pmca_scale: Literal["divide", "multiply"] = "divide"
     """How PMCA's scale enters eq. 7. Released: raw, squared, it multiplies distances in cells."""
     start: Literal["zero", "learned"] = "zero"
@@ -139,7 +139,7 @@ class ModelConfig(Section):
     fusion: Positive = 1024
     """Channels of the fused map; twice `language`, since eq. 1 multiplies the two element by element. [released]"""
     language: Positive = 512
-    """GRU units a direction. [released]"""
+    """GRU units per direction. [released]"""
     word: Positive = 300
     """Width of a word vector. [released]"""
     freeze_words: StrictBool = True
@@ -159,16 +159,16 @@ class ModelConfig(Section):
     bins: Annotated[StrictInt, Field(ge=2)] = 1000
     """Bins M of a coordinate (eq. 2). [released]"""
     cctf: StrictBool = True
-    """Coordinate tokens carry the features they point at (eq. 3-5). Of steps 2 and 3."""
+    """Coordinate tokens carry the features they point at (eq. 3-5). Steps 2 and 3 only."""
     pmca: StrictBool = True
-    """Cross-attention has a Gaussian prior around the point (eq. 6-7). Of steps 2 and 3."""
+    """Cross-attention has a Gaussian prior around the point (eq. 6-7). Steps 2 and 3 only."""
     pmca_sigma: Annotated[Number, Field(gt=0)] = 8.0
     """sigma of eq. 7, which the paper leaves open. [released]"""
     head: Head = "points"
     """What answers: a sequence of points, or a box head and a convolutional mask head (needs cctf and pmca false)."""
     view: Literal["image", "box"] = "image"
-    """What the step 2 that predicts pseudo points sees: the image, or the known box's surroundings enlarged. Such a
-    model is not scored, since a score must not know the box."""
+    """What the model of step 2 sees: the whole image, or an enlarged crop around the known box. With `box` the model is
+    never scored, because a score must not give the box away."""
     upstream: UpstreamConfig = UpstreamConfig()
     """What the released code does otherwise than the paper."""
 
@@ -184,6 +184,7 @@ class ModelConfig(Section):
                 "head: mask has no sequence of points for CCTF and PMCA; set cctf: false and pmca: false",
             )
             _require(self.view == "image", "head: mask predicts no pseudo points; set view: image")
+        _require(self.view == "image" or self.upstream.span == "frame", "view: box needs upstream.span: frame")
         return self
 
     def step_1(self) -> ModelConfig:
@@ -221,7 +222,7 @@ class TrainConfig(Section):
     epochs: Positive = 90
     """Passes over the training refs, each with one of its expressions. [released]"""
     batch: Positive = 128
-    """Refs a step, over all devices (paper)."""
+    """Refs per step, over all devices (paper)."""
     learning_rate: Annotated[Number, Field(gt=0)] = 5e-4
     """Peak learning rate (paper)."""
     warmup_epochs: Natural = 5
@@ -255,7 +256,7 @@ class TrainConfig(Section):
     jitter: tuple[Annotated[Number, Field(ge=0.05)], Annotated[Number, Field(le=10)]] | None = None
     """Large-scale jitter: the range of each ref's scale, drawn anew in every epoch; null: none. [released: 0.3, 1.4]"""
     checkpoint_epochs: Positive = 1
-    """Save the state that a stopped training resumes from after this many epochs."""
+    """Save a state to resume from every this many epochs."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -289,7 +290,7 @@ class BatchConfig(Section):
     """Prediction or evaluation."""
 
     batch: Positive = 128
-    """About so many expressions at once."""
+    """Expressions per batch, about."""
 
 
 class TextConfig(Section):
@@ -298,7 +299,7 @@ class TextConfig(Section):
     max_words: Positive = 15
     """Longer expressions are cut (sec. 4: 15, RefCOCOg 20)."""
     min_count: Positive = 1
-    """Words that are rarer in the training split are unknown."""
+    """Words that occur less often than this in the training split count as unknown."""
     vectors: Text | None = None
     """File of word vectors: GloVe's text, or vocab/vectors of a spaCy pipeline; null: random."""
 
@@ -340,9 +341,9 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_contour(self.contour, self.model)
-        for step in ("rec", "res", "retrain"):
-            sees = self.model if step == "res" else self.model.replace(view="image")
-            check_training(sees, getattr(self, step), step)
+        check_training(self.model.step_1(), self.rec, "rec")
+        check_training(self.model_of("res"), self.res, "res")
+        check_training(self.model_of("retrain"), self.retrain, "retrain")
         return self
 
     def model_of(self, step: Literal["res", "retrain"]) -> ModelConfig:
@@ -371,10 +372,6 @@ def check_training(model: ModelConfig, training: TrainConfig, where: str = "trai
         _require(
             model.view == "image", f"{where}.jitter: model.view: box draws its own windows; set {where}.jitter: null"
         )
-    _require(
-        model.view == "image" or model.upstream.span == "frame",
-        "model.view: box enlarges to the frame; set model.upstream.span: frame",
-    )
 
 
 def check_init_backbone(settings: Settings) -> None:
@@ -407,9 +404,9 @@ class DatasetConfig(Section):
     """A data set: generated, or read from files."""
 
     generate: GenerateConfig | None = None
-    """Make it."""
+    """How to generate the data set, if it is generated."""
     raw: Text | None = None
-    """Or read it: the folder of instances.json and refs(...).p; $VARIABLES are filled in."""
+    """If it is read: the folder of instances.json and refs(...).p; $VARIABLES are filled in."""
     images: Text | None = None
     """The folder that the images' file names are relative to; $VARIABLES are filled in."""
     split_by: Text | None
@@ -423,7 +420,7 @@ class DatasetConfig(Section):
     on_problem: Literal["refuse", "report"] = "refuse"
     """Broken records: stop, or leave them out and count them in vocabulary.json."""
     vocabulary: Text | None = None
-    """A vocabulary.json whose words and limits are kept, for a model that brings its own; else words are counted."""
+    """A vocabulary.json to use as it is, for a model that comes with one; null: count the words."""
     rec: Text | None = None
     """Step 1 is this model.safetensors, not trained; needs its `vocabulary` and a `settings.model` that agrees."""
     settings: dict[str, Any] = {}
@@ -431,8 +428,9 @@ class DatasetConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        files = self.raw is not None and self.images is not None
-        _require(files != (self.generate is not None), "give either `generate`, or `raw` and `images`")
+        given = [name for name in ("generate", "raw", "images") if getattr(self, name) is not None]
+        _require(given in (["generate"], ["raw", "images"]), "give either `generate`, or `raw` and `images`")
+        _require(self.rec is None or self.vocabulary is not None, "`rec` needs the model's `vocabulary` too")
         return self
 
 
@@ -454,7 +452,7 @@ class ReportConfig(Section):
     """Which experiments each table and figure shows. An empty list leaves it out."""
 
     oracle: Name | None = None
-    """Its step 2 with every mask is what shares refer to."""
+    """The experiment whose step 2, trained on every mask, counts as 100 % in "share of the oracle"."""
     table1: list[Name] = []
     """Table 1, the ratio curve, the examples, the gains and the failures: the baseline first, then ours."""
     table2: list[Name] = []
@@ -482,9 +480,9 @@ class ResourceConfig(Section):
     """What a kind of job asks a scheduler for. Nothing runs again when it changes."""
 
     mem_mb: Positive
-    """Memory, MB, times the number of the attempt."""
+    """Memory in MB; the n-th attempt asks for n times as much."""
     runtime: Positive
-    """Minutes, times the number of the attempt."""
+    """Minutes; the n-th attempt asks for n times as much."""
     gpu: Natural = 0
     """Devices; with two or more, as many processes share each batch."""
     loaders: Natural = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -36,42 +36,33 @@ class Prediction:
     mask: Rle | None = None  # of a mask head, at the image file's size; its points are its box's corners
 
 
-def predictions(
+@torch.no_grad()
+def predict(
     model: Model, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary, *, batch: int, device: str, label: str,
     boxes: np.ndarray | None = None,
 ) -> list[Prediction] | None:  # fmt: skip
-    """Answer every expression of refs (columns image_id, expressions), each process a part of the images.
+    """Predict for every expression of the refs (columns image_id, expressions); processes share the images.
 
     boxes: corners [n, 2, 2] of the refs' boxes, whose surroundings are shown instead of the images.
-    Returns them image by image in the first process, None in the others.
+    Returns the predictions image by image in the first process, None in the others.
     """
     place = pick_device(device)
-    with joined(place) as processes:
-        block = (processes.rank, processes.count)
-        part = list(
-            predict(model, refs, inputs, words, batch=batch, device=place, label=label, block=block, boxes=boxes)
-        )
-        everything = gathered(part, processes)
-        return everything if processes.first else None
-
-
-@torch.no_grad()
-def predict(
-    model: Model, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary, *, batch: int, device: torch.device,
-    label: str, block: tuple[int, int] = (0, 1), boxes: np.ndarray | None = None,
-) -> Iterator[Prediction]:  # fmt: skip
-    """Answer every expression; see `predictions`. block: (i, n) for the i-th of n parts of the images alone."""
-    model.to(device).eval()
+    model.to(place).eval()
     windows = [inputs.window(row) for row in inputs.rows(refs["image_id"].tolist()).tolist()]
     if boxes is not None:
         windows = [around(window, box) for window, box in zip(windows, boxes, strict=True)]
-    batches = expression_batches(refs, inputs, words, batch, block, None if boxes is None else windows)
-    total = -(-sum(map(len, refs["expressions"])) // batch // block[1])
-    for positions, texts, group in progress(batches, label, total):
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            answers = model.answers(group.to(device), [windows[position] for position in positions.tolist()])
-        for position, text, answer in zip(positions.tolist(), texts, answers, strict=True):
-            yield Prediction(position, text, *answer)
+    part: list[Prediction] = []
+    with joined(place) as processes:
+        block = (processes.rank, processes.count)
+        batches = expression_batches(refs, inputs, words, batch, block, None if boxes is None else windows)
+        total = -(-sum(map(len, refs["expressions"])) // batch // processes.count)
+        for positions, texts, group in progress(batches, label, total):
+            with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
+                answers = model.answers(group.to(place), [windows[position] for position in positions.tolist()])
+            rows = zip(positions.tolist(), texts, answers, strict=True)
+            part += [Prediction(position, text, *answer) for position, text, answer in rows]
+        everything = gathered(part, processes)
+        return everything if processes.first else None
 
 
 def select_split(refs: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -83,7 +74,7 @@ def select_split(refs: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def score_boxes(refs: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.DataFrame:
-    """Score boxes, a row an expression: ref_id, expression, points, box_iou. refs needs ref_id and bbox."""
+    """Score boxes, a row per expression: ref_id, expression, points, box_iou. refs needs ref_id and bbox."""
     ids, truth = refs["ref_id"].to_numpy(), np.stack([np.asarray(box, dtype=float) for box in refs["bbox"]])
     places = [prediction.position for prediction in predictions]
     predicted = boxes.from_points(np.stack([prediction.points for prediction in predictions]))
@@ -99,9 +90,9 @@ def score_boxes(refs: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.Dat
 
 @dataclass(frozen=True)
 class ReleasedScore:
-    """A ref's mask as the released evaluation compares it: resized, padded, and as a crowd if it has several parts.
+    """A ref's mask as the released evaluation sees it: resized, padded, and marked as a crowd if it has several parts.
 
-    Of a crowd the released IoU is the intersection over the predicted area alone.
+    For a crowd, its IoU divides the intersection by the predicted area alone.
     """
 
     truth: Rle
@@ -110,7 +101,7 @@ class ReleasedScore:
 
     @classmethod
     def of(cls, mask: np.ndarray, parts: int, size: int, multiple: int) -> ReleasedScore:
-        """mask: bool [height, width]. size: of the resized long side. multiple: sides are padded to such, pixels."""
+        """mask: bool [height, width]. size: of the resized long side; sides are padded to a multiple, pixels."""
         height, width = resized(mask.shape[0], mask.shape[1], size)
         padded = [-(-side // multiple) * multiple for side in (height, width)]
         scale = np.array([width, height]) / mask.shape[::-1]
@@ -136,7 +127,9 @@ def _in_frame(mask: np.ndarray, shape: tuple[int, int], padded: Sequence[int]) -
 
 
 def score_masks(refs: pd.DataFrame, predictions: Sequence[Prediction], size: int, multiple: int) -> pd.DataFrame:
-    """Score masks, a row an expression, with ref_id, expression, points, mask, iou, iou_upstream, box_iou, areas.
+    """Score masks, a row per expression.
+
+    Columns: ref_id, expression, points, mask, iou, iou_upstream, box_iou, intersection, union.
 
     refs needs ref_id, bbox, height, width, mask and parts. Masks are compared at the image's own size; iou_upstream is
     the released evaluation's figure (`ReleasedScore`), for images of that long side padded to that multiple. A mask

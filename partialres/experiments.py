@@ -42,7 +42,7 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
 
 
 def choose(value: Any, ratio: float, head: str, where: str) -> Any:
-    """Replace every {by_ratio: {r: v}} by v of the greatest r up to the ratio (or the least r), {by_head: {h: v}} by v.
+    """Resolve {by_ratio: {r: v}} to the v of the largest r not above the ratio (or of the smallest r), and {by_head}.
 
     where: the value's key, for the ConfigError that is raised if such a mapping holds anything else.
     """
@@ -87,7 +87,7 @@ class Plan:
     ) -> Settings:
         """Return the settings of a run: the base, the data set's, and the experiment's laid over each other.
 
-        ratio: per cent. head: of step 1, where no experiment says. Raises ConfigError that names the key.
+        ratio: per cent. head: which step 1, if no experiment is given. Raises ConfigError that names the key.
         """
         layers = [self.config.settings, self.datasets[dataset].settings]
         if experiment is not None:
@@ -133,7 +133,7 @@ class Plan:
         ]
 
     def owner(self, experiment: str, part: str) -> str:
-        """Return the experiment whose files of a part, res or points, an experiment uses: its own or that in `from`."""
+        """Say whose files an experiment uses for a part, res or points: its own, or those of its `from`."""
         entry = self.experiments[experiment]
         if entry.from_ is None:
             return experiment
@@ -150,10 +150,11 @@ class Plan:
 
     def scored(self, step: str, **of: str) -> list[Run]:
         """List the runs whose model of a step is evaluated: not if it sees the known box."""
-        return [run for run in self.trained(step, **of) if step == "retrain" or self._view(run) == "image"]
-
-    def _view(self, run: Run) -> str:
-        return self.settings(run.dataset, run.experiment, float(run.ratio)).model.view
+        return [
+            run
+            for run in self.trained(step, **of)
+            if step == "retrain" or self.settings(run.dataset, run.experiment, float(run.ratio)).model.view == "image"
+        ]
 
     def head(self, dataset: str, experiment: str) -> Head:
         """Return the head of an experiment's model."""
@@ -172,6 +173,12 @@ class Plan:
                     raise ConfigError(
                         f"{place}: no experiment '{name}'; the experiments are {', '.join(self.experiments)}"
                     )
+        compared = self.config.report.table1
+        if compared and (compared[0], compared[-1]) != ("baseline", "ours"):
+            raise ConfigError(
+                "report.table1: tables and published figures know the baseline and the method by their names; list "
+                "baseline first and ours last, or leave the list empty"
+            )
         for name, entry in self.experiments.items():
             if entry.from_ is not None:
                 self._check_from(name, entry.from_)
@@ -237,7 +244,7 @@ class Plan:
             raise ConfigError(f"{where}: model.head: mask predicts no points for step 3 to learn from; set steps: [2]")
 
 
-def expand(path: str, key: str) -> str:
+def expand_path(path: str, key: str) -> str:
     """Fill in a path's $VARIABLES; raises ConfigError that names the config key if one is not set."""
     try:
         return os.path.expanduser(string.Template(path).substitute(os.environ))

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+
 from tests.tiny import SIDE, TINY
 from tools.benchmark.__main__ import benchmark
 from tools.benchmark.cases import CASES, Sizes

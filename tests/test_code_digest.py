@@ -91,11 +91,11 @@ def test_everything_that_a_command_calls_is_in_the_modules_that_it_imports(data,
     rest = ["--vocabulary", here / "vocabulary.json", "--images", here / "images"]
     rec, res = tmp_path / "rec", tmp_path / "res"
     commands = [
-        ("prepare", data.raw, "--image-folder", data.pictures, "--out", tmp_path / "prepared"),
+        ("prepare", data.raw, "--split-by", "unc", "--image-folder", data.pictures, "--out", tmp_path / "prepared"),
         ("cache-images", here / "refs.parquet", "--image-folder", data.pictures, "--size", 64, "--out", tmp_path / "i"),
         ("split", here / "refs.parquet", "--ratio", 50, "--out", tmp_path / "split.parquet"),
         ("train-rec", here / "refs.parquet", "--model", model, *training, "--out", rec, *rest),
-        ("train-res", here / "split.parquet", "--init", rec / "model.safetensors", "--points", 4, *training,
+        ("train-res", here / "split.parquet", "--init", rec / "model.safetensors", "--points", 4, "--model", model, *training,
          "--out", res, *rest),
         ("predict", here / "split.parquet", "--model", res / "model.safetensors", "--out", tmp_path / "points.parquet",
          *rest),

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from partialres.evaluation import Prediction, predict, score_boxes, score_masks, select_split
 from partialres.files import DataError
@@ -131,7 +130,7 @@ def test_every_expression_is_answered_in_pixels_of_its_image_however_large_the_b
     model = tiny_model(points=4)
 
     def answers(batch):
-        how = {"batch": batch, "device": torch.device("cpu"), "label": "val"}
+        how = {"batch": batch, "device": "cpu", "label": "val"}
         answered = predict(model, val, data.inputs, data.vocabulary, **how)
         return sorted(answered, key=lambda each: (each.position, each.expression))
 

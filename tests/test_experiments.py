@@ -15,7 +15,7 @@ from snakemake.utils import update_config
 
 from partialres import experiments
 from partialres.config import ConfigError, ModelConfig, Settings, UpstreamConfig
-from partialres.experiments import AFTER_STEP_2, SHARED, Plan, choose, expand, first_on_path, merge
+from partialres.experiments import AFTER_STEP_2, SHARED, Plan, choose, expand_path, first_on_path, merge
 
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "workflow/rules"
@@ -294,13 +294,13 @@ def test_a_mask_head_for_all_experiments_is_refused(config):
 
 def test_an_environment_variable_is_filled_in_or_named_if_it_is_not_set(monkeypatch):
     monkeypatch.setenv("PICTURES", "/somewhere")
-    assert expand("$PICTURES/train2014", "datasets.refcoco.images") == "/somewhere/train2014"
-    assert expand("~/pictures", "datasets.refcoco.images") == os.path.expanduser("~/pictures")
+    assert expand_path("$PICTURES/train2014", "datasets.refcoco.images") == "/somewhere/train2014"
+    assert expand_path("~/pictures", "datasets.refcoco.images") == os.path.expanduser("~/pictures")
     monkeypatch.delenv("PICTURES")
     with pytest.raises(ConfigError, match=r"datasets\.refcoco\.images.*PICTURES"):
-        expand("${PICTURES}/train2014", "datasets.refcoco.images")
+        expand_path("${PICTURES}/train2014", "datasets.refcoco.images")
     with pytest.raises(ConfigError, match=r"datasets\.refcoco\.images"):
-        expand("a$/b", "datasets.refcoco.images")
+        expand_path("a$/b", "datasets.refcoco.images")
 
 
 def test_programs_are_looked_up_in_the_interpreters_folder_first(monkeypatch, tmp_path):

@@ -25,7 +25,7 @@ def place(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("imported")
     words = replace(data.vocabulary, words=("<pad>", "<unk>", "CLS", *sorted(data.vocabulary.words[2:])[:-1]))
     write_json(words.to_json(), folder / "given.json")
-    prepare = ["--image-folder", data.pictures, "--vocabulary", folder / "given.json"]
+    prepare = ["--split-by", "unc", "--image-folder", data.pictures, "--vocabulary", folder / "given.json"]
     done("prepare", data.raw, *prepare, "--out", folder)
     torch.manual_seed(0)
     model = PointModel(MODEL.step_1(), len(words), 2)
@@ -55,7 +55,7 @@ def test_prepare_keeps_the_given_words_and_counts_them(place, data):
 
 
 def test_limits_beside_a_given_vocabulary_are_refused(place, data, tmp_path):
-    fixed = ["--image-folder", data.pictures, "--vocabulary", place / "given.json", "--out", tmp_path]
+    fixed = ["--split-by", "unc", "--image-folder", data.pictures, "--vocabulary", place / "given.json", "--out", tmp_path]
     answer = run("prepare", data.raw, *fixed, "--max-words", 15)
     assert answer.exit_code == 2 and "--max-words is the vocabulary's own" in answer.output
 

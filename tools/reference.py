@@ -120,7 +120,7 @@ def _default(field: Any) -> str:
     if isinstance(field.default, Section):
         return "its own"
     value = field.default
-    return f"`{json.dumps(round(value, 4) if isinstance(value, float) else value)}`"
+    return f"`{json.dumps(float(format(value, '.4g')) if isinstance(value, float) else value)}`"
 
 
 def readme() -> str:

@@ -18,13 +18,9 @@ from partialres.files import DataError, atomic
 from partialres.model.darknet import ConvBlock, DarkNet
 
 IMAGENET_CLASSES = 1000
-# What follows the 58 convolutions in a YOLOv3 file, of 17: fourteen with batch norm, and one without, a bias instead,
-# before each of the three detection layers (1024, 512 and 256 channels to 3 x (5 + classes)).
-_AFTER_FIRST_DETECTION = (
-    (512, 256, 1), (768, 256, 1), (256, 512, 3), (512, 256, 1), (256, 512, 3), (512, 256, 1), (256, 512, 3),
-    (256, 128, 1), (384, 128, 1), (128, 256, 3), (256, 128, 1), (128, 256, 3), (256, 128, 1), (128, 256, 3),
-)  # fmt: skip
-_DETECTION_INPUTS, _BOXES = (1024, 512, 256), 3
+# What follows the 58 convolutions in a YOLOv3 file: the values of 14 more, and of each output of the three detection
+# layers, 3 x (5 + classes) of them, a bias and a weight for every channel they read.
+YOLOV3_REST, YOLOV3_OUTPUT, YOLOV3_BOXES = 5_176_320, (1 + 1024) + (1 + 512) + (1 + 256), 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,7 @@ def is_darknet(path: Path) -> bool:
     return path.suffix != ".safetensors"
 
 
+@torch.no_grad()
 def read_weights(path: Path, backbone: DarkNet) -> Loaded:
     """Fill a backbone's convolutions from a .weights file.
 
@@ -53,20 +50,32 @@ def read_weights(path: Path, backbone: DarkNet) -> Loaded:
     values = _values(path)
     units = backbone.convolutions()
     trunk = len(units) - sum(isinstance(module, ConvBlock) for module in backbone.tail.modules())
-    ends = np.cumsum([_length(unit) for unit in units])
-    imagenet = int(ends[trunk - 1])
+    ends = np.cumsum([sum(tensor.numel() for tensor in _tensors(unit)) for unit in units]).tolist()
     classifier = (units[trunk - 1].conv.out_channels + 1) * IMAGENET_CLASSES
-    number = trunk if len(values) in (imagenet, imagenet + classifier) else len(units)
+    number = trunk if len(values) - ends[trunk - 1] in (0, classifier) else len(units)
     if len(values) < ends[number - 1]:
-        reached = int(np.searchsorted(ends, len(values), side="right"))
+        reached = sum(end <= len(values) for end in ends)
         raise DataError(
             f"{path}: ends in convolution {reached + 1} of {number}, {ends[reached] - len(values)} values before its "
             f"end; download it again, or take the weights of this network (all {len(units)} convolutions, or the first "
             f"{trunk})"
         )
     start = 0
-    for index, unit in enumerate(units[:number]):
-        start = _fill(unit, values, start, f"{path}: convolution {index + 1} of {number}")
+    for index, unit in enumerate(units[:number], 1):
+        for tensor in _tensors(unit):
+            piece = np.array(values[start : start + tensor.numel()], dtype=np.float32)
+            start += tensor.numel()
+            if not np.isfinite(piece).all():
+                raise DataError(
+                    f"{path}: convolution {index} of {number}: not every value is finite; the file is damaged or of "
+                    "another network"
+                )
+            if tensor is unit.bn.running_var and piece.min() < 0:
+                raise DataError(
+                    f"{path}: convolution {index} of {number}: has negative variances, so the file is of another "
+                    "network than DarkNet-53 or is damaged; take darknet53.conv.74 or the weights of a YOLOv3"
+                )
+            tensor.copy_(torch.from_numpy(piece).reshape(tensor.shape))
     unread = len(values) - start
     about = "ImageNet's classifier" if unread and number < len(units) else _about(unread, backbone)
     return Loaded(number, len(units) - number, unread, about)
@@ -74,10 +83,9 @@ def read_weights(path: Path, backbone: DarkNet) -> Loaded:
 
 def write_weights(backbone: DarkNet, path: Path, *, convolutions: int | None = None, seen: int = 0) -> None:
     """Write a backbone's convolutions, or the first ones of them, as a .weights file of version 0.2."""
-    units = backbone.convolutions()[:convolutions]
     with atomic(path) as temporary, temporary.open("wb") as stream:
         stream.write(np.array([0, 2, 0], dtype="<i4").tobytes() + np.array([seen], dtype="<i8").tobytes())
-        for unit in units:
+        for unit in backbone.convolutions()[:convolutions]:
             for tensor in _tensors(unit):
                 stream.write(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
 
@@ -107,34 +115,11 @@ def _tensors(unit: ConvBlock) -> list[Tensor]:
     return [unit.bn.bias, unit.bn.weight, mean, variance, unit.conv.weight]
 
 
-def _length(unit: ConvBlock) -> int:
-    return sum(tensor.numel() for tensor in _tensors(unit))
-
-
-@torch.no_grad()
-def _fill(unit: ConvBlock, values: np.ndarray, start: int, where: str) -> int:
-    """Fill one convolution from `start` on; returns where the next one starts."""
-    tensors = _tensors(unit)
-    for tensor in tensors:
-        piece = np.array(values[start : start + tensor.numel()], dtype=np.float32)
-        start += tensor.numel()
-        if not np.isfinite(piece).all():
-            raise DataError(f"{where}: not every value is finite; the file is damaged or of another network")
-        if tensor is tensors[3] and piece.min() < 0:
-            raise DataError(
-                f"{where}: has negative variances, so the file is of another network than DarkNet-53 or is damaged; "
-                "take darknet53.conv.74 or the weights of a YOLOv3"
-            )
-        tensor.copy_(torch.from_numpy(piece).reshape(tensor.shape))
-    return start
-
-
 def _about(unread: int, backbone: DarkNet) -> str:
     """Say what follows the backbone's values: the rest of a YOLOv3 for some number of classes, or something unknown."""
     if not unread:
         return "nothing"
-    rest = sum(4 * out + out * inputs * kernel**2 for inputs, out, kernel in _AFTER_FIRST_DETECTION)
-    outputs, remainder = divmod(unread - rest, sum(inputs + 1 for inputs in _DETECTION_INPUTS))
-    if backbone.channels[-1] == _DETECTION_INPUTS[0] and not remainder and outputs > 0 and outputs % _BOXES == 0:
-        return f"the rest of a YOLOv3 of {outputs // _BOXES - 5} classes"
+    outputs, remainder = divmod(unread - YOLOV3_REST, YOLOV3_OUTPUT)
+    if backbone.channels[-1] == 1024 and not remainder and outputs > 0 and outputs % YOLOV3_BOXES == 0:
+        return f"the rest of a YOLOv3 of {outputs // YOLOV3_BOXES - 5} classes"
     return "no whole YOLOv3's rest: a cut-off transfer, or another detector"

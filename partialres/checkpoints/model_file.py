@@ -17,6 +17,7 @@ from partialres.files import DataError, atomic
 from partialres.model.build import Model, build_model
 
 HEADER, FORMAT = "partialres", "partialres 2"
+TABLE = "positions.weight"
 OF_LATER_STEPS = re.compile(r"\.prior\.|^mask_head\.")  # weights that an earlier step's model does not have
 
 
@@ -39,8 +40,11 @@ def save_model(model: Model, path: Path, *, words: int, vocabulary: str, provena
         safetensors.torch.save_file(tensors, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
 
 
-def read_header(path: Path) -> dict[str, str]:
-    """Read a model file's header; raises DataError if it is not one of ours."""
+def read_header(path: Path, vocabulary: str | None = None) -> dict[str, str]:
+    """Read a model file's header. vocabulary: the digest that the model must have been trained with.
+
+    Raises DataError if the file is not one of ours or of another vocabulary.
+    """
     try:
         with safetensors.safe_open(path, "pt") as stream:
             header: dict[str, str] = json.loads((stream.metadata() or {}).get(HEADER, "{}"))
@@ -48,6 +52,11 @@ def read_header(path: Path) -> dict[str, str]:
         raise DataError(f"{path}: cannot be read as a model ({error}); make it again or check the path") from error
     if header.get("format") != FORMAT:
         raise DataError(f"{path}: not a partialres model (no '{FORMAT}' in its header)")
+    if vocabulary is not None and header["vocabulary"] != vocabulary:
+        raise DataError(
+            f"{path}: trained with another vocabulary ({header['vocabulary'][:16]}, not {vocabulary[:16]}); prepare "
+            "the data set with the model's vocabulary.json (prepare --vocabulary)"
+        )
     return header
 
 
@@ -56,19 +65,9 @@ def read_config(path: Path) -> ModelConfig:
     return ModelConfig.parse(json.loads(read_header(path)["model"]), str(path))
 
 
-def _check_vocabulary(path: Path, header: Mapping[str, str], vocabulary: str) -> None:
-    if header["vocabulary"] != vocabulary:
-        raise DataError(
-            f"{path}: trained with another vocabulary ({header['vocabulary'][:16]}, not {vocabulary[:16]}); prepare "
-            "the data set with the model's vocabulary.json (prepare --vocabulary)"
-        )
-
-
 def load_model(path: Path, vocabulary: str | None = None) -> Model:
-    """Load a model in evaluation mode. vocabulary: the digest that it must have been trained with."""
-    header = read_header(path)
-    if vocabulary is not None:
-        _check_vocabulary(path, header, vocabulary)
+    """Load a model in evaluation mode. vocabulary: see `read_header`."""
+    header = read_header(path, vocabulary)
     model = build_model(read_config(path), int(header["words"]), int(header["points"]))
     model.load_state_dict(safetensors.torch.load_file(path))
     return model.eval()
@@ -77,32 +76,29 @@ def load_model(path: Path, vocabulary: str | None = None) -> Model:
 def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["drop", "extend"] = "drop") -> list[str]:
     """Start a model from an earlier step's weights.
 
-    PMCA or a mask head, if the earlier model has none, keeps its initial values; if only that has it, it is left out.
-    Everything else must fit.
-    positions: what to do with a position table of another length. "drop" it, as the released code does; or "extend" it:
-    the first point keeps its two rows, and every later x (y) takes the row of the box's second x (y) plus its own
-    initial value, so that the model still knows which axis a place is about.
+    PMCA or a mask head that only one of the two models has keeps its initial values or is left out. The position table
+    may be of another length; everything else must fit.
+    positions: what to do with such a table. "drop" it, as the released code does; or "extend" it: the first point keeps
+    its two rows, and every later x (y) takes the row of the box's second x (y) plus its own initial value, so that the
+    model still knows which axis a place is about.
 
-    Returns the names left at their initial values.
+    Returns the names left at their initial values. Raises DataError that lists the weights that do not fit.
     """
-    header = read_header(path)
-    _check_vocabulary(path, header, vocabulary)
+    read_header(path, vocabulary)
     own, given = model.state_dict(), safetensors.torch.load_file(path)
     kept = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
-    missing = sorted(own.keys() - kept.keys())
-    in_one = own.keys() ^ given.keys()
-    wrong = sorted(name for name in in_one if not OF_LATER_STEPS.search(name))
-    wrong += [name for name in missing if name not in in_one and name != "positions.weight"]
+    may_differ = {name for name in own.keys() ^ given.keys() if OF_LATER_STEPS.search(name)}
+    may_differ |= own.keys() & given.keys() & {TABLE}
+    wrong = sorted((own.keys() | given.keys()) - kept.keys() - may_differ)
     if wrong:
         raise DataError(
             f"{path}: does not fit the model: {', '.join(wrong[:5])}"
             f"{' ...' if len(wrong) > 5 else ''}; both must be made with the same model sizes"
         )
-    if positions == "extend" and "positions.weight" in missing:
-        kept["positions.weight"] = _extended(given["positions.weight"], own["positions.weight"])
-        missing.remove("positions.weight")
+    if positions == "extend" and TABLE in own and TABLE not in kept:
+        kept[TABLE] = _extended(given[TABLE], own[TABLE])
     model.load_state_dict(kept, strict=False)
-    return missing
+    return sorted(own.keys() - kept.keys())
 
 
 def _extended(short: Tensor, initial: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ projections stacked in one matrix, and PMCA's last layer with all centres before
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -20,34 +20,49 @@ HEAD = "head.transformer."
 POSITIONS = HEAD + "seq_positional_encoding.embedding.weight"
 TASK = HEAD + "task_prompt.weight"
 WORDS = "lan_enc.embedding.weight"
+LAST_OF_PRIOR = ".point.4."  # within the names of its weight and bias
+STACKED = ("query", "key", "value")
 
-# Ours -> released: each name is rewritten by the first pattern that matches from its start.
-_RULES: list[tuple[str, str]] = [
-    (r"visual\.backbone\.stem", "vis_enc.darknet.0"),
-    (r"visual\.neck\.to_middle", "fusion.down_bot2mid.1"),
-    (r"visual\.neck\.to_coarse", "fusion.down_mid2top.1"),
-    (r"visual\.neck\.mix", "fusion.top_project.0"),
-    (r"visual\.neck\.project", "fusion.top_project.1"),
-    (r"language\.embedding", "lan_enc.embedding"),
-    (r"language\.gru", "lan_enc.lstm"),
-    (r"gate\.conv", HEAD + "input_proj.conv"),
-    (r"gate\.norm", HEAD + "input_proj.gn"),
-    (r"(encoder|decoder)\.(\d+)\.(?:self_)?attention", HEAD + r"\1.layers.\2.self_attn"),
-    (r"decoder\.(\d+)\.cross_attention", HEAD + r"decoder.layers.\1.multihead_attn"),
-    (r"decoder\.(\d+)\.prior\.locate", HEAD + r"decoder.layers.\1.point"),
-    (r"(encoder|decoder)\.(\d+)\.feedforward\.inner", HEAD + r"\1.layers.\2.linear1"),
-    (r"(encoder|decoder)\.(\d+)\.feedforward\.outer", HEAD + r"\1.layers.\2.linear2"),
-    (r"(encoder|decoder)\.(\d+)\.norm", HEAD + r"\1.layers.\2.norm"),
-    (r"decoder_norm", HEAD + "decoder.norm"),
-    (r"coordinates", HEAD + "query_embedding"),
-    (r"positions", HEAD + "seq_positional_encoding.embedding"),
-    (r"start", TASK),
-    (r"predictor\.0", "head.predictor.0.fc"),
-    (r"predictor\.2", "head.predictor.1.fc"),
-    (r"predictor\.4", "head.predictor.2.fc"),
+
+def _residual(ours: re.Match[str]) -> str:
+    """Name a residual's convolution: the stages are modules 1 to 10, a convolution and then its residuals each."""
+    stage, unit, side = map(int, ours.groups())
+    return f"vis_enc.darknet.{2 * stage + 2}.module_list.{unit - 1}.{side - 1}"
+
+
+# Ours -> released: every pattern that matches rewrites a name, in this order.
+_RENAMED: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+    (r"^visual\.backbone\.stem", "vis_enc.darknet.0"),
+    (r"^visual\.backbone\.stages\.(\d)\.0", lambda ours: f"vis_enc.darknet.{2 * int(ours[1]) + 1}"),
+    (r"^visual\.backbone\.stages\.(\d)\.(\d)\.conv(\d)", _residual),
+    (r"^visual\.backbone\.tail\.0", "vis_enc.darknet.11.module_list.0.0"),
+    (r"^visual\.backbone\.tail\.1", "vis_enc.darknet.11.module_list.0.1"),
+    (r"^visual\.backbone\.tail\.2", "vis_enc.darknet.11.module_list.1.0"),
+    (r"^visual\.backbone\.tail\.3", "vis_enc.darknet.11.module_list.1.1"),
+    (r"^visual\.backbone\.tail\.4", "vis_enc.darknet.12"),
+    (r"^visual\.backbone\.tail\.5", "vis_enc.darknet.13"),
+    (r"^visual\.neck\.to_middle", "fusion.down_bot2mid.1"),
+    (r"^visual\.neck\.to_coarse", "fusion.down_mid2top.1"),
+    (r"^visual\.neck\.mix", "fusion.top_project.0"),
+    (r"^visual\.neck\.project", "fusion.top_project.1"),
+    (r"^language\.embedding", "lan_enc.embedding"),
+    (r"^language\.gru", "lan_enc.lstm"),
+    (r"^gate\.conv", HEAD + "input_proj.conv"),
+    (r"^gate\.norm", HEAD + "input_proj.gn"),
+    (r"^(encoder|decoder)\.(\d+)", HEAD + r"\1.layers.\2"),
+    (r"cross_attention", "multihead_attn"),
+    (r"(self_)?attention", "self_attn"),
+    (r"attn\.(query|key|value)\.", "attn.in_proj_"),
+    (r"attn\.out\.", "attn.out_proj."),
+    (r"prior\.locate", "point"),
+    (r"feedforward\.inner", "linear1"),
+    (r"feedforward\.outer", "linear2"),
+    (r"^decoder_norm", HEAD + "decoder.norm"),
+    (r"^coordinates", HEAD + "query_embedding"),
+    (r"^positions", HEAD + "seq_positional_encoding.embedding"),
+    (r"^start", TASK),
+    (r"^predictor\.(\d)", lambda ours: f"head.predictor.{int(ours[1]) // 2}.fc"),
 ]
-_PROJECTION = re.compile(r"(.*attention)\.(query|key|value)\.(weight|bias)")
-_LAST_OF_PRIOR = re.compile(r".*\.prior\.locate\.4\.(weight|bias)")
 
 
 def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> ModelConfig:
@@ -76,7 +91,7 @@ def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> Mode
 def released_model(state: Mapping[str, Tensor], padded_words: int = 15) -> PointModel:
     """Build the model of a released state dict, in evaluation mode, with its weights.
 
-    Raises DataError that lists every key that is missing, left over or of another shape.
+    Raises DataError as `released_config` and `from_released` do.
     """
     config = released_config(state, padded_words)
     words, points = state[WORDS].shape[0], (state[POSITIONS].shape[0] - 1) // 2
@@ -90,9 +105,9 @@ def from_released(state: Mapping[str, Tensor], model: PointModel) -> dict[str, T
     """Make our state dict for `model` from a released one, every key of either accounted for.
 
     A model that starts decoding from zeros does not use the task vector that Partial-RES always stores.
-    Raises DataError that lists every key that is missing, left over or of another shape.
+    Raises DataError with the keys that are missing, left over or of another shape.
     """
-    wanted = _export({name: value.to("meta") for name, value in model.state_dict().items()}, model.config)
+    wanted = _export(model)
     unused = set() if TASK in wanted else {TASK}
     problems = {
         "missing": sorted(wanted.keys() - state.keys()),
@@ -106,7 +121,18 @@ def from_released(state: Mapping[str, Tensor], model: PointModel) -> dict[str, T
     if any(problems.values()):
         listed = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys)
         raise DataError(f"the released weights do not fit the model; {listed}")
-    return {name: _import(name, state, model.config) for name in model.state_dict()}
+    ours: dict[str, Tensor] = {}
+    for name in model.state_dict():
+        key = released_name(name)
+        if "in_proj" in key:
+            ours[name] = state[key].chunk(3)[STACKED.index(name.split(".")[-2])]
+        elif LAST_OF_PRIOR in key:
+            ours[name] = _regrouped(state[key], 2, model.config.heads)
+        elif key == TASK:
+            ours[name] = state[key][0] if key in wanted else torch.zeros(model.config.width)
+        else:
+            ours[name] = state[key]
+    return ours
 
 
 def to_released(model: PointModel) -> dict[str, Tensor]:
@@ -114,11 +140,9 @@ def to_released(model: PointModel) -> dict[str, Tensor]:
 
     Raises DataError if the model is not of a released architecture: the released code would compute something else.
     """
-    state = _export(model.state_dict(), model.config)
-    own, expected = (
-        flat(config.model_dump())
-        for config in (model.config, released_config(state, model.config.upstream.padded_words or 15))
-    )
+    state = _export(model)
+    released = released_config(state, model.config.upstream.padded_words or 15)
+    own, expected = flat(model.config.model_dump()), flat(released.model_dump())
     different = [
         f"{name} is {own[name]!r}, not {expected[name]!r}"
         for name in own
@@ -129,64 +153,30 @@ def to_released(model: PointModel) -> dict[str, Tensor]:
     return state
 
 
-def _export(own: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+def _export(model: PointModel) -> dict[str, Tensor]:
     """Rename our state dict and change its layouts to the released ones."""
     state: dict[str, Tensor] = {}
-    parts: dict[str, list[Tensor]] = {}
-    for name, value in own.items():
+    stacked: dict[str, list[Tensor]] = {}
+    for name, value in model.state_dict().items():
         key = released_name(name)
-        if _PROJECTION.fullmatch(name):  # query, key, value are registered in the order they are stacked in
-            parts.setdefault(key, []).append(value)
-        elif name == "start":
-            if config.upstream.start == "learned":
-                state[key] = value[None]
-        else:
-            state[key] = _prior_rows(value, (config.heads, 2)) if _LAST_OF_PRIOR.fullmatch(name) else value
-    return state | {key: torch.cat(values) for key, values in parts.items()}
+        if "in_proj" in key:  # query, key, value are registered in the order they are stacked in
+            stacked.setdefault(key, []).append(value)
+        elif LAST_OF_PRIOR in key:
+            state[key] = _regrouped(value, model.config.heads, 2)
+        elif key != TASK:
+            state[key] = value
+        elif model.config.upstream.start == "learned":
+            state[key] = value[None]
+    return state | {key: torch.cat(values) for key, values in stacked.items()}
 
 
-def _import(name: str, state: Mapping[str, Tensor], config: ModelConfig) -> Tensor:
-    """Take one of our parameters or buffers from a released state dict that has all keys."""
-    if name == "start":
-        return state[TASK][0] if config.upstream.start == "learned" else torch.zeros(config.width)
-    value = state[released_name(name)]
-    projection = _PROJECTION.fullmatch(name)
-    if projection:
-        return value.chunk(3)[("query", "key", "value").index(projection[2])]
-    return _prior_rows(value, (2, config.heads)) if _LAST_OF_PRIOR.fullmatch(name) else value
-
-
-def _prior_rows(value: Tensor, outer: tuple[int, int]) -> Tensor:
-    """Reorder rows [a * b * 2, ...] of [a, b] pairs to [b, a]: centres and scales by head, or heads by kind."""
-    return value.unflatten(0, (*outer, 2)).transpose(0, 1).flatten(0, 2)
+def _regrouped(value: Tensor, outer: int, inner: int) -> Tensor:
+    """Reorder rows that are pairs of x and y, [outer, inner, 2], to [inner, outer, 2]: head by head, or back."""
+    return value.unflatten(0, (outer, inner, 2)).transpose(0, 1).flatten(0, 2)
 
 
 def released_name(name: str) -> str:
     """Return the released name of one of our parameters or buffers, or of the matrix it is stacked into."""
-    backbone = re.fullmatch(r"visual\.backbone\.(stages\.\d+|tail)\.(\d+)\.(.*)", name)
-    if backbone:
-        return _backbone_name(*backbone.groups())
-    projection = _PROJECTION.fullmatch(name)
-    if projection:
-        name = f"{projection[1]}.in_proj_{projection[3]}"
-    for pattern, replacement in _RULES:
-        rewritten, count = re.subn("^" + pattern, replacement, name)
-        if count:
-            return rewritten.replace("self_attn.out.", "self_attn.out_proj.").replace(
-                "multihead_attn.out.", "multihead_attn.out_proj."
-            )
-    raise KeyError(name)
-
-
-def _backbone_name(part: str, index: str, rest: str) -> str:
-    """DarkNet-53's stages are modules 1 to 10, a convolution and residuals each; YOLOv3's block is 11 to 13."""
-    place = int(index)
-    if part == "tail":
-        pair, side = divmod(place, 2)
-        module = f"11.module_list.{pair}.{side}" if pair < 2 else str(12 + side)
-        return f"vis_enc.darknet.{module}.{rest}"
-    convolution = 1 + 2 * int(part.split(".")[1])
-    if place == 0:
-        return f"vis_enc.darknet.{convolution}.{rest}"
-    unit, rest = rest.removeprefix("conv").split(".", 1)
-    return f"vis_enc.darknet.{convolution + 1}.module_list.{place - 1}.{int(unit) - 1}.{rest}"
+    for pattern, replacement in _RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +47,20 @@ def read_checkpoint(path: Path, ema: bool | None = None) -> dict[str, Tensor]:
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a checkpoint ({error}); download it again") from error
-    states = {key: _state(content, key, path) for key in (PLAIN, EMA) if isinstance(content, dict) and key in content}
+    held = content if isinstance(content, dict) else {}
+    states = {key: _state(held[key], f"{path}: {key}") for key in (PLAIN, EMA) if key in held}
     chosen = PLAIN if ema is False or (ema is None and EMA not in states) else EMA
     if chosen not in states:
-        held = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path}: has no {chosen}; it holds {held}")
-    beside = {key: value for key, value in states.get(PLAIN, {}).items() if key.endswith(_STATISTICS)}
-    return beside | states[chosen] if chosen == EMA else states[chosen]
+        raise DataError(f"{path}: has no {chosen}; it holds {', '.join(map(str, held)) or type(content).__name__}")
+    if chosen == PLAIN:
+        return states[PLAIN]
+    return {key: value for key, value in states.get(PLAIN, {}).items() if key.endswith(_STATISTICS)} | states[EMA]
 
 
-def _state(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Tensor]:
-    """Read one of a checkpoint's state dicts, without the prefix of parallel training."""
-    state = content[key]
+def _state(state: Any, where: str) -> dict[str, Tensor]:
+    """Check one of a checkpoint's state dicts, and drop the prefix of parallel training."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(f"{path}: {key} is no dict of tensors")
+        raise DataError(f"{where} is no dict of tensors")
     parallel = all(name.startswith(_PARALLEL) for name in state)
     return {name.removeprefix(_PARALLEL) if parallel else name: value for name, value in state.items()}
 

@@ -69,7 +69,7 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
 @click.command()
 @click.argument("folder", type=IN_DIR)
 @click.option("--image-folder", type=OUT, required=True, help="Folder that the images' file names are in.")
-@click.option("--split-by", default="unc", help="unc, umd, google ...: refs(SPLIT_BY).p is read.")
+@click.option("--split-by", help="unc, umd, google ...: read refs(SPLIT_BY).p [default: expressions.json, own data].")
 @click.option("--max-words", type=click.IntRange(min=1), default=15, help="Longer expressions are cut.")
 @click.option("--min-count", type=click.IntRange(min=1), default=1, help="Rarer words are unknown.")
 @click.option(
@@ -78,15 +78,14 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
     default="refuse",
     help="Broken records: stop, or leave them out and count them.",
 )
-@click.option("--check-images/--no-check-images", default=True, help="Every image file must be there.")
+@click.option("--check-images/--no-check-images", default=True, help="Every image file must exist.")
 @click.option("--vocabulary", type=IN_FILE, help="Take the words of this vocabulary.json, and its limits, as they are.")
-@click.option("--own/--refer", default=False, help="Read expressions.json (own data) instead of refs(...).p.")
 @click.option("--out", type=OUT, required=True, help="Folder for refs.parquet and vocabulary.json.")
 def prepare(
-    folder: Path, image_folder: Path, split_by: str, max_words: int, min_count: int, on_problem: Any,
-    check_images: bool, vocabulary: Path | None, own: bool, out: Path,
+    folder: Path, image_folder: Path, split_by: str | None, max_words: int, min_count: int, on_problem: Any,
+    check_images: bool, vocabulary: Path | None, out: Path,
 ) -> None:  # fmt: skip
-    """Read raw FOLDER (instances.json and refs(SPLIT_BY).p) to one row a ref, and count its words."""
+    """Read raw FOLDER (instances.json and the refs) to one row per ref, and count its words."""
     from partialres.data.refer import read_refs
     from partialres.data.vocabulary import Vocabulary, apply_vocabulary, build_vocabulary
     from partialres.files import read_json, write_json, write_table
@@ -95,9 +94,7 @@ def prepare(
         if vocabulary and click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} is the vocabulary's own; leave it out")
 
-    refs, problems = read_refs(
-        folder, image_folder, None if own else split_by, on_problem=on_problem, check_images=check_images
-    )
+    refs, problems = read_refs(folder, image_folder, split_by, on_problem=on_problem, check_images=check_images)
     if problems:
         click.echo(f"left out of {folder}:\n{problems}", err=True)
     if vocabulary:

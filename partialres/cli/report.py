@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from partialres.cli.options import IN_DIR, IN_FILE, OUT
+from partialres.cli.options import IN_DIR, IN_FILE, OUT, options
 
 
 @click.group()
@@ -31,13 +31,7 @@ FIGURE_OUT = click.option("--out", type=OUT, required=True, help="The PNG; the P
 
 def command(group: click.Group, name: str, *parameters: Callable[[Any], Any]) -> Callable[[Any], click.Command]:
     """Declare a command with these arguments and options, in order."""
-
-    def declare(function: Any) -> click.Command:
-        for parameter in reversed(parameters):
-            function = parameter(function)
-        return group.command(name)(function)
-
-    return declare
+    return lambda function: group.command(name)(options(*parameters)(function))
 
 
 class ModelName(click.ParamType):

@@ -21,7 +21,7 @@ from partialres.cli.options import (
     training,
     use_threads,
 )
-from partialres.config import BatchConfig, ModelConfig, PretrainConfig, PseudoConfig, TrainConfig
+from partialres.config import ModelConfig, PretrainConfig, PseudoConfig, TrainConfig
 
 BATCH = click.option("--batch", type=click.IntRange(min=1), default=128, help="About so many expressions at once.")
 MODEL = click.option("--model", "config", type=Section(ModelConfig), required=True, help="Model section.")
@@ -92,12 +92,7 @@ def train_rec(
 @click.option("--init", type=IN_FILE, required=True, help="Step 1's model.safetensors.")
 @click.option("--points", type=click.IntRange(min=3), required=True, help="Contour points N.")
 @click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How masks are traced to points.")
-@click.option(
-    "--model",
-    "config",
-    type=Section(ModelConfig),
-    help="Model section; what decides step 1's weights must be step 1's [default: step 1's, with CCTF and PMCA].",
-)
+@MODEL
 @click.option(
     "--position-table",
     type=click.Choice(["drop", "extend"]),
@@ -109,21 +104,15 @@ def train_rec(
 @training
 @running
 def train_res(
-    rows: Path, init: Path, points: int, sampling: Any, config: ModelConfig | None, position_table: Any,
+    rows: Path, init: Path, points: int, sampling: Any, config: ModelConfig, position_table: Any,
     selected: Path | None, training: TrainConfig, **rest: Any,
 ) -> None:  # fmt: skip
     """Step 2: learn contours from the labelled refs in ROWS (split.parquet); step 3: with --selected."""
     from partialres.steps import res
 
-    def config_from(step_1: ModelConfig) -> ModelConfig:
-        if config is None:
-            return step_1.replace(cctf=True, pmca=True)
-        config.check_init(step_1)
-        return config
-
     sources, execution = sources_of(rest), execution_of(rest)
     res.train_res(
-        rows, sources, init, config_from, training, execution,
+        rows, sources, init, config, training, execution,
         points=points, position_table=position_table, selected=selected, sampling=sampling,
     )  # fmt: skip
 
@@ -140,7 +129,7 @@ def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads
     from partialres.steps import predict as step
 
     use_threads(threads)
-    step.predict(rows, sources_of(sources), model, BatchConfig(batch=batch), device, out)
+    step.predict(rows, sources_of(sources), model, batch, device, out)
 
 
 @click.command()
@@ -159,7 +148,7 @@ def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads
 def select(
     points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, out: Path
 ) -> None:
-    """Keep the pseudo POINTS that agree with the boxes in ROWS, and space them evenly."""
+    """Keep the pseudo POINTS whose D is low, and space them evenly; ROWS (split.parquet) has the images' sizes."""
     from partialres.files import read_table, write_table
     from partialres.steps import pseudo
 

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from partialres.data.batch import Batch
 from partialres.data.inputs import Inputs
 from partialres.data.samples import Samples
 from partialres.data.views import Window
 from partialres.data.vocabulary import Vocabulary
-
-
-class _Epoch(Dataset[Batch]):
-    """The batches of one epoch, made on demand so that loader workers can make them ahead."""
-
-    def __init__(
-        self, samples: Samples, inputs: Inputs, chosen: np.ndarray, steps: list[np.ndarray], seeds: tuple[int, int]
-    ) -> None:
-        self.samples, self.inputs, self.chosen, self.steps, self.seeds = samples, inputs, chosen, steps, seeds
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __getitem__(self, step: int) -> Batch:
-        members = self.steps[step]
-        words = np.stack([self.samples.words[member][self.chosen[member]] for member in members])
-        return self.samples.batch(members, words, self.inputs, self.seeds)
 
 
 def steps_per_epoch(samples: Samples, batch: int) -> int:
@@ -58,11 +43,19 @@ def epoch_batches(
     chosen = (rng.random(len(expressions)) * expressions).astype(np.int64)
     order = rng.permutation(len(expressions))
     if grouped:
-        _, first = np.unique(samples.rows[order], return_index=True)  # an image's place is its first ref's
-        place = dict(zip(samples.rows[order[first]].tolist(), first.tolist(), strict=True))
-        order = order[np.argsort([place[row] for row in samples.rows[order].tolist()], kind="stable")]
+        _, first, image = np.unique(samples.rows[order], return_index=True, return_inverse=True)
+        order = order[np.argsort(first[image], kind="stable")]  # an image's place is its first ref's
     steps = [share(members) for members in np.array_split(order, steps_per_epoch(samples, batch))]
-    return iter(DataLoader(_Epoch(samples, inputs, chosen, steps, (seed, epoch)), batch_size=None, num_workers=workers))
+    make = partial(_training_batch, samples, inputs, chosen, (seed, epoch))
+    return iter(DataLoader(steps, batch_size=None, collate_fn=make, num_workers=workers))  # type: ignore[arg-type]
+
+
+def _training_batch(
+    samples: Samples, inputs: Inputs, chosen: np.ndarray, seeds: tuple[int, int], members: np.ndarray
+) -> Batch:
+    """Make a batch of some refs; loader workers call it ahead. chosen: int64 [n], which expression of each ref."""
+    words = np.stack([samples.words[member][chosen[member]] for member in members])
+    return samples.batch(members, words, inputs, seeds)
 
 
 def expression_batches(
@@ -75,28 +68,26 @@ def expression_batches(
     process's work. Yields positions int64 [B] in refs, the expressions, and the batch; about `batch` expressions each.
     """
     rows = inputs.rows(refs["image_id"].tolist())
-    positions: list[int] = []
-    texts: list[str] = []
+    expressions = refs["expressions"].tolist()
 
-    def flush() -> tuple[np.ndarray, list[str], Batch]:
-        members = np.array(positions)
+    def batched(places: list[int]) -> tuple[np.ndarray, list[str], Batch]:
+        positions = np.repeat(places, [len(expressions[place]) for place in places])
+        texts = [text for place in places for text in expressions[place]]
         words = np.stack([vocabulary.encode(text) for text in texts])
         if windows is None:
-            return members, list(texts), inputs.batch(rows[members], words)
-        distinct, index = np.unique(members, return_inverse=True)
-        seen = [windows[member] for member in distinct.tolist()]
-        return members, list(texts), inputs.view_batch(rows[distinct], seen, words, index)
+            return positions, texts, inputs.batch(rows[positions], words)
+        distinct, index = np.unique(positions, return_inverse=True)
+        seen = [windows[place] for place in distinct.tolist()]
+        return positions, texts, inputs.view_batch(rows[distinct], seen, words, index)
 
     by_image = np.argsort(rows, kind="stable")
     distinct, image = np.unique(rows[by_image], return_inverse=True)
     by_image = by_image[image * block[1] // len(distinct) == block[0]]
-    expressions = refs["expressions"].tolist()
-    for place, position in enumerate(by_image):
-        positions.extend([int(position)] * len(expressions[position]))
-        texts.extend(expressions[position])
-        last_of_image = place + 1 == len(by_image) or rows[by_image[place + 1]] != rows[position]
-        if last_of_image and len(texts) >= batch:
-            yield flush()
-            positions, texts = [], []
-    if texts:
-        yield flush()
+    places: list[int] = []
+    for _, of_image in groupby(by_image.tolist(), key=lambda place: rows[place]):
+        places.extend(of_image)
+        if sum(len(expressions[place]) for place in places) >= batch:
+            yield batched(places)
+            places = []
+    if places:
+        yield batched(places)

@@ -24,8 +24,6 @@ from partialres.files import DataError, atomic, progress, say, write_text
 COLUMNS = ("name", "address", "bytes", "sha256", "about")
 PATIENCE = 5  # transfers in a row that may bring nothing
 RANGE_REFUSED = 33  # curl: the server cannot go on from the middle
-HTTP_ERROR = 22  # curl --fail: the server answered 400 or above
-BAD_ADDRESS = (3, 6)  # curl: the address is malformed, its host unknown
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,11 @@ class Item:
 
 def read_items(path: Path) -> dict[str, Item]:
     """Read the table: name -> row. Raises DataError that names a malformed row."""
+    items: dict[str, Item] = {}
     with path.open(encoding="utf-8", newline="") as stream:
         rows = csv.DictReader(stream, delimiter="\t")
         if tuple(rows.fieldnames or ()) != COLUMNS:
             raise DataError(f"{path}: its columns are not {', '.join(COLUMNS)}, separated by tabs")
-        items: dict[str, Item] = {}
         for number, row in enumerate(rows, 2):
             if None in row or None in row.values() or not row["name"] or "/" in row["name"]:
                 raise DataError(f"{path}: line {number} needs {len(COLUMNS)} fields, the first a name without a slash")
@@ -56,11 +54,11 @@ def read_items(path: Path) -> dict[str, Item]:
     return items
 
 
-def download(item: Item, folder: Path, *, wait: float = 3.0) -> Path:
+def download(item: Item, folder: Path, *, wait: float = 3.0) -> None:
     """Fetch a file to the folder unless it is there; check it, and write its checksum beside it.
 
     wait: seconds before a broken transfer goes on.
-    Returns the checksum's file. Raises DataError if the file cannot be fetched or differs from the table.
+    Raises DataError if the file cannot be fetched or differs from the table.
     """
     path = folder / item.name
     if path.is_file():
@@ -80,9 +78,7 @@ def download(item: Item, folder: Path, *, wait: float = 3.0) -> Path:
         say(f"{path}: {path.stat().st_size} bytes from {item.address}; SHA-256 {digest}")
     if not item.sha256:
         say(f"the table has no SHA-256 of {item.name} to compare with; record this one there if you trust the file")
-    record = path.with_name(f"{item.name}.sha256")
-    write_text(f"{digest}  {item.name}\n", record)
-    return record
+    write_text(f"{digest}  {item.name}\n", path.with_name(f"{item.name}.sha256"))
 
 
 def _checked(item: Item, path: Path, cure: str) -> str:
@@ -112,13 +108,11 @@ def _transfer(item: Item, part: Path, wait: float) -> None:
     while item.bytes is None or size < item.bytes:
         answer = subprocess.run(command, capture_output=True, text=True)
         code, reason = answer.stdout[-3:], answer.stderr.strip() or f"curl ended with {answer.returncode}"
-        if code == "416" and item.sha256:  # nothing follows: the file is whole, or the checksum will tell it is not
+        if answer.returncode == 0:
             return
-        if code == "416" or answer.returncode == RANGE_REFUSED:
+        if code == "416" or answer.returncode == RANGE_REFUSED:  # cannot go on from here
             part.unlink(missing_ok=True)
-        elif answer.returncode == 0:
-            return
-        elif answer.returncode in BAD_ADDRESS or (answer.returncode == HTTP_ERROR and code.startswith("4")):
+        elif code.startswith("4"):
             raise DataError(f"{item.name}: {item.address} cannot be had ({reason}); correct the address in the table")
         before, size = size, _size(part)
         failures = 0 if size > before else failures + 1

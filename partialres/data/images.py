@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,8 @@ Image = NDArray[np.uint8]  # [height, width, 3], RGB
 def resized(height: int, width: int, size: int) -> tuple[int, int]:
     """Return height and width with the long side at `size` pixels and the other in proportion, rounded."""
     long = max(height, width)
-    return max(1, (2 * height * size + long) // (2 * long)), max(1, (2 * width * size + long) // (2 * long))
+    high, wide = (max(1, (2 * side * size + long) // (2 * long)) for side in (height, width))
+    return high, wide
 
 
 def read_image(path: Path, height: int, width: int) -> Image:
@@ -27,11 +28,9 @@ def read_image(path: Path, height: int, width: int) -> Image:
 
     Raises DataError that names the file if it is missing, cannot be decoded or is not height x width pixels large.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such image; unpack the images there")
     image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise DataError(f"{path}: cannot be decoded; download it again")
+        raise DataError(f"{path}: missing or cannot be decoded; unpack the images there again")
     if image.shape[:2] != (height, width):
         raise DataError(
             f"{path}: is {image.shape[1]} x {image.shape[0]} pixels (width x height), its annotations say "
@@ -58,11 +57,9 @@ def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, 
     """
     folder, out_dir = Path(folder), Path(out_dir)
     images = refs[["image_id", "file_name", "height", "width"]].drop_duplicates(ignore_index=True)
-    if images.empty:
-        raise DataError("there are no refs, so no images to cache")
-    if images["image_id"].duplicated().any():
-        twice = images.loc[images["image_id"].duplicated(), "image_id"].iloc[0]
-        raise DataError(f"image {twice} has two file names or sizes in the refs table; prepare the data set again")
+    twice = images.loc[images["image_id"].duplicated(), "image_id"].tolist()
+    if twice:
+        raise DataError(f"image {twice[0]} has two file names or sizes in the refs table; prepare the data set again")
     sizes = [resized(h, w, size) for h, w in images[["height", "width"]].itertuples(index=False)]
     height, width = np.array(sizes, dtype=np.int64).T
     ends = np.cumsum(3 * height * width)
@@ -94,18 +91,15 @@ def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, 
 def _fill(pixels: NDArray[np.uint8], index: pd.DataFrame, folder: Path, workers: int) -> None:
     """Decode and resize every image of the index to its place; the first error stops all."""
 
-    def place(file_name: str, offset: int, height: int, width: int, original_height: int, original_width: int) -> None:
+    def place(row: tuple[str, int, int, int, int, int]) -> None:
+        file_name, offset, height, width, original_height, original_width = row
         image = resize(read_image(folder / file_name, original_height, original_width), height, width)
         pixels[offset : offset + image.size] = image.reshape(-1)
 
-    columns = (index[name].tolist() for name in index.columns[1:])
-    with ThreadPoolExecutor(max_workers=workers) as pool:  # OpenCV decodes without Python's lock
-        try:
-            for _ in progress(pool.map(place, *columns), "images", total=len(index)):
-                pass
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    rows = index[index.columns[1:]].itertuples(index=False, name=None)
+    with ThreadPool(workers) as pool:  # OpenCV decodes without Python's lock
+        for _ in progress(pool.imap(place, rows), "images", total=len(index)):
+            pass
 
 
 class ImageCache:
@@ -147,8 +141,3 @@ class ImageCache:
         """Return height and width of the image file in pixels."""
         height, width = self.original_shape[row].tolist()
         return height, width
-
-    def scale(self, row: int) -> tuple[float, float]:
-        """Return the factors, x and y, that turn points in pixels of the file into pixels of the resized image."""
-        y, x = (self.shape[row] / self.original_shape[row]).tolist()
-        return x, y

@@ -45,25 +45,20 @@ class Inputs:
         return whole(self.cache.original(row), (height, width), self.size)
 
     def batch(self, rows: np.ndarray, words: np.ndarray) -> Batch:
-        """Batch expressions about the whole images in cache rows [B]; each distinct image is in it once.
-
-        words: int64 [B, L].
-        """
-        distinct, index = np.unique(rows, return_inverse=True)
+        """Batch expressions, their words int64 [B, L], about the whole images in cache rows [B]."""
+        distinct, index = np.unique(rows, return_inverse=True)  # each image is in the batch once
         windows = [self.window(row) for row in distinct.tolist()]
-        if self.features is None:
-            return self.view_batch(distinct, windows, words, index)
-        return _batch(self.features[distinct], self._valid(windows), index, words)
+        images = self.frames(distinct, windows) if self.features is None else self.features[distinct]
+        return self._batch(images, windows, index, words)
 
     def view_batch(
         self, rows: np.ndarray, windows: Sequence[Window], words: np.ndarray, index: np.ndarray | None = None
     ) -> Batch:
-        """Batch expressions [B] about windows [I] of the images in cache rows [I].
+        """Batch expressions, their words int64 [B, L], about windows [I] of the images in cache rows [I].
 
-        words: int64 [B, L]. index: int64 [B], the window of each expression; without it each has its own.
+        index: int64 [B], the window of each expression; without it each has its own.
         """
-        frames = self.frames(rows, windows)
-        return _batch(frames, self._valid(windows), np.arange(len(rows)) if index is None else index, words)
+        return self._batch(self.frames(rows, windows), windows, np.arange(len(rows)) if index is None else index, words)
 
     def frames(self, rows: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
         """Return what windows show of the images in cache rows [I]: uint8 [I, size, size, 3], black outside."""
@@ -73,21 +68,16 @@ class Inputs:
             frame[: image.shape[0], : image.shape[1]] = image
         return frames
 
-    def _valid(self, windows: Sequence[Window]) -> np.ndarray:
-        """Return which feature positions hold some of the image: bool [I, size / stride, size / stride]."""
+    def _batch(self, images: np.ndarray, windows: Sequence[Window], index: np.ndarray, words: np.ndarray) -> Batch:
         cells = self.size // self.stride
         valid = np.zeros((len(windows), cells, cells), dtype=bool)
-        for mask, window in zip(valid, windows, strict=True):
-            height, width = window.shape
-            mask[: -(-height // self.stride), : -(-width // self.stride)] = True
-        return valid
-
-
-def _batch(images: np.ndarray, valid: np.ndarray, index: np.ndarray, words: np.ndarray) -> Batch:
-    longest = max(1, int((words != 0).sum(1).max()))
-    return Batch(
-        images=torch.from_numpy(images),
-        valid=torch.from_numpy(valid),
-        image_index=torch.from_numpy(index.astype(np.int64)),
-        words=torch.from_numpy(words[:, :longest]),
-    )
+        for inside, window in zip(valid, windows, strict=True):
+            height, width = (-(-side // self.stride) for side in window.shape)
+            inside[:height, :width] = True
+        longest = max(1, int((words != 0).sum(1).max()))
+        return Batch(
+            images=torch.from_numpy(images),
+            valid=torch.from_numpy(valid),
+            image_index=torch.from_numpy(index),
+            words=torch.from_numpy(words[:, :longest]),
+        )

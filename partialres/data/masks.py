@@ -11,15 +11,11 @@ from partialres.geometry.rle import Rle, run_lengths
 
 
 class Segmentation(NamedTuple):
-    """The mask of an annotation.
+    """The mask of an annotation."""
 
-    counts: COCO compressed RLE of the whole mask; None if there is no mask. parts: the polygons [x, y, x, y, ...] in
-    pixels as given; None without a mask, empty if it was given as an RLE. faults: (key of refer.PROBLEMS, detail).
-    """
-
-    counts: str | None
-    parts: list[list[float]] | None
-    faults: list[tuple[str, str]]
+    counts: str | None  # COCO compressed RLE of the whole mask; None if there is none
+    parts: list[list[float]] | None  # polygons x, y, x, y, ... in pixels as given; empty for RLEs, None without a mask
+    faults: list[tuple[str, str]]  # key of refer.PROBLEMS, detail
 
 
 def encode_segmentation(segmentation: Any, height: int, width: int) -> Segmentation:
@@ -28,59 +24,43 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> Segmentat
     segmentation: a list of polygons, or one RLE or a list of them, each compressed or plain runs. None or an empty list
     means that there is no mask, which is no fault. Broken parts are left out and named in `faults`.
     """
-    if segmentation is None or segmentation == []:
-        return Segmentation(None, None, [])
-    parts: list[list[float]] = []
+    polygons: list[list[float]] = []
     rles: list[Rle] = []
     faults: list[tuple[str, str]] = []
-    for number, part in enumerate(segmentation if isinstance(segmentation, list) else [segmentation]):
+    given = [] if segmentation is None else segmentation
+    for number, part in enumerate(given if isinstance(given, list) else [given]):
         is_rle = isinstance(part, dict)
         try:
             if is_rle:
                 rles.append(_rle(part, height, width))
             else:
-                parts.append(_polygon(part, height, width))
+                polygons.append(_polygon(part, height, width))
         except (TypeError, ValueError, KeyError) as error:
-            kind = "broken run-length mask" if is_rle else "broken polygon"
-            faults.append((kind, f"part {number}: {error}"))
-    if parts:
-        rles.extend(coco.frPyObjects(parts, height, width))
-    if not rles:
-        return Segmentation(None, None, faults)
-    whole = rles[0] if len(rles) == 1 else coco.merge(rles)
-    if coco.area(whole) == 0:
-        return Segmentation(None, None, [*faults, ("mask without pixels", f"in {width} x {height}")])
-    return Segmentation(whole["counts"].decode("ascii"), parts, faults)
+            faults.append(("broken run-length mask" if is_rle else "broken polygon", f"part {number}: {error}"))
+    if polygons:
+        rles.extend(coco.frPyObjects(polygons, height, width))
+    whole = coco.merge(rles)
+    if coco.area(whole) > 0:
+        return Segmentation(whole["counts"].decode("ascii"), polygons, faults)
+    if rles:
+        faults.append(("mask without pixels", f"in {width} x {height}"))
+    return Segmentation(None, None, faults)
 
 
 def _polygon(part: Any, height: int, width: int) -> list[float]:
     """Check a polygon and return it as plain floats. Raises ValueError or TypeError that says what is wrong."""
     flat = np.asarray(part, dtype=np.float64)
-    if flat.ndim != 1:
-        raise ValueError("not a list of numbers x, y, x, y, ...")
-    if len(flat) % 2:
-        raise ValueError(f"an odd length, {len(flat)}")
-    if len(flat) < 6:
-        raise ValueError(f"fewer than 3 points, {len(flat) // 2}")
-    if not np.isfinite(flat).all():
-        raise ValueError("not every coordinate is a finite number")
+    if flat.ndim != 1 or len(flat) % 2 or len(flat) < 6 or not np.isfinite(flat).all():
+        raise ValueError("not the finite numbers x, y, x, y, ... of at least 3 points")
     points, size = flat.reshape(-1, 2), np.array([width, height])
     low, high = points.min(axis=0), points.max(axis=0)
-    if (high <= 0).any() or (low >= size).any():
-        raise ValueError("wholly outside the image")
-    if (low < -size).any() or (high > 2 * size).any():  # pycocotools walks along every pixel of an edge
-        raise ValueError("reaches more than an image's size outside")
-    if _is_a_line(points - low):
-        raise ValueError("zero area")
+    # pycocotools walks along every pixel of an edge, so that a far corner would take it for ever.
+    if (high <= 0).any() or (low >= size).any() or (low < -size).any() or (high > 2 * size).any():
+        raise ValueError("wholly outside the image, or more than an image's size beyond its edge")
+    # A figure of eight has no signed area but covers pixels: only points on one line cover none.
+    if np.linalg.matrix_rank(points - points[0], tol=1e-6) < 2:
+        raise ValueError("all points on one line")
     return flat.tolist()
-
-
-def _is_a_line(points: np.ndarray) -> bool:
-    """Tell whether points [N, 2] >= 0 lie on one line. (A figure of eight has no signed area, but covers pixels.)"""
-    tiny = 1e-9 * (1 + points.max(axis=0).sum()) ** 2
-    x, y = (points - points[0]).T
-    farthest = np.argmax(x * x + y * y)
-    return bool(np.all(np.abs(x * y[farthest] - y * x[farthest]) <= tiny))
 
 
 def _rle(part: dict[str, Any], height: int, width: int) -> Rle:

@@ -10,6 +10,8 @@ from typing import Any
 
 from partialres.files import DataError
 
+PLAIN = {"OrderedDict": OrderedDict, "set": set, "frozenset": frozenset}  # lists, dicts and the like need no name
+
 
 # Python 2 wrote strings as bytes: those that are not UTF-8 are Latin-1.
 def _as_latin_1(error: Any) -> tuple[str, int]:
@@ -18,15 +20,12 @@ def _as_latin_1(error: Any) -> tuple[str, int]:
 
 codecs.register_error("as-latin-1", _as_latin_1)
 
-_PLAIN: dict[tuple[str, str], type] = {("collections", "OrderedDict"): OrderedDict}
-_PLAIN |= {(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset)}
-
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PLAIN:
-            raise DataError(f"holds {module}.{name}, which is not plain data; not loaded, for that could run code")
-        return _PLAIN[module, name]
+        if name not in PLAIN:
+            raise pickle.UnpicklingError(f"{module}.{name} is not loaded, because it could run code")
+        return PLAIN[name]
 
 
 def read_plain(path: Path) -> Any:
@@ -34,10 +33,8 @@ def read_plain(path: Path) -> Any:
 
     Raises DataError that names the file if it holds anything else or is damaged.
     """
-    try:
-        with path.open("rb") as file:
+    with path.open("rb") as file:
+        try:
             return _PlainUnpickler(file, encoding="utf-8", errors="as-latin-1").load()
-    except DataError as error:
-        raise DataError(f"{path}: {error}. Use the file as published.") from None
-    except (pickle.UnpicklingError, EOFError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
-        raise DataError(f"{path}: not a readable pickle ({e}); download it again") from e
+        except Exception as error:  # damaged bytes can make a pickle raise any
+            raise DataError(f"{path}: no pickle of plain data ({error}); download it again, as published") from error

@@ -118,14 +118,15 @@ def read_refs(
     refs = _each(content, source, read_ref)
     problems = Problems()
     annotations = _read_annotations(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
-    files = _listed(images, annotations) if check_images else None
+    if check_images and not images.is_dir():
+        raise DataError(f"{images}: no such folder of images; unpack them there or prepare without checking images")
     rows: list[dict[str, Any]] = []
     read: set[int] = set()
     for place, ref in enumerate(refs):
         try:
             if ref.ref_id in read:
                 raise _LeftOut("duplicate ref_id", f"ref {ref.ref_id} (entry {place})")
-            rows.append(_row(ref, annotations.get(ref.ann_id), images, files, problems))
+            rows.append(_row(ref, annotations.get(ref.ann_id), images if check_images else None, problems))
         except _LeftOut as reason:
             problems.add(*reason.args)
         read.add(ref.ref_id)
@@ -138,8 +139,8 @@ def read_refs(
     return table, problems
 
 
-def _row(ref: RawRef, annotation: Entry | None, images: Path, files: set[Path] | None, problems: Problems) -> Entry:
-    """Build the row of a ref; files: those that exist.
+def _row(ref: RawRef, annotation: Entry | None, images: Path | None, problems: Problems) -> Entry:
+    """Build the row of a ref. images: folder that must hold its image, if any.
 
     Raises _LeftOut if the ref cannot be used; lesser problems are added to `problems`.
     """
@@ -153,7 +154,7 @@ def _row(ref: RawRef, annotation: Entry | None, images: Path, files: set[Path] |
         raise _LeftOut("annotation of another image", f"{name}: image {ref.image_id}, its annotation's {image_id}")
     if image is None:
         raise _LeftOut("annotation without image entry", f"{name}: image {image_id}")
-    if files is not None and images / image["file_name"] not in files:
+    if images and not (images / image["file_name"]).is_file():
         raise _LeftOut("missing image", image["file_name"])
     height, width = image["height"], image["width"]
     bbox = boxes.within(annotation.get("bbox"), height, width)
@@ -183,33 +184,21 @@ def _row(ref: RawRef, annotation: Entry | None, images: Path, files: set[Path] |
 
 def _counts(table: pd.DataFrame, refs_read: int, annotations: dict[int, Entry]) -> dict[str, Any]:
     """Count what was read and what is left, in all and for each split."""
+
+    def size(rows: pd.DataFrame) -> dict[str, int]:
+        return {"refs": len(rows), "expressions": int(rows["expressions"].map(len).sum())}
+
     boxes_read = (annotations[ann_id]["bbox"] for ann_id in table["ann_id"])
+    by_split = table.groupby("split", sort=False)
     return {
         "refs_read": refs_read,
-        "refs": len(table),
-        "expressions": int(table["expressions"].map(len).sum()),
+        **size(table),
         "refs_without_mask": int(table["mask"].isna().sum()),
         "boxes_cut": sum(kept != given for kept, given in zip(table["bbox"], boxes_read, strict=True)),
         "annotations": len(annotations),
         "annotations_without_ref": len(annotations.keys() - set(table["ann_id"])),
-        "splits": {
-            str(split): {
-                "images": int(rows["image_id"].nunique()),
-                "refs": len(rows),
-                "expressions": int(rows["expressions"].map(len).sum()),
-            }
-            for split, rows in table.groupby("split", sort=False)
-        },
+        "splits": {str(split): {"images": rows["image_id"].nunique(), **size(rows)} for split, rows in by_split},
     }
-
-
-def _listed(images: Path, annotations: dict[int, Entry]) -> set[Path]:
-    """List every folder of images once, because a network disk is slow to answer for single files."""
-    if not images.is_dir():
-        raise DataError(f"{images}: no such folder of images; unpack them there or prepare without checking images")
-    names = {annotation["image"]["file_name"] for annotation in annotations.values() if annotation["image"]}
-    folders = {(images / name).parent for name in names}
-    return {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
 
 
 def _published_ref(_: int, ref: Entry) -> RawRef:
@@ -237,8 +226,6 @@ def _read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[
 
     def image(_: int, item: Entry) -> tuple[int, Entry]:
         size = {"height": int(item["height"]), "width": int(item["width"])}
-        if min(size.values()) <= 0:
-            raise ValueError(f"{item['file_name']} has no area; correct its height and width")
         return int(item["id"]), {"file_name": str(item["file_name"]), **size}
 
     def annotation(row: int, item: Entry) -> None:

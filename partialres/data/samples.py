@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,76 +19,54 @@ from partialres.files import DataError
 from partialres.geometry import boxes, contour, tokens
 
 
-class Samples(Protocol):
-    """Training refs, each with all its expressions."""
-
-    @property
-    def rows(self) -> np.ndarray:
-        """Image cache rows, int64 [n]."""
-
-    @property
-    def words(self) -> list[np.ndarray]:
-        """Word indices of each ref's expressions, n of int64 [expressions, L]."""
-
-    def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
-        """Batch some refs with one expression each and their targets.
-
-        members: int64 [B]. words: int64 [B, L]. seeds: with a ref's place they decide how it is seen.
-        """
-
-
 @dataclass(frozen=True)
 class SequenceSamples:
-    """Refs whose targets are boxes (N = 2) or contours as token sequences."""
+    """Refs, each with all its expressions, whose targets are boxes (N = 2) or contours as token sequences."""
 
-    rows: np.ndarray
-    words: list[np.ndarray]
+    rows: np.ndarray  # int64 [n], of the image cache
+    words: list[np.ndarray]  # n of int64 [expressions, L]
     points: list[np.ndarray]  # n of float64 [N, 2], pixels of the image files
-    model: ModelConfig  # says how points become tokens, and whether the known box's surroundings are seen
-    tokens: np.ndarray | None = None  # int64 [n, T], of whole images; None where each epoch sees another window
-    boxes: np.ndarray | None = None  # float64 [n, 2, 2], corners of the known boxes, for view: box
+    model: ModelConfig  # says how points become tokens
+    boxes: np.ndarray | None = None  # float64 [n, 2, 2], corners of the known boxes, whose surroundings are seen
     jitter: tuple[float, float] | None = None  # range of scales
     outlines: Sequence[np.ndarray] = ()  # n of float [K, 2]: what a cut contour is traced from again; boxes: unused
     sampling: contour.Sampling = "uniform"
 
     def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
-        """See `Samples.batch`."""
+        """Batch some refs, by their places int64 [B], with one expression each, int64 [B, L], and their tokens.
+
+        seeds: with a ref's place they decide how it is seen.
+        """
         rows = self.rows[members]
-        if self.tokens is not None:
-            return replace(inputs.batch(rows, words), tokens=torch.from_numpy(self.tokens[members]))
-        draw = self._around_box if self.boxes is not None else self._jittered
-        drawn = [
-            draw(member, inputs.window(row), np.random.default_rng([*seeds, member]))
+        seen = [
+            self.view(member, inputs.window(row), np.random.default_rng([*seeds, member]))
             for member, row in zip(members.tolist(), rows.tolist(), strict=True)
         ]
-        sequences = np.stack([self.sequence(points, window, inputs.stride) for window, points in drawn])
-        batch = inputs.view_batch(rows, [window for window, _ in drawn], words)
+        windows = [window for window, _ in seen]
+        sequences = np.stack([self.sequence(points, window, inputs.stride) for window, points in seen])
+        whole = self.boxes is None and self.jitter is None
+        batch = inputs.batch(rows, words) if whole else inputs.view_batch(rows, windows, words)
         return replace(batch, tokens=torch.from_numpy(sequences))
 
-    def sequence(self, points: np.ndarray, window: Window, stride: int) -> np.ndarray:
-        """Points [N, 2] in pixels of a window -> tokens int64 [2N + 1] (eq. 2)."""
-        upstream = self.model.upstream
-        return tokens.points_to_sequence(
-            points, window.extent(upstream.span, stride), self.model.bins, upstream.rounding
-        )
+    def view(self, member: int, whole: Window, rng: np.random.Generator) -> tuple[Window, np.ndarray]:
+        """See a ref in its whole image, or drawn at random around its box or at some scale.
 
-    def _around_box(self, member: int, whole: Window, rng: np.random.Generator) -> tuple[Window, np.ndarray]:
-        """See a ref's known box with surroundings drawn at random: the window, and the points in it."""
-        assert self.boxes is not None
-        window = around(whole, self.boxes[member], rng)
-        return window, window.to_frame(self.points[member])
-
-    def _jittered(self, member: int, whole: Window, rng: np.random.Generator) -> tuple[Window, np.ndarray]:
-        """See a ref at a scale drawn at random; where nothing of it is inside, see the whole image."""
-        assert self.jitter is not None
+        Returns the window, and the ref's points [N, 2] in it; a ref that is not in the window is seen in the whole.
+        """
         points = self.points[member]
-        given = points[~np.isnan(points).any(axis=1)]
-        corners = np.stack([given.min(0), given.max(0)]) if len(given) else np.array([(0, 0), whole.file_size[::-1]])
-        window = jittered(whole, corners, self.jitter, rng)
-        seen = self._seen(member, window)
-        return (window, seen) if seen is not None else (whole, whole.to_frame(points))
+        if self.boxes is not None:
+            window = around(whole, self.boxes[member], rng)
+            return window, window.to_frame(points)
+        if self.jitter is not None:
+            given = points[~np.isnan(points).any(axis=1)]
+            corners = np.stack([given.min(0), given.max(0)]) if len(given) else [(0, 0), whole.file_size[::-1]]
+            window = jittered(whole, np.array(corners), self.jitter, rng)
+            inside = self._inside(member, window)
+            if inside is not None:
+                return window, inside
+        return whole, whole.to_frame(points)
 
-    def _seen(self, member: int, window: Window) -> np.ndarray | None:
+    def _inside(self, member: int, window: Window) -> np.ndarray | None:
         """Return a ref's points [N, 2] in a window, or None if nothing of the ref is inside.
 
         A box is cut to the window. A contour that is cut is traced again, from its whole outline.
@@ -112,6 +89,13 @@ class SequenceSamples:
         mask = contour.fill(inside, height, width)
         return contour.trace_released(mask, len(points)) if mask.any() else None
 
+    def sequence(self, points: np.ndarray, window: Window, stride: int) -> np.ndarray:
+        """Turn points [N, 2] in pixels of a window into tokens int64 [2N + 1] (eq. 2)."""
+        upstream = self.model.upstream
+        return tokens.points_to_sequence(
+            points, window.extent(upstream.span, stride), self.model.bins, upstream.rounding
+        )
+
 
 def sequence_samples(
     refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, model: ModelConfig,
@@ -121,37 +105,31 @@ def sequence_samples(
 
     points: float [N, 2] a ref, in pixels of the image files. Raises DataError if there is no ref.
     """
-    rows = _rows(refs, inputs)
-    samples = SequenceSamples(
-        rows, encode_expressions(refs, vocabulary), [np.asarray(each, dtype=np.float64) for each in refs["points"]],
-        model, jitter=jitter, sampling=sampling,
+    points = [np.asarray(each, dtype=np.float64) for each in refs["points"]]
+    return SequenceSamples(
+        *_rows_and_words(refs, inputs, vocabulary), points, model, jitter=jitter, sampling=sampling,
         boxes=known_boxes(refs) if model.view == "box" else None,
         outlines=refs["outline"].tolist() if "outline" in refs else (),
     )  # fmt: skip
-    if samples.boxes is not None or jitter is not None:
-        return samples
-    windows = [inputs.window(row) for row in rows.tolist()]
-    sequences = [
-        samples.sequence(window.to_frame(points), window, inputs.stride)
-        for window, points in zip(windows, samples.points, strict=True)
-    ]
-    return replace(samples, tokens=np.stack(sequences))
 
 
 @dataclass(frozen=True)
 class MaskSamples:
-    """Refs whose targets are boxes and, from step 2 on, masks: what a mask head learns."""
+    """Refs, each with all its expressions, whose targets are boxes and, from step 2 on, masks: for a mask head."""
 
-    rows: np.ndarray
+    rows: np.ndarray  # and words: as of SequenceSamples
     words: list[np.ndarray]
     boxes: np.ndarray  # float32 [n, 4]: centre x, y, width, height in units of the frame
     masks: np.ndarray | None  # uint8 [n, G, G]: see `coverage`
 
     def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
-        """See `Samples.batch`."""
+        """Batch some refs as `SequenceSamples.batch` does; their images are always seen whole."""
         masks = None if self.masks is None else torch.from_numpy(self.masks[members])
         whole = inputs.batch(self.rows[members], words)
         return replace(whole, boxes=torch.from_numpy(self.boxes[members]), masks=masks)
+
+
+Samples = SequenceSamples | MaskSamples
 
 
 def mask_samples(
@@ -161,18 +139,17 @@ def mask_samples(
 
     upsampling: cells of the mask along the side of an image position. Raises DataError if there is no ref.
     """
-    rows = _rows(refs, inputs)
+    rows, words = _rows_and_words(refs, inputs, vocabulary)
     windows = [inputs.window(row) for row in rows.tolist()]
-    framed = np.stack(
-        [window.to_frame(box) / window.size for window, box in zip(windows, known_boxes(refs), strict=True)]
-    )
+    framed = np.stack([window.to_frame(box) for window, box in zip(windows, known_boxes(refs), strict=True)])
+    framed /= inputs.size
     centred = np.concatenate([framed.mean(axis=1), framed[:, 1] - framed[:, 0]], axis=1)
-    cells = inputs.size // inputs.stride * upsampling
     covered = None
     if masks:
-        columns = zip(windows, *(refs[name].tolist() for name in ("mask", "height", "width")), strict=True)
+        cells = inputs.size // inputs.stride * upsampling
+        columns = zip(windows, refs["mask"], refs["height"], refs["width"], strict=True)
         covered = np.stack([coverage(contour.decode(*mask), window, cells) for window, *mask in columns])
-    return MaskSamples(rows, encode_expressions(refs, vocabulary), centred.astype(np.float32), covered)
+    return MaskSamples(rows, words, centred.astype(np.float32), covered)
 
 
 def coverage(mask: np.ndarray, window: Window, cells: int) -> np.ndarray:
@@ -192,15 +169,12 @@ def coverage(mask: np.ndarray, window: Window, cells: int) -> np.ndarray:
 
 def known_boxes(refs: pd.DataFrame) -> np.ndarray:
     """Return the corners of the refs' boxes, float64 [n, 2, 2], in pixels of the image files."""
-    return np.reshape([boxes.to_corners(np.asarray(box, dtype=float)) for box in refs["bbox"]], (-1, 2, 2))
+    return boxes.to_corners(np.reshape(refs["bbox"].tolist(), (-1, 4)))
 
 
-def encode_expressions(refs: pd.DataFrame, vocabulary: Vocabulary) -> list[np.ndarray]:
-    """Return the word indices of each ref's expressions, int64 [expressions, L] a ref."""
-    return [np.stack([vocabulary.encode(text) for text in expressions]) for expressions in refs["expressions"]]
-
-
-def _rows(refs: pd.DataFrame, inputs: Inputs) -> np.ndarray:
+def _rows_and_words(refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the image cache rows int64 [n] of refs, and their expressions' words, n of int64 [expressions, L]."""
     if not len(refs):
         raise DataError("no training refs: is the ratio too small, or did selection keep nothing and label nothing?")
-    return inputs.rows(refs["image_id"].tolist())
+    words = [np.stack([vocabulary.encode(text) for text in texts]) for texts in refs["expressions"]]
+    return inputs.rows(refs["image_id"].tolist()), words

@@ -18,9 +18,6 @@ def split(refs: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
     if not 0 < ratio <= 100:
         raise DataError(f"ratio is per cent of the training refs: 0 < ratio <= 100, not {ratio}")
     rows = refs[refs["split"] == "train"].reset_index(drop=True)
-    twice = rows.loc[rows["ref_id"].duplicated(), "ref_id"]
-    if len(twice):
-        raise DataError(f"ref_id {twice.iloc[0]} is there twice; prepare again")
     candidates = np.sort(rows.loc[rows["mask"].notna(), "ref_id"].to_numpy())
     if len(candidates) == 0:
         raise DataError(f"no ref of {len(rows)} in split 'train' has a mask to keep; Partial-RES needs at least one")

@@ -63,10 +63,9 @@ class Window:
         return np.clip(self.to_frame(corners), 0, self.shape[::-1])
 
     def extent(self, span: str, stride: int) -> np.ndarray:
-        """Return the pixels that an axis's bins divide, [2] (x, y): the frame's side, or whole strides of what is seen."""
-        if span == "frame":
-            return np.array([self.size, self.size], dtype=np.float64)
-        return np.array([-(-side // stride) * stride for side in self.shape[::-1]], dtype=np.float64)
+        """Return the pixels that the bins span, [2] (x, y): the frame's sides, or whole strides of what is seen."""
+        sides = [self.size] * 2 if span == "frame" else [-(-side // stride) * stride for side in self.shape[::-1]]
+        return np.array(sides, dtype=np.float64)
 
     def _scale(self) -> np.ndarray:
         """Pixels of the cached image a pixel of the file, [2] (x, y)."""
@@ -89,16 +88,14 @@ def around(view: Window, corners: np.ndarray, rng: np.random.Generator | None = 
     view: the whole image. corners: of the box, [2, 2] in pixels of the file. rng: draws a margin from MARGINS for each
     side; without it each is MARGIN.
     """
-    (left, top), (right, bottom) = view.to_frame(corners)
-    margins = np.full(4, MARGIN) if rng is None else rng.uniform(*MARGINS, 4)
-    sides = np.array([left, top, right, bottom]) + [-1, -1, 1, 1] * margins * max(right - left, bottom - top)
-    height, width = view.cached_size
-    first_x, first_y = min(max(int(sides[0]), 0), width - 1), min(max(int(sides[1]), 0), height - 1)
-    last_x = min(max(int(np.ceil(sides[2])), first_x + 1), width)
-    last_y = min(max(int(np.ceil(sides[3])), first_y + 1), height)
-    high, wide = last_y - first_y, last_x - first_x
-    tall, broad = (max(1, round(side * view.size / max(high, wide))) for side in (high, wide))
-    return replace(view, region=(first_x, first_y, last_x, last_y), resized=(tall, broad))
+    low, high = view.to_frame(corners)
+    before, after = np.full((2, 2), MARGIN) if rng is None else rng.uniform(*MARGINS, (2, 2))
+    longer, edge = (high - low).max(), np.array(view.cached_size[::-1])
+    first = np.clip(np.trunc(low - before * longer), 0, edge - 1).astype(int)
+    last = np.clip(np.ceil(high + after * longer), first + 1, edge).astype(int)
+    wide, tall = (last - first).tolist()
+    resized = (max(1, round(side * view.size / max(wide, tall))) for side in (tall, wide))
+    return replace(view, region=(*first.tolist(), *last.tolist()), resized=tuple(resized))
 
 
 def jittered(view: Window, corners: np.ndarray, scales: tuple[float, float], rng: np.random.Generator) -> Window:

@@ -36,7 +36,7 @@ def within(box: Any, height: int, width: int) -> list[float] | None:
     """
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
         return None
-    corners = to_corners(box)
+    corners = to_corners(np.array(box))
     inside = np.clip(corners, 0, [width, height])
     if not np.isfinite(corners).all() or (inside[1] <= inside[0]).any():
         return None

@@ -17,11 +17,6 @@ def quantise(coordinates: np.ndarray, extent: Extent, bins: int, rounding: str =
     return np.clip(whole, 0, bins - 1).astype(np.int64)
 
 
-def dequantise(tokens: np.ndarray, extent: Extent, bins: int) -> np.ndarray:
-    """Turn bin numbers into coordinates in pixels: the inverse of `quantise`, up to its rounding."""
-    return np.asarray(tokens, dtype=np.float64) * (extent / bins)
-
-
 def points_to_sequence(points: np.ndarray, extent: Extent, bins: int, rounding: str = "round") -> np.ndarray:
     """Turn points [N, 2] (x, y in pixels of the frame) into tokens [2N + 1]: x1, y1, ..., xN, yN, end (= bins).
 
@@ -34,14 +29,14 @@ def points_to_sequence(points: np.ndarray, extent: Extent, bins: int, rounding: 
 
 
 def sequence_to_points(tokens: np.ndarray, extent: Extent, bins: int) -> np.ndarray:
-    """Turn tokens [..., 2N], the final end left off, into points [..., N, 2] in pixels.
+    """Turn tokens [..., 2N], the final end left off, into points [..., N, 2] in pixels, as far as eq. 2 is inverted.
 
     A sequence that ends early repeats its last point, which leaves the polygon unchanged.
     """
     tokens = np.asarray(tokens)
     tokens = tokens.reshape(*tokens.shape[:-1], -1, 2)
     extent = np.asarray(extent, dtype=np.float64)
-    points = dequantise(tokens, extent[..., None, :] if extent.ndim else extent, bins)
+    points = tokens * ((extent[..., None, :] if extent.ndim else extent) / bins)
     ended = np.logical_or.accumulate((tokens == bins).any(-1), axis=-1)
     last = np.maximum(np.sum(~ended, axis=-1, keepdims=True) - 1, 0)
     index = np.where(ended, last, np.arange(points.shape[-2]))

@@ -1,16 +1,23 @@
-"""Multi-head attention and the feed-forward part, the pieces of encoder and decoder layers.
+"""Multi-head attention, the feed-forward part and the small networks of the heads.
 
 B batch · T queries · K keys · D width · h heads
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import ModelConfig
 from partialres.model import cpu
-from partialres.model.cpu import Dropout
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Build linear layers from each width to the next, with ReLU between them."""
+    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -23,15 +30,6 @@ def project(layer: nn.Linear, x: Tensor, heads: int) -> Tensor:
     if x.device.type == "cpu":
         return cpu.project_across(layer, x, heads)
     return split_heads(layer(x), heads).contiguous()
-
-
-def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
-    """Attend with [B, h, T, D/h] to [B, h, K, D/h]: [B, T, D]. bias: [B or 1, h or 1, T or 1, K], added to scores."""
-    if cpu.fused_attention_is_slow(query, bias, dropout):
-        mixed = cpu.plain_attention(query, keys, values, bias, dropout)
-    else:
-        mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, dropout_p=dropout)
-    return mixed.transpose(1, 2).flatten(2)
 
 
 class Attention(nn.Module):
@@ -55,9 +53,10 @@ class Attention(nn.Module):
         return split_heads(self.key(x + positions), self.heads), split_heads(self.value(x), self.heads)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        """x [B, T, D] with its positions added -> [B, T, D]."""
+        """x [B, T, D] with its positions added, bias [B or 1, h or 1, T or 1, K], added to the scores -> [B, T, D]."""
         query = split_heads(self.query(x), self.heads)
-        return self.out(attend(query, keys, values, bias, self.dropout if self.training else 0.0))
+        mixed = cpu.attend(query, keys, values, bias, self.dropout if self.training else 0.0)
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -67,7 +66,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner = nn.Linear(config.width, config.feedforward)
         self.outer = nn.Linear(config.feedforward, config.width)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = cpu.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outer(self.dropout(F.relu(self.inner(x))))

@@ -10,7 +10,7 @@ import ctypes
 import math
 import platform
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,14 +53,14 @@ class Dropout(nn.Dropout):
         return dropout(x, self.p) if self.training and self.p else x
 
 
-def fused_attention_is_slow(query: Tensor, bias: Tensor | None, share: float) -> bool:
-    """Tell whether plain attention is faster: on a CPU with dropout, a learned bias, or a single query."""
+def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, share: float) -> Tensor:
+    """Attend with [B, h, T, D/h] to [B, h, K, D/h], bias added to the scores, a share of the weights dropped.
+
+    Torch's fused attention, but on a CPU with dropout, a learned bias or a single query the plain one, which is faster.
+    """
     learned = bias is not None and bias.requires_grad
-    return query.device.type == "cpu" and (bool(share) or learned or query.shape[2] == 1)
-
-
-def plain_attention(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, share: float) -> Tensor:
-    """Attend with [B, h, T, D/h] to [B, h, K, D/h], bias added to the scores, a share of the weights dropped."""
+    if query.device.type != "cpu" or not (share or learned or query.shape[2] == 1):
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, dropout_p=share)
     scores = query / math.sqrt(query.shape[-1]) @ keys.transpose(-1, -2)
     weights = (scores if bias is None else scores.add_(bias)).softmax(-1)
     return (dropout(weights, share) if share else weights) @ values
@@ -102,7 +102,7 @@ _OUTPUT = torch.tensor(
 INPUT, KERNEL, OUTPUT = (torch.kron(each, each) for each in (_INPUT, _KERNEL, _OUTPUT))  # [36, 36], [36, 9], [16, 36]
 
 
-def winograd_pays(x: Tensor, conv: torch.nn.Conv2d) -> bool:
+def winograd_pays(x: Tensor, conv: nn.Conv2d) -> bool:
     """Tell whether a convolution of x [B, C, H, W] is faster so: wide, 3 x 3, stride 1, large, float32 on a CPU."""
     return (
         x.device.type == "cpu"
@@ -123,52 +123,27 @@ def transformed(kernel: Tensor, turned: bool = False) -> Tensor:
     return (of_kernel @ kernel.reshape(-1, 9).T).view(36, *kernel.shape[:2])
 
 
-class _Part(NamedTuple):
-    """Tiles of `images` images from the `image`-th on, `rows` rows of tiles from the `row`-th on."""
-
-    image: int
-    images: int
-    row: int
-    rows: int
-
-
-def _kernel_bytes(channels: int, out: int) -> int:
-    return 36 * 4 * channels * out
+def _tiles(x: Tensor, border: int) -> Tensor:
+    """View a map [B, C, H, W] as tiles with a border, zeros outside it: [s, s, B, h, w, C], s = STEP + 2 border."""
+    height, width = x.shape[2:]
+    right, bottom = border + -width % STEP, border + -height % STEP
+    framed = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, bottom)).contiguous()
+    side = STEP + 2 * border
+    return framed.unfold(1, side, STEP).unfold(2, side, STEP).permute(4, 5, 0, 1, 2, 3)
 
 
-def _grid(x: Tensor) -> tuple[int, int]:
-    """Tiles down and across a map [B, C, H, W]."""
-    return -(-x.shape[2] // STEP), -(-x.shape[3] // STEP)
+def _parts(tiles: Tensor, out: int) -> Iterator[tuple[slice, slice]]:
+    """Divide tiles [6, 6, B, h, w, C] into slices of B and h, whole images where several fit.
 
-
-def _parts(x: Tensor, out: int) -> Iterator[_Part]:
-    """Divide a batch's tiles into parts of about PART bytes, or as many as the kernel has: it is read once a part.
-
-    out: O. A part has whole images where several fit.
+    A part has about PART bytes of tiles before and after the products with out = O channels, or as many as the 36
+    matrices have, which are read once a part.
     """
-    (down, across), channels = _grid(x), x.shape[1]
-    most = max(1, max(PART, _kernel_bytes(channels, out)) // (36 * 4 * (channels + out)))
-    images, rows = max(1, most // (down * across)), min(down, max(1, most // across))
-    for image in range(0, len(x), images):
+    batch, down, across, channels = tiles.shape[2:]
+    most = max(1, PART // (36 * 4 * (channels + out)), channels * out // (channels + out))
+    images, rows = max(1, most // (down * across)), max(1, most // across)
+    for image in range(0, batch, images):
         for row in range(0, down, rows):
-            yield _Part(image, min(images, len(x) - image), row, min(rows, down - row))
-
-
-def _framed(x: Tensor, border: int) -> Tensor:
-    """Put zeros around a map [B, C, H, W], up to whole tiles: [B, 4 h + 2 border, 4 w + 2 border, C]."""
-    (down, across), (height, width) = _grid(x), x.shape[2:]
-    right, bottom = STEP * across - width + border, STEP * down - height + border
-    return F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, bottom)).contiguous()
-
-
-def _tiles(framed: Tensor, part: _Part, side: int) -> Tensor:
-    """Gather a part's tiles of side x side pixels: [side * side, images * rows * w * C]."""
-    image, row, column, channel = framed.stride()
-    across = (framed.shape[2] - side) // STEP + 1
-    shape = (side, side, part.images, part.rows, across, framed.shape[3])
-    strides = (row, column, image, STEP * row, STEP * column, channel)
-    start = framed.storage_offset() + part.image * image + STEP * part.row * row
-    return framed.as_strided(shape, strides, start).reshape(side * side, -1)
+            yield slice(image, image + images), slice(row, row + rows)
 
 
 def convolve(x: Tensor, matrices: Tensor) -> Tensor:
@@ -176,27 +151,27 @@ def convolve(x: Tensor, matrices: Tensor) -> Tensor:
 
     matrices: the `transformed` kernel, [36, C, O].
     """
-    (down, across), out = _grid(x), matrices.shape[2]
-    framed = _framed(x, border=1)
-    y = x.new_empty(len(x), STEP * down, STEP * across, out)
-    for part in _parts(x, out):
-        tiles = (INPUT @ _tiles(framed, part, STEP + 2)).view(36, -1, x.shape[1])
-        products = torch.bmm(tiles, matrices).view(36, -1)
-        mapped = (OUTPUT @ products).view(STEP, STEP, part.images, part.rows, across, out)
-        place = y[part.image : part.image + part.images, STEP * part.row : STEP * (part.row + part.rows)]
-        place.unflatten(2, (across, STEP)).unflatten(1, (part.rows, STEP)).copy_(mapped.permute(2, 3, 0, 4, 1, 5))
-    return y[:, : x.shape[2], : x.shape[3]].permute(0, 3, 1, 2)
+    (channels, height, width), out = x.shape[1:], matrices.shape[2]
+    tiles = _tiles(x, border=1)
+    batch, down, across = tiles.shape[2:5]
+    y = x.new_empty(batch, down, STEP, across, STEP, out)
+    for part in _parts(tiles, out):
+        inputs = (INPUT @ tiles[:, :, *part].reshape(36, -1)).view(36, -1, channels)
+        outputs = OUTPUT @ torch.bmm(inputs, matrices).view(36, -1)
+        place = y[part].permute(2, 4, 0, 1, 3, 5)
+        place.copy_(outputs.view(place.shape))
+    return y.view(batch, STEP * down, STEP * across, out)[:, :height, :width].permute(0, 3, 1, 2)
 
 
 def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     """Compute a kernel's gradient [O, C, 3, 3] from inputs x [B, C, H, W] and outputs' gradient [B, O, H, W]."""
     channels, out = x.shape[1], gradient.shape[1]
-    before, after = _framed(x, border=1), _framed(gradient, border=0)
+    before, after = _tiles(x, border=1), _tiles(gradient, border=0)
     matrices: Tensor | None = None
-    for part in _parts(x, out):
-        tiles = (INPUT @ _tiles(before, part, STEP + 2)).view(36, -1, channels)
-        products = (OUTPUT.T @ _tiles(after, part, STEP)).view(36, -1, out).transpose(1, 2)
-        matrices = torch.bmm(products, tiles) if matrices is None else matrices.baddbmm_(products, tiles)
+    for part in _parts(before, out):
+        inputs = (INPUT @ before[:, :, *part].reshape(36, -1)).view(36, -1, channels)
+        outputs = (OUTPUT.T @ after[:, :, *part].reshape(STEP**2, -1)).view(36, -1, out).transpose(1, 2)
+        matrices = torch.bmm(outputs, inputs) if matrices is None else matrices.baddbmm_(outputs, inputs)
     assert matrices is not None
     return (matrices.view(36, -1).T @ KERNEL).view(out, channels, 3, 3)
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialres.config import ModelConfig
 from partialres.model import cpu
 
 LEAK = 0.1  # slope of DarkNet's leaky ReLU
@@ -18,34 +17,26 @@ LEAK = 0.1  # slope of DarkNet's leaky ReLU
 class ConvBlock(nn.Module):
     """Convolution, batch norm, leaky ReLU: DarkNet's unit. [B, in, H, W] -> [B, out, H / stride, W / stride]."""
 
-    def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1, leak: float = LEAK) -> None:
+    def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(out)
-        self.leak = leak
-
         self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None  # of `_folded`, with what it was made of
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.bn.training:
-            return F.leaky_relu(self.bn(self._convolved(x)), self.leak)
-        # Frozen, or evaluated: the normalisation is a scale and a shift of the kernel.
         by_tiles = cpu.winograd_pays(x, self.conv)
+        if self.bn.training:
+            convolved = cpu.WinogradConvolution.apply(x, self.conv.weight) if by_tiles else self.conv(x)
+            return F.leaky_relu(self.bn(convolved), LEAK)
         kernel, shift = self._folded(by_tiles)
         if by_tiles:
-            return F.leaky_relu_(cpu.convolve(x, kernel) + shift[:, None, None], self.leak)
-        return F.leaky_relu_(F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding), self.leak)
-
-    def _convolved(self, x: Tensor) -> Tensor:
-        if cpu.winograd_pays(x, self.conv):
-            convolved: Tensor = cpu.WinogradConvolution.apply(x, self.conv.weight)
-            return convolved
-        return F.conv2d(x, self.conv.weight, None, self.conv.stride, self.conv.padding)
+            return F.leaky_relu_(cpu.convolve(x, kernel) + shift[:, None, None], LEAK)
+        return F.leaky_relu_(F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding), LEAK)
 
     def _folded(self, by_tiles: bool) -> tuple[Tensor, Tensor]:
-        """Fold the normalisation into the convolution: kernel and shift [out], made anew where one of the two changed.
+        """Fold the normalisation of a unit that does not train into its convolution: kernel and shift [out].
 
-        by_tiles: the kernel for `cpu.convolve`, not [out, in, k, k].
+        by_tiles: the kernel for `cpu.convolve`, not [out, in, k, k]. Both are kept until a part of them changes.
         """
         mean, variance = self.bn.running_mean, self.bn.running_var
         assert mean is not None and variance is not None
@@ -82,8 +73,7 @@ class DarkNet(nn.Module):
     """
 
     def __init__(self, stem: int, stages: list[tuple[int, int]], stem_stride: int = 1, pairs: int = 0) -> None:
-        """stem: its channels. stages: (channels, residuals) of each stride-2 stage, at least three. pairs: how many
-        the detection block has."""
+        """stem: its channels. stages: (channels, residuals) of each, at least three. pairs: of the detection block."""
         super().__init__()
         self.stem = ConvBlock(3, stem, stride=stem_stride)
         inputs = [stem, *(channels for channels, _ in stages)]
@@ -100,8 +90,7 @@ class DarkNet(nn.Module):
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Pixels [B, 3, H, W] in [0, 1], H and W multiples of `stride` -> three maps, fine to coarse."""
-        x = self.stem(pixels)
-        maps = []
+        x, maps = self.stem(pixels), []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
@@ -126,13 +115,6 @@ def tiny() -> DarkNet:
     return DarkNet(24, [(32, 0), (64, 1), (128, 1)], stem_stride=2)
 
 
-def build_backbone(config: ModelConfig) -> DarkNet:
-    """Build the backbone named in the config; the parameters of its frozen part take no gradient."""
-    backbone = darknet53() if config.backbone == "darknet53" else tiny()
-    freeze(backbone, config.frozen)
-    return backbone
-
-
 def freeze(backbone: DarkNet, frozen: str) -> None:
     """Stop the gradient of "all", "but_last_two" (paper) or "none" of the convolutions."""
     units = backbone.convolutions()
@@ -140,13 +122,6 @@ def freeze(backbone: DarkNet, frozen: str) -> None:
     for index, unit in enumerate(units):
         for parameter in unit.parameters():
             parameter.requires_grad_(index >= len(units) - kept)
-
-
-def frozen_statistics(backbone: DarkNet) -> None:
-    """Put units that take no gradient in evaluation mode, so that their batch statistics stay too."""
-    for unit in backbone.convolutions():
-        if not unit.conv.weight.requires_grad:
-            unit.eval()
 
 
 def pixels_from_uint8(images: Tensor) -> Tensor:

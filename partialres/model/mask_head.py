@@ -29,7 +29,7 @@ from partialres.data.views import Window
 from partialres.data.vocabulary import Vocabulary
 from partialres.geometry import contour
 from partialres.geometry.rle import Rle
-from partialres.model.attention import split_heads
+from partialres.model.attention import mlp, split_heads
 from partialres.model.grounding import Answer, Grounding
 from partialres.model.transformer import Memory
 
@@ -77,19 +77,15 @@ class MaskHead(nn.Module):
         # As one over a map's mean it is of the features' size, whatever the number of heads and positions.
         looked = looked * (self.heads * height * width)
         features = memory.features[:, : height * width].transpose(1, 2).unflatten(-1, (height, width))
-        x = torch.cat([features * valid[:, None], looked.to(features.dtype)], 1)
-        x = self.middle(upsample_twice(self.coarse(x)))
-        return self.out(self.fine(upsample_twice(x)))[:, 0]
+        x = self.coarse(torch.cat([features * valid[:, None], looked.to(features.dtype)], 1))
+        for finer in (self.middle, self.fine):
+            x = finer(F.interpolate(x, scale_factor=2, mode="nearest"))
+        return self.out(x)[:, 0]
 
 
 def _block(channels: int, out: int) -> nn.Sequential:
     """A 3 x 3 convolution, GroupNorm and ReLU."""
     return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.GroupNorm(min(8, out // 2), out), nn.ReLU())
-
-
-def upsample_twice(x: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, C, 2 H, 2 W], the nearest position's features."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 class MaskHeadModel(Grounding):
@@ -99,11 +95,7 @@ class MaskHeadModel(Grounding):
         """words: size of the vocabulary with padding and unknown. points: two in step 1, which has no mask head."""
         super().__init__(config, words, points)
         self.query = nn.Parameter(torch.randn(1, config.width))
-        self.box_head = nn.Sequential(
-            nn.Linear(config.width, config.width), nn.ReLU(),
-            nn.Linear(config.width, config.width), nn.ReLU(),
-            nn.Linear(config.width, 4),
-        )  # fmt: skip
+        self.box_head = mlp(config.width, config.width, config.width, 4)
         self.mask_head = MaskHead(config) if points > 2 else None
 
     def samples(
@@ -118,14 +110,13 @@ class MaskHeadModel(Grounding):
         output = self(batch)
         middles, sides = output.boxes.double().cpu().numpy().reshape(-1, 2, 2).swapaxes(0, 1)
         corners = np.stack([middles - sides / 2, middles + sides / 2], axis=1)
-        masks: list[Rle | None] = [None] * len(windows)
-        if output.masks is not None:
-            logits = output.masks.cpu().numpy()
-            masks = [resize_to_image(each, window) for each, window in zip(logits, windows, strict=True)]
-        return [
-            Answer(window.to_file(box * window.size), np.empty(0), mask)
-            for window, box, mask in zip(windows, corners, masks, strict=True)
+        answers = [
+            Answer(window.to_file(box * window.size), np.empty(0)) for window, box in zip(windows, corners, strict=True)
         ]
+        if output.masks is None:
+            return answers
+        masks = zip(answers, output.masks.cpu().numpy(), windows, strict=True)
+        return [answer._replace(mask=resize_to_image(logits, window)) for answer, logits, window in masks]
 
     def forward(self, batch: Batch) -> Output:
         """Compute the box, and from step 2 on the mask, of every expression."""

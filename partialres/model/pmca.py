@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import ModelConfig
-from partialres.model.attention import split_heads
+from partialres.model.attention import mlp, split_heads
 
 
 @dataclass
@@ -44,17 +44,13 @@ class PointPrior(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads, self.sigma, self.form = config.heads, config.pmca_sigma, config.upstream.pmca_scale
-        hidden = config.width // 2, config.width // 4
-        self.locate = nn.Sequential(
-            nn.Linear(config.width, hidden[0]), nn.ReLU(),
-            nn.Linear(hidden[0], hidden[1]), nn.ReLU(),
-            (last := nn.Linear(hidden[1], 4 * config.heads)),
-        )  # fmt: skip
+        self.locate = mlp(config.width, config.width // 2, config.width // 4, 4 * config.heads)
+        *_, weight, bias = self.locate.parameters()
         if self.form == "divide":
-            nn.init.zeros_(last.weight)
+            nn.init.zeros_(weight)
         else:
-            nn.init.xavier_uniform_(last.weight)
-        nn.init.zeros_(last.bias)
+            nn.init.xavier_uniform_(weight)
+        nn.init.zeros_(bias)
 
     def forward(self, query: Tensor, grid: Grid, positions: int) -> Tensor:
         """query [B, T, D] -> log G [B, h, T, positions], at most 0; 0 for the language token, the last position."""

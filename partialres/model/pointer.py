@@ -21,9 +21,10 @@ from partialres.data.views import Window
 from partialres.data.vocabulary import Vocabulary
 from partialres.geometry import contour
 from partialres.geometry.tokens import sequence_to_points
+from partialres.model.attention import mlp
 from partialres.model.cctf import pointed_features
 from partialres.model.grounding import Answer, Grounding
-from partialres.model.transformer import DecodingCache, Memory
+from partialres.model.transformer import Memory
 
 
 class PointModel(Grounding):
@@ -35,11 +36,7 @@ class PointModel(Grounding):
         self.coordinates = nn.Embedding(config.bins + 1, config.width)
         self.positions = nn.Embedding(2 * points + 1, config.width)
         self.start = nn.Parameter(torch.zeros(config.width), requires_grad=config.upstream.start == "learned")
-        self.predictor = nn.Sequential(
-            nn.Linear(config.width, config.width), nn.ReLU(),
-            nn.Linear(config.width, config.width), nn.ReLU(),
-            nn.Linear(config.width, config.bins + 1),
-        )  # fmt: skip
+        self.predictor = mlp(config.width, config.width, config.width, config.bins + 1)
 
     def samples(
         self, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary,
@@ -90,11 +87,10 @@ class PointModel(Grounding):
         """
         batch, heads, length = memory.features.shape[0], self.config.heads, 2 * self.points
         x = self.start.expand(batch, 1, -1)
-        shape = (batch, heads, length, self.config.width // heads)
-        cache = DecodingCache([x.new_empty(shape) for _ in self.decoder], [x.new_empty(shape) for _ in self.decoder])
+        cache = x.new_empty(len(self.decoder), 2, batch, heads, length, self.config.width // heads)
         tokens, probabilities = [], []
         for place in range(length):
-            logits = self._step(x, memory, cache)
+            logits = self._step(x, place, memory, cache)
             choices = logits[:, :-1] if self.config.upstream.end_token == "last" else logits
             token = choices.argmax(-1, keepdim=True)
             tokens.append(token)
@@ -102,17 +98,18 @@ class PointModel(Grounding):
             x = self.embed(token, memory, place)
         return torch.cat(tokens, 1), torch.cat(probabilities, 1)
 
-    def _step(self, x: Tensor, memory: Memory, cache: DecodingCache) -> Tensor:
-        """Compute the logits [B, bins + 1] after the input x [B, 1, D], whose keys and values join the cache."""
-        place = cache.length
-        positions = self.positions.weight[place : place + 1]
-        for index, layer in enumerate(self.decoder_layers()):
-            keys, values = layer.self_attention.keys_values(x, positions)
-            cache.keys[index][:, :, place : place + 1] = keys
-            cache.values[index][:, :, place : place + 1] = values
-            own = cache.keys[index][:, :, : place + 1], cache.values[index][:, :, : place + 1]
+    def _step(self, x: Tensor, place: int, memory: Memory, cache: Tensor) -> Tensor:
+        """Compute the logits [B, bins + 1] after the input x [B, 1, D] at a place of the sequence.
+
+        cache: every layer's keys and values of the places before, to which this one's are added, [layers, 2, B, h, 2N,
+        D/h].
+        """
+        this = slice(place, place + 1)
+        positions = self.positions.weight[this]
+        for index, (layer, (keys, values)) in enumerate(zip(self.decoder_layers(), cache, strict=True)):
+            keys[:, :, this], values[:, :, this] = layer.self_attention.keys_values(x, positions)
+            own = keys[:, :, : this.stop], values[:, :, : this.stop]
             x = layer(x, positions, own, None, memory, index)
-        cache.length += 1
         return self.predictor(self.decoder_norm(x))[:, 0].float()
 
     def answers(self, batch: Batch, windows: Sequence[Window]) -> list[Answer]:

@@ -31,15 +31,6 @@ class Memory:
     means: AxisMeans  # of columns and rows, for CCTF
 
 
-@dataclass
-class DecodingCache:
-    """Keys and values of the tokens decoded so far, a layer: [B, h, T, D/h], filled from the left."""
-
-    keys: list[Tensor]
-    values: list[Tensor]
-    length: int = 0
-
-
 def sine_positions(valid: Tensor, width: int) -> Tensor:
     """Compute 2-D sine positions, normalised to the valid part of each image as in DETR.
 
@@ -52,11 +43,9 @@ def sine_positions(valid: Tensor, width: int) -> Tensor:
     half = width // 2
     index = torch.arange(half, dtype=torch.float32, device=valid.device)
     period = 10000 ** (2 * (index // 2) / half)
-    parts = []
-    for axis in (down, right):
-        angle = axis[..., None] / period
-        parts.append(torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], -1).flatten(-2))
-    return torch.cat(parts, -1).flatten(1, 2)
+    angles = torch.stack([down, right], -1)[..., None] / period  # [B, H, W, 2, half]
+    waves = torch.stack([angles[..., 0::2].sin(), angles[..., 1::2].cos()], -1)
+    return waves.flatten(-3).flatten(1, 2)
 
 
 class EncoderLayer(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import ModelConfig
-from partialres.model.darknet import ConvBlock, build_backbone, frozen_statistics, pixels_from_uint8
+from partialres.model.darknet import ConvBlock, darknet53, freeze, pixels_from_uint8, tiny
 
 
 class VisualNeck(nn.Module):
@@ -41,7 +41,8 @@ class Visual(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.frozen = config.frozen == "all"
-        self.backbone = build_backbone(config)
+        self.backbone = darknet53() if config.backbone == "darknet53" else tiny()
+        freeze(self.backbone, config.frozen)
         self.neck = VisualNeck(self.backbone.channels, config.fusion)
         if self.frozen:
             self.requires_grad_(False)
@@ -53,17 +54,15 @@ class Visual(nn.Module):
 
     def train(self, mode: bool = True) -> Visual:
         super().train(mode and not self.frozen)
-        frozen_statistics(self.backbone)
+        for unit in self.backbone.convolutions():
+            if not unit.conv.weight.requires_grad:
+                unit.eval()  # its batch statistics stay too
         return self
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 [I, S, S, 3] RGB -> tanh of the fused map, [I, fusion, S / stride, S / stride], in [-1, 1]."""
-        return self.features(pixels_from_uint8(images))
-
-    def features(self, pixels: Tensor) -> Tensor:
-        """Pixels [I, 3, H, W] in [0, 1] -> tanh of the fused map, [I, fusion, H / stride, W / stride], in [-1, 1]."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return torch.tanh(self.neck(self.backbone(pixels)))
+            return torch.tanh(self.neck(self.backbone(pixels_from_uint8(images))))
 
     def digest(self) -> str:
         """Digest the weights: cached features go only with the weights that made them."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,14 @@ IDS_A_SEED = 1_000_000  # keeps the image ids of different seeds apart
 class RefshapesConfig:
     """What to generate.
 
-    flavour: the data set whose expressions are imitated: "refcoco" (attributes, places, relations), "refcoco+" (no word
-      of place) or "refcocog" (long sentences; splits train, val and test).
-    images: number of images, 90 % of them for training. More images leave the earlier ones as they are.
-    seed: 0 or more. The three flavours of one seed describe the same images.
-    side: the longer side of an image, pixels.
+    The data set whose expressions are imitated is "refcoco" (attributes, places, relations), "refcoco+" (no word of
+    place) or "refcocog" (long sentences; splits train, val and test).
     """
 
     flavour: str = "refcoco"
-    images: int = 2400
-    seed: int = 0
-    side: int = 160
+    images: int = 2400  # 90 % of them for training; more images leave the earlier ones as they are
+    seed: int = 0  # the three flavours of one seed describe the same images
+    side: int = 160  # the longer side of an image, pixels
 
     def __post_init__(self) -> None:
         if self.flavour not in FLAVOURS:
@@ -76,15 +74,14 @@ def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     refs: list[dict[str, Any]] = []
-    sentences = 0
+    sentence_ids = count()
     drawn = _drawn(config, out / "images" / "train2014", workers)
     for index, (image, shapes, described) in enumerate(progress(drawn, name, total=config.images)):
         images.append(image)
         annotations += [{"id": place, **shape} for place, shape in enumerate(shapes, len(annotations) + 1)]
         for place, texts in described:
             annotation = annotations[place - len(shapes)]
-            ids = range(sentences, sentences + len(texts))
-            sentences += len(texts)
+            sentences = [_sentence(text, next(sentence_ids)) for text in texts]
             refs.append(
                 {
                     "ref_id": len(refs),
@@ -93,17 +90,19 @@ def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
                     "image_id": annotation["image_id"],
                     "file_name": f"{image['file_name'].removesuffix('.jpg')}_{annotation['id']}.jpg",
                     "split": split_of(config, index),
-                    "sentences": [_sentence(text, sentence_id) for text, sentence_id in zip(texts, ids, strict=True)],
-                    "sent_ids": list(ids),
+                    "sentences": sentences,
+                    "sent_ids": [sentence["sent_id"] for sentence in sentences],
                 }
             )
-    supercategory = {kind: "curved" if kind in CURVED else "straight" for kind in KINDS}
     instances = {
         "info": {"description": f"{name}, {config.images} images of seed {config.seed}"},
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": i, "name": k, "supercategory": supercategory[k]} for i, k in enumerate(KINDS, 1)],
+        "categories": [
+            {"id": number, "name": kind, "supercategory": "curved" if kind in CURVED else "straight"}
+            for number, kind in enumerate(KINDS, 1)
+        ],
     }
     write_text(json.dumps(instances), out / name / "instances.json")
     with atomic(out / name / refs_file) as temporary:

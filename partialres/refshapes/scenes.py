@@ -37,6 +37,12 @@ COLOURS = {  # RGB, far enough apart to survive shading and JPEG
     "black": (26, 26, 28),
 }
 BAR_COLOUR = (122, 100, 84)
+POLYGONS = {  # x, y of the corners
+    "square": ((-1, 1, 1, -1), (-1, -1, 1, 1)),
+    "triangle": ((0, 1.08, -1.08), (-1, 0.8, 0.8)),
+    "cross": ((2, 2, 5, 5, 2, 2, -2, -2, -5, -5, -2, -2), (-5, -2, -2, 2, 2, 5, 5, 2, 2, -2, -2, -5)),
+    "arrow": ((0, 0.8, 0.36, 0.36, -0.36, -0.36, -0.8), (-1, -0.1, -0.1, 1, 1, -0.1, -0.1)),  # points up
+}
 
 # Lengths are shares of the image's longer side.
 ASPECTS = ((1.0, 0.8), (1.0, 0.75), (0.8, 1.0), (0.75, 1.0), (1.0, 0.9), (1.0, 1.0))  # width, height
@@ -174,18 +180,11 @@ def upright(kind: str) -> Outline:
     elif kind == "flower":
         radius = 0.6 + 0.4 * np.abs(np.cos(2.5 * turn))
         x, y = radius * np.sin(turn), -radius * np.cos(turn)
-    elif kind == "square":
-        x, y = (-1, 1, 1, -1), (-1, -1, 1, 1)
-    elif kind == "triangle":
-        x, y = (0, 1.08, -1.08), (-1, 0.8, 0.8)
     elif kind == "star":
         spikes, radius = np.arange(10) * np.pi / 5, np.tile([1.0, 0.52], 5)
         x, y = radius * np.sin(spikes), -radius * np.cos(spikes)
-    elif kind == "cross":
-        x = (0.4, 0.4, 1, 1, 0.4, 0.4, -0.4, -0.4, -1, -1, -0.4, -0.4)
-        y = (-1, -0.4, -0.4, 0.4, 0.4, 1, 1, 0.4, 0.4, -0.4, -0.4, -1)
-    else:  # an arrow that points up
-        x, y = (0, 0.8, 0.36, 0.36, -0.36, -0.36, -0.8), (-1, -0.1, -0.1, 1, 1, -0.1, -0.1)
+    else:
+        x, y = POLYGONS[kind]
     points = np.stack([x, y], axis=1)
     return _centred(points) / np.ptp(points, axis=0).max()
 

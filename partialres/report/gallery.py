@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
 
+from partialres.data.images import read_image
 from partialres.files import DataError, read_table
 from partialres.geometry import contour
 from partialres.report import style
@@ -101,7 +101,7 @@ def _draw(examples: Sequence[_Example], titles: Sequence[str], images: Path, not
 def _draw_row(panels: Sequence[Axes], ref: pd.Series, predictions: Sequence[pd.Series], images: Path) -> None:
     """Draw one example, in the pixel coordinates of its image, (0, 0) being the corner."""
     height, width = int(ref["height"]), int(ref["width"])
-    picture = _read_image(images / ref["file_name"], height, width)
+    picture = read_image(images / ref["file_name"], height, width)
     truth = contour.decode(ref["mask"], height, width)
     masks = [contour.decode(prediction["mask"], height, width) for prediction in predictions]
     tinted = [_tinted(picture, truth, style.TRUTH), *(_tinted(picture, mask, style.PREDICTED) for mask in masks)]
@@ -124,18 +124,6 @@ def _draw_row(panels: Sequence[Axes], ref: pd.Series, predictions: Sequence[pd.S
         shade = {"boxstyle": "round,pad=0.25", "facecolor": "black", "alpha": 0.65, "linewidth": 0}
         looks = {"va": "top", "fontsize": 8.5, "color": "white", "bbox": shade, "zorder": 4}
         axes.text(0.03, 0.96, f"{100 * prediction['iou']:.0f}", transform=axes.transAxes, **looks)
-
-
-def _read_image(path: Path, height: int, width: int) -> np.ndarray:
-    """Read an image as uint8 [height, width, 3], RGB."""
-    try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}); is this the folder of raw images?") from error
-    if picture.size != (width, height):
-        raise DataError(f"{path}: is {picture.width} x {picture.height}, but refs.parquet says {width} x {height}")
-    return np.asarray(picture)
 
 
 def _tinted(picture: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:

@@ -19,9 +19,7 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
         raise ConfigError(f"{weights}: sees the known box (model.view: box), which a score must not be given")
     chosen = evaluation.select_split(read_table(refs), split)
     inputs = sources.inputs(model)
-    predicted = evaluation.predictions(
-        model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}"
-    )
+    predicted = evaluation.predict(model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}")
     if predicted is None:
         return
     if model.points == 2:

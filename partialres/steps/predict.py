@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from partialres import evaluation
 from partialres.checkpoints.model_file import load_model
-from partialres.config import BatchConfig, ConfigError
+from partialres.config import ConfigError
 from partialres.data.samples import known_boxes
-from partialres.evaluation import Prediction, predictions
+from partialres.evaluation import Prediction
 from partialres.files import read_table, write_table
 from partialres.geometry import contour
 from partialres.geometry.projection import projection_dice_loss
 from partialres.steps.common import Sources
 
 
-def predict(split: Path, sources: Sources, weights: Path, config: BatchConfig, device: str, out: Path) -> None:
+def predict(split: Path, sources: Sources, weights: Path, batch: int, device: str, out: Path) -> None:
     """Write points.parquet of the unlabelled refs in a split table; raises ConfigError if the model has a mask head.
 
     Only a model of view "box" is shown the known box.
@@ -29,8 +30,8 @@ def predict(split: Path, sources: Sources, weights: Path, config: BatchConfig, d
     columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
     refs = candidates(read_table(split, columns))
     boxes = known_boxes(refs) if model.config.view == "box" else None
-    predicted = predictions(
-        model, refs, sources.inputs(model), words, batch=config.batch, device=device, label="predict", boxes=boxes
+    predicted = evaluation.predict(
+        model, refs, sources.inputs(model), words, batch=batch, device=device, label="predict", boxes=boxes
     )
     if predicted is not None:
         write_table(points_table(refs, predicted), out)

@@ -76,5 +76,5 @@ def summarise(points: pd.DataFrame, selected: pd.DataFrame, truth: pd.DataFrame)
         "kept_share": 100 * len(selected) / max(1, len(points)),
         "true_iou_kept": mean_iou(selected),
         "true_iou_all": mean_iou(points),
-        "mean_d": float(points["d"].mean()) if len(points) else None,
+        "mean_d": float(points["d"].mean()) if len(points) else 0.0,
     }

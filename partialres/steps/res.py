@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +21,7 @@ def train_res(
     split: Path,
     sources: Sources,
     init: Path,
-    config_from: Callable[[ModelConfig], ModelConfig],
+    config: ModelConfig,
     training: TrainConfig,
     execution: Execution,
     *,
@@ -33,12 +32,12 @@ def train_res(
 ) -> None:
     """Train step 2, or step 3 with the selected pseudo points. A mask head learns the masks themselves.
 
-    init: step 1's model. config_from: from its config to this step's. points: N. position_table: see `load_weights`.
+    init: step 1's model, which config must agree with. points: N. position_table: see `load_weights`.
     sampling: how points are taken from a mask's contour.
     Raises DataError if selected points are not N a ref, ConfigError if the model cannot predict its targets.
     """
     words = sources.words()
-    config = config_from(read_config(init))
+    config.check_init(read_config(init))
     check_contour(sampling, config)
     if config.head == "mask" and selected is not None:
         raise ConfigError("model.head: mask predicts no points for step 3 to learn from; set steps: [2]")

@@ -59,15 +59,6 @@ def joined(device: torch.device) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def own_device(device: torch.device) -> torch.device:
-    """Return this process's device among the processes that torchrun started on one machine."""
-    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
-        return device
-    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.cuda.set_device(own)
-    return own
-
-
 def parallel(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
     """Wrap the model for training, so that gradients are averaged over the processes; alone it stays as it is.
 

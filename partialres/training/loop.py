@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from partialres.data.inputs import Inputs
 from partialres.data.samples import Samples
 from partialres.files import TrainingError, progress, say
 from partialres.model.build import Model
-from partialres.training.distributed import ALONE, Processes, mean_of_all, own_device, parallel
+from partialres.training.distributed import ALONE, Processes, mean_of_all, parallel
 from partialres.training.ema import Ema
 from partialres.training.resume import Resume
 
@@ -35,7 +36,7 @@ def rate_factor(config: TrainConfig, epoch: float) -> float:
 
 
 def make_optimiser(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW over the parameters that train."""
+    """Make Adam or AdamW over the parameters that train, in one group."""
     kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
     return kind(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -73,9 +74,7 @@ def train(
         raise ConfigError(f"{label}: batches of {smallest} refs cannot be shared by {processes.count} processes")
     model.to(device).train()
     called = parallel(model, processes, device)
-    optimiser = make_optimiser(model, config)
-    ema = Ema(model, config.ema)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser, ema = make_optimiser(model, config), Ema(model, config.ema)
     history: list[dict[str, Any]] = []
     state = resume.load()
     if state is not None:
@@ -84,27 +83,25 @@ def train(
         ema.load(state["ema"])
         history = state["history"]
         say(f"{label}: resuming after epoch {len(history)}")
+    (trained,) = optimiser.param_groups
     for epoch in progress(range(len(history), config.epochs), label):
-        start = time.perf_counter()
         torch.manual_seed((hash((seed, epoch)) & 0x7FFFFFFF) + processes.rank)  # dropout
-        total = norm = 0.0
+        total = norm = waiting = 0.0
+        start = asked = time.perf_counter()
         batches = epoch_batches(
             samples, inputs, config.batch, seed, epoch, workers, grouped=config.group_images, share=processes.share
         )
-        waiting, asked = 0.0, time.perf_counter()
         for step, batch in enumerate(batches):
             waiting += time.perf_counter() - asked
-            factor = rate_factor(config, epoch + step / per_epoch)
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * factor
+            trained["lr"] = config.learning_rate * rate_factor(config, epoch + step / per_epoch)
             batch = batch.to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 output = called(batch)
-            loss = model.loss(output, batch, config)
-            loss = loss * processes.weight(len(batch.words), batch_size(samples, config.batch, step))
+            weight = processes.weight(len(batch.words), batch_size(samples, config.batch, step))
+            loss = model.loss(output, batch, config) * weight
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            norm = float(torch.nn.utils.clip_grad_norm_(trained, config.clip))
+            norm = float(torch.nn.utils.clip_grad_norm_(trained["params"], config.clip))
             if not math.isfinite(norm):
                 raise TrainingError(
                     f"{label}: loss {float(loss.detach())} with gradient norm {norm} at epoch {epoch}, step {step}; "
@@ -114,23 +111,17 @@ def train(
             ema.update()
             total += float(loss.detach())
             asked = time.perf_counter()
+        loss_of_all = mean_of_all(total, processes, device) / per_epoch
+        seconds = time.perf_counter() - start
         history.append(
             {
-                "epoch": epoch, "step": (epoch + 1) * per_epoch,
-                "loss": mean_of_all(total, processes, device) / per_epoch,
-                "learning_rate": optimiser.param_groups[0]["lr"], "gradient_norm": norm,
-                "seconds": (seconds := time.perf_counter() - start), "waiting": waiting / seconds,
+                "epoch": epoch, "step": (epoch + 1) * per_epoch, "loss": loss_of_all, "learning_rate": trained["lr"],
+                "gradient_norm": norm, "seconds": seconds, "waiting": waiting / seconds,
             }
         )  # fmt: skip
         if processes.first and (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < config.epochs:
-            resume.save(
-                {
-                    "model": model.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "ema": ema.state(),
-                    "history": history,
-                }
-            )
+            states = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state()}
+            resume.save({**states, "history": history})
         if after_epoch is not None:
             after_epoch(epoch)
     ema.apply()
@@ -139,8 +130,9 @@ def train(
 
 
 def pick_device(name: str) -> torch.device:
-    """For "auto" CUDA where there is one, else the CPU; otherwise the device torch knows by that name.
+    """Return the device of that name; for "auto" CUDA where there is one, else the CPU.
 
+    Of the processes that torchrun started on one machine each gets a CUDA device of its own.
     Raises ConfigError if there is no such device.
     """
     if name == "auto":
@@ -149,4 +141,8 @@ def pick_device(name: str) -> torch.device:
         torch.empty(0, device=name)
     except (AssertionError, RuntimeError) as error:
         raise ConfigError(f"device '{name}' cannot be used ({error}); cpu always can") from None
-    return own_device(torch.device(name))
+    device = torch.device(name)
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    return device

@@ -76,7 +76,7 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
     if not objects:
         raise DataError(f"{instances}: no annotated object in any of the {len(image_ids)} training images")
     names = sorted({name for _, _, labels in objects for name in labels})
-    values = [sorted({labels[name] for _, _, labels in objects if name in labels}, key=str) for name in names]
+    classes = [sorted({labels[name] for _, _, labels in objects if name in labels}, key=str) for name in names]
     cells = inputs.size // inputs.stride
     shape = (len(rows), cells, cells)
     present = np.zeros(shape, dtype=bool)
@@ -87,18 +87,17 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
     # own area decides: COCO's `area` is the mask's, which no training may read here.
     for index, box, labels in sorted(objects, key=lambda item: -item[1][2] * item[1][3]):
         low, high = inputs.window(int(rows[index])).to_frame(boxes.to_corners(np.array(box)))
-        inner_low, inner_high = low + INSET * (high - low), high - INSET * (high - low)
-        columns = _positions(inner_low[0], inner_high[0], middles)
-        lines = _positions(inner_low[1], inner_high[1], middles)
-        at = np.ix_(np.array([index]), lines, columns)
+        inset = INSET * (high - low)
+        columns, lines = (_positions(*ends, middles) for ends in zip(low + inset, high - inset, strict=True))
+        at = np.ix_([index], lines, columns)
         present[at] = True
         targets[at] = [
             options.index(labels[name]) if name in labels else ABSENT
-            for name, options in zip(names, values, strict=True)
+            for name, options in zip(names, classes, strict=True)
         ]
         x, y = np.meshgrid(middles[columns], middles[lines])
         sides[at] = np.stack([x - low[0], y - low[1], high[0] - x, high[1] - y], -1) / inputs.size
-    return Scenes(rows, present, targets, sides, [len(options) for options in values])
+    return Scenes(rows, present, targets, sides, [len(options) for options in classes])
 
 
 def _positions(low: float, high: float, middles: np.ndarray) -> np.ndarray:
@@ -156,25 +155,23 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
         right, seen = np.zeros(len(scenes.classes)), np.zeros(len(scenes.classes))
         for members in np.array_split(rng.permutation(len(scenes.rows)), steps):
             rows = scenes.rows[members]
-            pixels = inputs.frames(rows, [inputs.window(row) for row in rows.tolist()])
-            present, labels, sides = scenes.present[members], scenes.labels[members], scenes.sides[members]
+            frames = inputs.frames(rows, [inputs.window(row) for row in rows.tolist()])
+            targets = (scenes.present[members], scenes.labels[members], scenes.sides[members])
+            pixels, present, labels, sides = map(torch.from_numpy, (frames, *targets))
             if rng.random() < 0.5:
-                pixels, present, labels = pixels[:, :, ::-1], present[:, :, ::-1], labels[:, :, ::-1]
-                sides = sides[:, :, ::-1, [2, 1, 0, 3]]  # left and right change places
-            covered = torch.from_numpy(np.ascontiguousarray(present))
-            truth = torch.from_numpy(np.ascontiguousarray(labels))
-            out = head(visual(torch.from_numpy(np.ascontiguousarray(pixels))))
-            loss = detection_loss(out, covered, truth, torch.from_numpy(np.ascontiguousarray(sides)))
+                pixels, present, labels, sides = (each.flip(2) for each in (pixels, present, labels, sides))
+                sides = sides[..., [2, 1, 0, 3]]  # left and right change places
+            out = head(visual(pixels))
+            loss = detection_loss(out, present, labels, sides)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 5.0)
             optimiser.step()
             cycle.step()
             total += float(loss.detach())
-            right += [
-                float((scores[covered].argmax(-1) == truth[covered][:, i]).sum()) for i, scores in enumerate(out[2])
-            ]
-            seen += (truth[covered] != ABSENT).sum(0).numpy()
+            given = labels[present]  # [objects' positions, A]
+            right += [float((scores[present].argmax(-1) == given[:, i]).sum()) for i, scores in enumerate(out[2])]
+            seen += (given != ABSENT).sum(0).numpy()
         if not math.isfinite(total):
             raise TrainingError(f"pretrain-backbone: loss {total} in epoch {epoch}; lower the learning rate")
         shares = {f"label{index}": float(share) for index, share in enumerate(right / np.maximum(seen, 1))}

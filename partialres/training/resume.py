@@ -6,8 +6,9 @@ import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import numpy as np
 import torch
 
 from partialres.files import atomic, say
@@ -29,19 +30,18 @@ class Resume:
             with atomic(self.path) as temporary:
                 torch.save(state, temporary)
                 with open(temporary, "r+b") as stream:
-                    stream.write(_sha256(stream, temporary.stat().st_size))
+                    stream.write(hashlib.file_digest(stream, "sha256").digest())
 
     def load(self) -> dict[str, Any] | None:
         """Load the saved state; None if there is none or it is damaged (then training starts anew, and says so)."""
         if not self.path or not self.path.exists():
             return None
-        with open(self.path, "rb") as stream:
-            whole = _sha256(stream, self.path.stat().st_size - DIGEST_SIZE) == stream.read()
         try:
-            if whole:
+            content = np.memmap(self.path, mode="r")
+            if hashlib.sha256(content[:-DIGEST_SIZE].data).digest() == content[-DIGEST_SIZE:].tobytes():
                 state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
                 return state
-        except (RuntimeError, pickle.UnpicklingError):  # code where only numbers may be
+        except (RuntimeError, ValueError, pickle.UnpicklingError):  # an empty file, or code where only numbers may be
             pass
         say(f"{self.path}: the resume state is damaged; starting anew")
         return None
@@ -50,12 +50,3 @@ class Resume:
         """Remove the state of a training that has ended well."""
         if self.path:
             self.path.unlink(missing_ok=True)
-
-
-def _sha256(stream: BinaryIO, length: int) -> bytes:
-    """Digest the next `length` bytes of a file."""
-    sha = hashlib.sha256()
-    while length > 0 and (chunk := stream.read(min(length, 2**20))):
-        sha.update(chunk)
-        length -= len(chunk)
-    return sha.digest()

@@ -63,8 +63,8 @@ def refused(answer, *words):
 
 def train_res(data, tmp_path, **options):
     given = {
-        "--init": data.folder / "refs.parquet", "--points": 4, "--vocabulary": data.folder / "vocabulary.json",
-        "--images": data.folder / "images", "--training": "{}", "--out": tmp_path / "out",
+        "--init": data.folder / "refs.parquet", "--points": 4, "--model": "{}",
+        "--vocabulary": data.folder / "vocabulary.json", "--images": data.folder / "images", "--training": "{}", "--out": tmp_path / "out",
     } | {f"--{name}": value for name, value in options.items()}  # fmt: skip
     return run("train-res", data.folder / "split.parquet", *[each for pair in given.items() for each in pair])
 
@@ -113,7 +113,9 @@ def test_errors_of_data_are_messages_that_name_the_file(data, tmp_path):
     out = ["--out", tmp_path / "out"]
     assert refused(run("split", broken, "--ratio", 5, *out), "broken.parquet")
     assert refused(run("select", broken, broken, "--num-points", 4, *out), "broken.parquet")
-    assert refused(run("prepare", tmp_path, "--image-folder", tmp_path, *out), "refs(unc).p: no such file")
+    assert refused(
+        run("prepare", tmp_path, "--split-by", "unc", "--image-folder", tmp_path, *out), "refs(unc).p: no such file"
+    )
     pictures = ["--image-folder", data.pictures]
     assert refused(run("cache-images", broken, *pictures, *out), "broken.parquet")
     assert refused(run("cache-images", data.folder / "refs.parquet", "--image-folder", tmp_path, *out), ".jpg")
@@ -136,7 +138,9 @@ def test_what_nobody_foresaw_keeps_its_traceback(monkeypatch, data, tmp_path):
 def test_the_first_steps_write_what_the_next_ones_read(tmp_path):
     pictures, folder = tmp_path / "raw/images/train2014", tmp_path / "refshapes"
     done("refshapes", "--image-count", 30, "--side", 64, "--out", tmp_path / "raw")
-    answer = done("prepare", tmp_path / "raw/refshapes", "--image-folder", pictures, "--out", folder)
+    answer = done(
+        "prepare", tmp_path / "raw/refshapes", "--split-by", "unc", "--image-folder", pictures, "--out", folder
+    )
     assert " refs, " in answer.output
     done("cache-images", folder / "refs.parquet", "--image-folder", pictures, "--size", 32, "--out", folder / "images")
     answer = done("split", folder / "refs.parquet", "--ratio", 10, "--out", folder / "split.parquet")

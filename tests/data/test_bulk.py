@@ -65,7 +65,17 @@ def bulk(tmp_path_factory) -> tuple[Path, list[dict]]:
 
 def test_of_many_refs_every_expression_is_kept_and_counted(bulk, tmp_path):
     folder, refs = bulk
-    call("prepare", folder, "--image-folder", tmp_path / "none", "--no-check-images", "--out", tmp_path)
+    call(
+        "prepare",
+        folder,
+        "--split-by",
+        "unc",
+        "--image-folder",
+        tmp_path / "none",
+        "--no-check-images",
+        "--out",
+        tmp_path,
+    )
     table, report = read_table(tmp_path / "refs.parquet"), read_json(tmp_path / "vocabulary.json")["report"]
     assert table["ref_id"].tolist() == [ref["ref_id"] for ref in refs]
     assert [list(some) for some in table["expressions"]] == [[s["raw"] for s in ref["sentences"]] for ref in refs]
@@ -78,7 +88,17 @@ def test_of_many_refs_every_expression_is_kept_and_counted(bulk, tmp_path):
 
 
 def test_of_many_refs_each_ratio_labels_its_share_and_holds_the_smaller_ones(bulk, tmp_path):
-    call("prepare", bulk[0], "--image-folder", tmp_path / "none", "--no-check-images", "--out", tmp_path)
+    call(
+        "prepare",
+        bulk[0],
+        "--split-by",
+        "unc",
+        "--image-folder",
+        tmp_path / "none",
+        "--no-check-images",
+        "--out",
+        tmp_path,
+    )
     smaller: set[int] = set()
     for ratio in (1, 5, 10, 100):
         call("split", tmp_path / "refs.parquet", "--ratio", ratio, "--seed", 3, "--out", tmp_path / "split.parquet")
@@ -112,7 +132,7 @@ def test_real_expressions_are_cleaned_counted_and_cut_with_the_shares_in_the_voc
         json.dumps({"images": list(images.values()), "annotations": list(annotations.values())})
     )
     (tmp_path / "expressions.json").write_text(json.dumps(entries))
-    call("prepare", tmp_path, "--own", "--image-folder", tmp_path, "--no-check-images", "--on-problem", "report",
+    call("prepare", tmp_path, "--image-folder", tmp_path, "--no-check-images", "--on-problem", "report",
          "--max-words", max_words, "--out", tmp_path / "out")  # fmt: skip
     vocabulary = Vocabulary.from_json(read_json(tmp_path / "out/vocabulary.json"))
     refs = read_table(tmp_path / "out/refs.parquet")

@@ -1,12 +1,14 @@
 """What only a CPU needs, against PyTorch's own: Winograd's convolution, dropout, the layout of keys."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from partialres.model import cpu
-from partialres.model.darknet import ConvBlock
+from partialres.model.darknet import LEAK, ConvBlock
 
 SHAPES = [(1, 128, 128, 20, 20), (2, 128, 192, 7, 9), (3, 130, 140, 4, 1), (1, 160, 128, 1, 6)]
 
@@ -41,10 +43,29 @@ def test_tiles_in_parts_of_any_size_give_the_same(monkeypatch):
     x, kernel = made(3, 128, 128, 13, 10)
     matrices = cpu.transformed(kernel).transpose(1, 2)
     whole = cpu.convolve(x, matrices)
-    for part in (1, 1_000_000):
-        monkeypatch.setattr(cpu, "PART", part)
-        monkeypatch.setattr(cpu, "_kernel_bytes", lambda *sizes: 0)
+    gradient = cpu.kernel_gradient(x, whole)
+    for images, rows in ((1, 1), (2, 3), (1, 4)):
+        starts = list(product(range(0, 3, images), range(0, 4, rows)))
+        parts = [(slice(image, image + images), slice(row, row + rows)) for image, row in starts]
+        monkeypatch.setattr(cpu, "_parts", lambda tiles, out, parts=parts: parts)
         torch.testing.assert_close(cpu.convolve(x, matrices), whole, rtol=0, atol=1e-4)
+        torch.testing.assert_close(cpu.kernel_gradient(x, whole), gradient, rtol=0, atol=1e-4 * gradient.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("shape", "out", "sizes"),
+    [
+        ((6, 6, 5, 10, 10, 128), 128, [(5, 10)]),  # 868 tiles: all
+        ((6, 6, 5, 20, 20, 128), 128, [(2, 20)] * 2 + [(1, 20)]),  # two images of 400
+        ((6, 6, 1, 40, 40, 128), 128, [(1, 21), (1, 19)]),  # 21 rows of 40
+        ((6, 6, 1, 4, 200, 1024), 1024, [(1, 2)] * 2),  # as many as the matrices have, 512, not the 108 of PART
+    ],
+)
+def test_parts_are_whole_images_or_rows_and_together_everything(shape, out, sizes):
+    times, parts = torch.zeros(shape[2:4]), list(cpu._parts(torch.empty(shape, device="meta"), out))
+    for part in parts:
+        times[part] += 1
+    assert [tuple(times[part].shape) for part in parts] == sizes and (times == 1).all()
 
 
 def test_only_wide_convolutions_of_three_by_three_are_tiled():
@@ -64,7 +85,7 @@ def test_a_kept_kernel_follows_its_weights(channels):
     x = torch.randn(2, channels, 16, 16)
 
     def plain():
-        return F.leaky_relu(block.bn(F.conv2d(x, block.conv.weight, padding=1)), block.leak)
+        return F.leaky_relu(block.bn(F.conv2d(x, block.conv.weight, padding=1)), LEAK)
 
     torch.testing.assert_close(block(x), plain(), rtol=0, atol=1e-4)
     for change in (block.conv.weight, block.bn.bias, block.bn.running_var):
@@ -89,4 +110,6 @@ def test_plain_attention_is_the_fused_one(queries):
     query, keys, values = torch.randn(2, 4, queries, 8), torch.randn(2, 4, 5, 8), torch.randn(2, 4, 5, 8)
     bias = torch.randn(2, 1, 1, 5)
     expected = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
-    torch.testing.assert_close(cpu.plain_attention(query, keys, values, bias, 0.0), expected)
+    learned = bias.clone().requires_grad_()
+    for each in (bias, learned):
+        torch.testing.assert_close(cpu.attend(query, keys, values, each, 0.0), expected)

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from partialres.config import ModelConfig
-from partialres.model.darknet import build_backbone, darknet53, pixels_from_uint8, tiny
+from partialres.model.darknet import darknet53, freeze, pixels_from_uint8, tiny
 
 
 def test_darknet_53_has_52_convolutions_and_six_of_yolov3():
@@ -30,8 +29,9 @@ def test_each_map_has_half_the_resolution_of_the_one_before(make, stride, channe
 @pytest.mark.parametrize(("frozen", "training"), [("all", 0), ("but_last_two", 2), ("none", 58)])
 def test_only_the_convolutions_named_train(frozen, training):
     with torch.device("meta"):
-        units = build_backbone(ModelConfig(frozen=frozen)).convolutions()
-    trains = [all(parameter.requires_grad for parameter in unit.parameters()) for unit in units]
+        backbone = darknet53()
+    freeze(backbone, frozen)
+    trains = [all(each.requires_grad for each in unit.parameters()) for unit in backbone.convolutions()]
     assert trains == [False] * (58 - training) + [True] * training
 
 

@@ -16,7 +16,8 @@ def train_rec(data, out, *options, refs=None, model=MODEL, training=TRAINING, ca
 
 
 def train_res(data, place, out, *options, split=None, points=POINTS, training=TRAINING, call=done):
-    fixed = ["--init", place / "rec/model.safetensors", "--points", points, "--training", training, "--out", out]
+    fixed = ["--init", place / "rec/model.safetensors", "--points", points, "--model", MODEL]
+    fixed += ["--training", training, "--out", out]
     return call("train-res", split or data.folder / "split.parquet", *fixed, *sources(data), *options)
 
 

@@ -49,7 +49,7 @@ def trained(data, tmp_path_factory):
         out = folder / str(processes)
         partialres(
             processes, "train-res", data.folder / "split.parquet", "--init", folder / "rec.safetensors",
-            "--points", POINTS, "--training", TRAINING.model_dump_json(), "--resume", folder / "resume",
+            "--points", POINTS, "--model", MODEL.model_dump_json(), "--training", TRAINING.model_dump_json(), "--resume", folder / "resume",
             "--out", out, *sources,
         )  # fmt: skip
         partialres(

@@ -103,7 +103,11 @@ def test_own_data_enters_by_expressions_json(snakemake, tmp_path):
              "settings": {"init_backbone": "random", "model": {"frozen": "none"}}}  # fmt: skip
     text = snakemake("-n", "-p", configs=[TINY, {"datasets": {"refshapes": None, "mine": entry}}])
     (prepare,) = commands(text, "prepare")
-    assert "prepare mine --image-folder mine/images --own " in prepare and "download" not in jobs(text)
+    assert (
+        "prepare mine --image-folder mine/images  --max-words " in prepare
+        and "--split-by" not in prepare
+        and "download" not in jobs(text)
+    )
 
 
 @pytest.fixture
@@ -167,8 +171,6 @@ def test_what_was_put_there_by_hand_is_not_fetched(snakemake, public, tmp_path):
         (data / path).touch()
     configs = [TINY, {"downloads": public, "datasets": {"refshapes": None, "refcoco": RAW}}]
     text = snakemake("-n", "-p", configs=configs)
-    assert (
-        not {"download", "unpack", "unpack_vectors", "place_weights"} & jobs(text).keys()
-    )
+    assert not {"download", "unpack", "unpack_vectors", "place_weights"} & jobs(text).keys()
     (training,) = commands(text, "train-rec")
     assert "--init-backbone data/weights/small.weights --vectors data/vectors/glove.6B.300d.txt" in training

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from snakemake.utils import validate
 
-# The package is the checkout's; where these rules were fetched by themselves (module: github(...)), the installed one.
+# Use the checkout's package, or the installed one if these rules were fetched alone (module: github(...)).
 CHECKOUT = Path(str(workflow.current_basedir)).resolve().parents[1]
 if (CHECKOUT / "partialres").is_dir() and str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
 import partialres
 from partialres import code_digest
-from partialres.experiments import FLAVOUR_FOLDERS, Plan, expand, first_on_path, present
+from partialres.experiments import FLAVOUR_FOLDERS, Plan, expand_path, first_on_path, present
 
 config.update(present(config))
 plan = Plan(config)
@@ -95,7 +95,7 @@ def threads(kind):
 
 
 def resources_of(kind):
-    """Resources of a kind of job; every further attempt at it asks for as much memory and time again."""
+    """Resources of a kind of job; the n-th attempt asks for n times the memory and time."""
     each = plan.config.resources[kind]
     return {
         "mem_mb": lambda wildcards, attempt: each.mem_mb * attempt,

@@ -22,14 +22,14 @@ def raw_folder(wildcards):
     generate = entry(wildcards).generate
     if generate:
         return results(f"{wildcards.dataset}/raw/{FLAVOUR_FOLDERS[generate.flavour]}")
-    return expand(entry(wildcards).raw, f"datasets.{wildcards.dataset}.raw")
+    return expand_path(entry(wildcards).raw, f"datasets.{wildcards.dataset}.raw")
 
 
 def image_folder(wildcards):
     """The folder that the images' file names are relative to."""
     if entry(wildcards).generate:
         return results(f"{wildcards.dataset}/raw/images/train2014")
-    return expand(entry(wildcards).images, f"datasets.{wildcards.dataset}.images")
+    return expand_path(entry(wildcards).images, f"datasets.{wildcards.dataset}.images")
 
 
 def raw_files(wildcards):
@@ -42,24 +42,24 @@ def raw_files(wildcards):
 
 
 def downloaded_images(wildcards):
-    """What says that the images exist, where the workflow unpacks them itself."""
+    """The file that shows that the images are unpacked, if the workflow unpacks them."""
     return [] if entry(wildcards).generate else unpacked(image_folder(wildcards))
 
 
 def given_vocabulary(wildcards):
     """The vocabulary that a model brings to the data set, or nothing: words are then counted."""
     path = entry(wildcards).vocabulary
-    return [expand(path, f"datasets.{wildcards.dataset}.vocabulary")] if path else []
+    return [expand_path(path, f"datasets.{wildcards.dataset}.vocabulary")] if path else []
 
 
 def raw_options(wildcards):
     """A param: which raw file the refs are in, and which words are known.
 
-    It does not ask for `input`: Snakemake takes a param that does for a consequence of the files, and a change of the
-    settings in it would rerun nothing.
+    It must not take `input`: Snakemake would attribute its changes to the files, and a changed setting would rerun
+    nothing.
     """
     by, text = entry(wildcards).split_by, settings(wildcards).text
-    refs = "--own" if by is None else f"--split-by {shlex.quote(by)}"
+    refs = "" if by is None else f"--split-by {shlex.quote(by)}"
     counted = f"--max-words {text.max_words} --min-count {text.min_count}"
     return f"{refs} {option('--vocabulary', given_vocabulary)(wildcards) or counted}"
 

@@ -1,7 +1,7 @@
 # The real data sets' public files: fetched, checked, unpacked. What was put there by hand is taken as it is.
-# A downloaded file is no output, its checksum beside it is: Snakemake would delete 13 GB before it ran the rule again.
-DOWNLOADS = expand(plan.config.downloads.folder, "downloads.folder")
-DOWNLOAD_TABLE = expand(plan.config.downloads.table or "", "downloads.table")
+# The output is the checksum, not the downloaded file: Snakemake would delete a 13 GB output before rerunning the rule.
+DOWNLOADS = expand_path(plan.config.downloads.folder, "downloads.folder")
+DOWNLOAD_TABLE = expand_path(plan.config.downloads.table or "", "downloads.table")
 DOWNLOAD_TABLE = DOWNLOAD_TABLE or workflow.source_path("../resources/downloads.tsv")
 DOWNLOADABLE = "|".join(re.escape(line.split("\t")[0]) for line in Path(DOWNLOAD_TABLE).read_text().splitlines()[1:])
 

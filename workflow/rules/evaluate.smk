@@ -3,9 +3,7 @@ rule evaluate_rec:
     input:
         refs=results("{dataset}/refs.parquet"),
         model=rec_model,
-        vocabulary=results("{dataset}/vocabulary.json"),
-        images=results("{dataset}/images/index.parquet"),
-        features=features,
+        **SEEN,
     output:
         predictions=results("{dataset}/seed{seed}/rec/{head}/{split}/predictions.parquet"),
         metrics=results("{dataset}/seed{seed}/rec/{head}/{split}/metrics.json"),
@@ -30,9 +28,7 @@ use rule evaluate_rec as evaluate_res with:
     input:
         refs=results("{dataset}/refs.parquet"),
         model=results(RUN + "/{step}/model.safetensors"),
-        vocabulary=results("{dataset}/vocabulary.json"),
-        images=results("{dataset}/images/index.parquet"),
-        features=features,
+        **SEEN,
     output:
         predictions=results(RUN + "/{step}/{split}/predictions.parquet"),
         metrics=results(RUN + "/{step}/{split}/metrics.json"),

@@ -4,7 +4,7 @@ def figure(name):
 
 
 use rule table1 as figure_ratio_curve with:
-    input: files=distinct(both_steps(REPORT.table1) + oracle())
+    input: files=unique(both_steps(REPORT.table1) + oracle())
     output:
         **report_output(figure("ratio_curve"), "png", "Results", "mIoU by mask ratio"),
     params: command="figures ratio-curve", options=BESIDE, code=code("figures ratio-curve")
@@ -14,7 +14,7 @@ use rule table1 as figure_ratio_curve with:
 
 
 use rule table1 as figure_heads with:
-    input: files=distinct(both_steps([*REPORT.table1, *REPORT.figure1], first=True) + oracle(first=True))
+    input: files=unique(both_steps([*REPORT.table1, *REPORT.figure1], first=True) + oracle(first=True))
     output:
         **report_output(figure("heads"), "png", "Results", "Figure 1: a mask head with few masks"),
     params:

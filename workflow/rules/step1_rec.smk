@@ -30,7 +30,7 @@ rule pretrain_backbone:
 def imported_rec(wildcards):
     """The step 1 that a data set brings along, or nothing."""
     path = entry(wildcards).rec
-    return [expand(path, f"datasets.{wildcards.dataset}.rec")] if path else []
+    return [expand_path(path, f"datasets.{wildcards.dataset}.rec")] if path else []
 
 
 def init_backbone(wildcards):
@@ -39,7 +39,7 @@ def init_backbone(wildcards):
     named = {"random": [], "pretrain": [results(f"{wildcards.dataset}/backbone/visual.safetensors")]}
     if imported_rec(wildcards):
         return imported_rec(wildcards)
-    return named[source] if source in named else [expand(source, "settings.init_backbone")]
+    return named[source] if source in named else [expand_path(source, "settings.init_backbone")]
 
 
 rule cache_features:
@@ -71,6 +71,14 @@ def features(wildcards):
     return [results(f"{wildcards.dataset}/features/features.npy")] if frozen else []
 
 
+# The files that a model's words and images are in, for a rule's inputs.
+SEEN = {
+    "vocabulary": results("{dataset}/vocabulary.json"),
+    "images": results("{dataset}/images/index.parquet"),
+    "features": features,
+}
+
+
 def seen(wildcards):
     """A param: the options that name a model's words and images."""
     folder = results(wildcards.dataset)
@@ -81,15 +89,13 @@ def seen(wildcards):
 def word_vectors(wildcards):
     """The file of word vectors, or nothing (random vectors)."""
     path = settings(wildcards).text.vectors
-    return [expand(path, "settings.text.vectors")] if path else []
+    return [expand_path(path, "settings.text.vectors")] if path else []
 
 
 rule train_rec:
     input:
         refs=results("{dataset}/refs.parquet"),
-        vocabulary=results("{dataset}/vocabulary.json"),
-        images=results("{dataset}/images/index.parquet"),
-        features=features,
+        **SEEN,
         init_backbone=init_backbone,
         vectors=word_vectors,
     output: **training_files(results("{dataset}/seed{seed}/rec/{head}"))

@@ -8,9 +8,7 @@ rule train_res:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
         init=rec_model,
-        vocabulary=results("{dataset}/vocabulary.json"),
-        images=results("{dataset}/images/index.parquet"),
-        features=features,
+        **SEEN,
     output: **training_files(results(f"{RUN}/res"))
     params:
         points=setting("points"),
@@ -39,7 +37,7 @@ rule train_res:
         "--threads {threads} --workers {resources.loaders} --resume {params.resume:q} --out {params.out:q} 2> {log:q}"
 
 
-# The longest trainings start first, so that nothing waits for one of them alone at the end.
+# Start the longest trainings first, so that the run does not end waiting for one of them.
 use rule train_res as train_res_full with:
     wildcard_constraints: ratio="100"
     priority: 5

@@ -13,9 +13,7 @@ rule predict_pseudo_points:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
         model=owned("res", "res/model.safetensors"),
-        vocabulary=results("{dataset}/vocabulary.json"),
-        images=results("{dataset}/images/index.parquet"),
-        features=features,
+        **SEEN,
     output: results(f"{RUN}/pseudo/points.parquet")
     params:
         batch=setting("predict.batch"),
@@ -36,7 +34,7 @@ rule predict_pseudo_points:
 rule select_pseudo_points:
     input:
         points=owned("points", "pseudo/points.parquet"),
-        boxes=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
+        sizes=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
     output: results(f"{RUN}/pseudo/selected.parquet")
     params:
         threshold=setting("pseudo.threshold"),
@@ -54,7 +52,7 @@ rule select_pseudo_points:
     benchmark: benchmarks(f"select_pseudo_points/{RUN}")
     conda: environment("prepare")
     shell:
-        "python -m partialres select {input.points:q} {input.boxes:q} --threshold {params.threshold} "
+        "python -m partialres select {input.points:q} {input.sizes:q} --threshold {params.threshold} "
         "--num-points {params.num_points} {params.resample} --contour {params.contour} --out {output:q} 2> {log:q}"
 
 
@@ -86,9 +84,7 @@ use rule train_res as retrain_res with:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
         init=rec_model,
-        vocabulary=results("{dataset}/vocabulary.json"),
-        images=results("{dataset}/images/index.parquet"),
-        features=features,
+        **SEEN,
         selected=selected,
     output: **training_files(results(f"{RUN}/retrain"))
     params:

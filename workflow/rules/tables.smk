@@ -8,8 +8,8 @@ BESIDE = f"--oracle {shlex.quote(ORACLE)}"
 def report_output(files, kind, category, title):
     """A rule's outputs, the one of a kind in the report, with the caption that is named after it.
 
-    They have a single label: of a second one with as many tables as figures the report's page makes a toggle, and goes
-    blank where only one side of the toggle has an entry.
+    Each has one label only. With a second label, the report page shows a toggle, and goes blank when only one side of
+    the toggle has an entry.
     """
     path = Path(files[kind])
     name, room = path.stem.partition("_{")[0], path.parent.name  # without wildcards; tables or figures
@@ -42,7 +42,7 @@ def oracle(**of):
     return scores("res", [ORACLE], ratios=[100], **of) if ORACLE else []
 
 
-def distinct(files):
+def unique(files):
     return list(dict.fromkeys(files))
 
 
@@ -65,7 +65,7 @@ def repeated(name, values):
 def last_steps(names):
     """Rows of a table of step 3: step 2 of the last experiment, which gains refer to, and the last step of each."""
     ends = [f"{name}/{'retrain' if 3 in plan.experiments[name].steps else 'res'}" for name in names]
-    return distinct([f"{names[-1]}/res", *ends]) if names else []
+    return unique([f"{names[-1]}/res", *ends]) if names else []
 
 
 # Rows of the tables that set experiments beside each other, as EXPERIMENT/STEP; gains refer to the first.
@@ -85,7 +85,7 @@ def row_scores(name):
         shared = [{run.ratio for run in plan.scored(step, experiment=each, dataset=dataset)} for each, step in rows]
         ratios = {float(ratio) for ratio in set.intersection(*shared)} if shared else set()
         files += [path for each, step in rows for path in scores(step, [each], dataset=dataset, ratios=ratios)]
-    return distinct(files + oracle())
+    return unique(files + oracle())
 
 
 def comparison(name, title):
@@ -98,8 +98,8 @@ def comparison(name, title):
 # All rules of the report are this one with other files.
 rule table1:
     input:
-        files=distinct(both_steps(REPORT.table1) + oracle()),
-        predictions=predictions(distinct(both_steps(REPORT.table1) + oracle())),
+        files=unique(both_steps(REPORT.table1) + oracle()),
+        predictions=predictions(unique(both_steps(REPORT.table1) + oracle())),
     output:
         **report_output(table("table1"), "html", "Results", "Table 1: mIoU and oIoU by mask ratio"),
     params: command="tables main", options=BESIDE, code=code("tables main")
@@ -202,7 +202,7 @@ use rule table1 as table_pseudo with:
 def labelled():
     """split.parquet of every ratio, by the first seed."""
     runs = [run for run in plan.runs() if run.seed == plan.config.seeds[0]]
-    return distinct(results(f"{run.dataset}/seed{run.seed}/ratio{run.ratio}/split.parquet") for run in runs)
+    return unique(results(f"{run.dataset}/seed{run.seed}/ratio{run.ratio}/split.parquet") for run in runs)
 
 
 use rule table1 as table_data with:
@@ -226,10 +226,10 @@ def least_ratio(dataset):
 def failing(wildcards):
     """metrics.json of the models in the failure analysis: the last steps at the least ratio, and the oracle."""
     ratio, files = least_ratio(wildcards.dataset), []
-    for name in distinct([*REPORT.table1, *REPORT.beyond]):
+    for name in unique([*REPORT.table1, *REPORT.beyond]):
         steps = [scores(step, [name], wildcards.dataset, True, [ratio]) for step in ("retrain", "res")]
         files += next(filter(None, steps), [])
-    return distinct(files + oracle(dataset=wildcards.dataset, first=True))
+    return unique(files + oracle(dataset=wildcards.dataset, first=True))
 
 
 use rule table1 as table_failures with:
