@@ -36,6 +36,14 @@ def descriptions() -> dict[str, dict[str, str]]:
     return found
 
 
+LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+
+
+def limits(field: Any) -> dict[str, float]:
+    """Return a number's range as its JSON schema has it: pydantic leaves it out where text is read as a number."""
+    return {LIMITS[name]: getattr(item, name) for item in field.metadata for name in LIMITS if hasattr(item, name)}
+
+
 def schema() -> dict[str, Any]:
     """Make the JSON schema of a config, in which a setting may also be {by_ratio: ...} or {by_head: ...}."""
     whole, settings = Config.model_json_schema(), Settings.model_json_schema()
@@ -45,6 +53,7 @@ def schema() -> dict[str, Any]:
         kind.pop("required", None)  # a file of overrides names only what it changes
         for key, value in kind.get("properties", {}).items():
             value.pop("title", None)
+            value |= limits(getattr(config, name).model_fields[key]) if value.get("type") == "number" else {}
             choice = {"type": "object", "minProperties": 1, "additionalProperties": value}
             keys = dict.fromkeys(("by_ratio", "by_head"), choice)
             either = {
@@ -86,7 +95,8 @@ def tables() -> str:
         schema = kind.model_json_schema()
         for name, field in kind.model_fields.items():
             key = field.alias or name
-            type_ = _type(schema["properties"][key], schema.get("$defs", {}))
+            value = schema["properties"][key]
+            type_ = _type(value | (limits(field) if value.get("type") == "number" else {}), schema.get("$defs", {}))
             rows.append(f"| `{key}` | {type_} | {_default(field)} | {said[kind.__name__][name]} |")
         done.append("\n".join(rows))
     return "\n\n".join(done)

@@ -44,8 +44,8 @@ def read_weights(path: Path, backbone: DarkNet) -> Loaded:
 
     A file has all of them (a detector; what follows is not read) or those before the detection block (the ImageNet
     network, with its classifier or without).
-    Raises DataError that names the convolution a truncated file ends in, or the first one whose variances are negative
-    or whose values are not finite, as they are in another architecture's file.
+    Raises DataError that names the convolution in which the file ends, or whose variances are negative or values not
+    finite, as they are in another architecture's file.
     """
     values = _values(path)
     units = backbone.convolutions()
@@ -62,18 +62,16 @@ def read_weights(path: Path, backbone: DarkNet) -> Loaded:
         )
     start = 0
     for index, unit in enumerate(units[:number], 1):
+        where = f"{path}: convolution {index} of {number}"
         for tensor in _tensors(unit):
             piece = np.array(values[start : start + tensor.numel()], dtype=np.float32)
             start += tensor.numel()
             if not np.isfinite(piece).all():
-                raise DataError(
-                    f"{path}: convolution {index} of {number}: not every value is finite; the file is damaged or of "
-                    "another network"
-                )
+                raise DataError(f"{where}: not every value is finite; the file is damaged or of another network")
             if tensor is unit.bn.running_var and piece.min() < 0:
                 raise DataError(
-                    f"{path}: convolution {index} of {number}: has negative variances, so the file is of another "
-                    "network than DarkNet-53 or is damaged; take darknet53.conv.74 or the weights of a YOLOv3"
+                    f"{where}: has negative variances, so the file is of another network than DarkNet-53 or is "
+                    "damaged; take darknet53.conv.74 or the weights of a YOLOv3"
                 )
             tensor.copy_(torch.from_numpy(piece).reshape(tensor.shape))
     unread = len(values) - start

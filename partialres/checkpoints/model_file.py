@@ -81,7 +81,6 @@ def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["
     positions: what to do with such a table. "drop" it, as the released code does; or "extend" it: the first point keeps
     its two rows, and every later x (y) takes the row of the box's second x (y) plus its own initial value, so that the
     model still knows which axis a place is about.
-
     Returns the names left at their initial values. Raises DataError that lists the weights that do not fit.
     """
     read_header(path, vocabulary)

@@ -21,7 +21,6 @@ POSITIONS = HEAD + "seq_positional_encoding.embedding.weight"
 TASK = HEAD + "task_prompt.weight"
 WORDS = "lan_enc.embedding.weight"
 LAST_OF_PRIOR = ".point.4."  # within the names of its weight and bias
-STACKED = ("query", "key", "value")
 
 
 def _residual(ours: re.Match[str]) -> str:
@@ -75,17 +74,16 @@ def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> Mode
         if key not in state:
             raise DataError(f"not a released SeqTR or Partial-RES state dict: it has no {key}")
     contour = state[POSITIONS].shape[0] > 5
-    seqtr = UpstreamConfig(
+    upstream = UpstreamConfig(
         padded_words=padded_words, rounding="truncate", span="image", end_token="anywhere" if contour else "last"
     )
-    modulated = any(".point." in key for key in state)
-    partial_res = seqtr.replace(
-        language_token=True, cctf_axes="transposed", cctf_cells="spread", cctf_means="frame", pmca_scale="multiply",
-        start="learned" if contour else "zero",
-    )  # fmt: skip
-    return ModelConfig(
-        word=state[WORDS].shape[1], cctf=modulated, pmca=modulated, upstream=partial_res if modulated else seqtr
-    )
+    partial_res = any(".point." in key for key in state)
+    if partial_res:
+        upstream = upstream.replace(
+            language_token=True, cctf_axes="transposed", cctf_cells="spread", cctf_means="frame", pmca_scale="multiply",
+            start="learned" if contour else "zero",
+        )  # fmt: skip
+    return ModelConfig(word=state[WORDS].shape[1], cctf=partial_res, pmca=partial_res, upstream=upstream)
 
 
 def released_model(state: Mapping[str, Tensor], padded_words: int = 15) -> PointModel:
@@ -113,9 +111,9 @@ def from_released(state: Mapping[str, Tensor], model: PointModel) -> dict[str, T
         "missing": sorted(wanted.keys() - state.keys()),
         "left over": sorted(state.keys() - wanted.keys() - unused),
         "of another shape": [
-            f"{key} ({list(state[key].shape)}, not {list(value.shape)})"
-            for key, value in wanted.items()
-            if key in state and state[key].shape != value.shape
+            f"{key} ({list(value.shape)}, not {list(wanted[key].shape)})"
+            for key, value in state.items()
+            if key in wanted and value.shape != wanted[key].shape
         ],
     }
     if any(problems.values()):
@@ -125,7 +123,7 @@ def from_released(state: Mapping[str, Tensor], model: PointModel) -> dict[str, T
     for name in model.state_dict():
         key = released_name(name)
         if "in_proj" in key:
-            ours[name] = state[key].chunk(3)[STACKED.index(name.split(".")[-2])]
+            ours[name] = state[key].chunk(3)[("query", "key", "value").index(name.split(".")[-2])]
         elif LAST_OF_PRIOR in key:
             ours[name] = _regrouped(state[key], 2, model.config.heads)
         elif key == TASK:

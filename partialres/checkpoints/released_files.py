@@ -66,10 +66,10 @@ def _state(state: Any, where: str) -> dict[str, Tensor]:
 
 
 def read_vocabulary(path: Path, max_words: int) -> Vocabulary:
-    """Read a released vocabulary, each word at its index. It does not say how often a word occurs.
+    """Read a released vocabulary, each word at its index; how often a word occurs it does not say.
 
-    Besides words it has the unused entry CLS, which no expression meets: cleaned words are lower-case.
-    max_words: where expressions are cut. Raises DataError if it is no such pickle.
+    No expression meets its entry CLS: cleaned words are lower-case. max_words: where expressions are cut.
+    Raises DataError if it is no such pickle.
     """
     content = read_plain(path)
     if not isinstance(content, dict) or not all(type(index) is int for index in content.values()):
@@ -97,11 +97,11 @@ def read_vectors(path: Path) -> Tensor:
 def import_weights(
     path: Path, vocabulary: Path, vectors: Path | None, out: Path, *, ema: bool | None, max_words: int
 ) -> None:
-    """Turn a released checkpoint into model.safetensors and vocabulary.json in the folder `out`.
+    """Turn a released checkpoint into model.safetensors, vocabulary.json and provenance.json in the folder `out`.
 
-    vectors: word_emb.npz. A checkpoint has its own word table, which must then be of that shape; where it has none, the
-    table is taken from there. ema: see `read_checkpoint`. max_words: what the released data pipeline pads to.
-    Raises DataError that lists every key that is missing, left over or of another shape.
+    vectors: word_emb.npz, the word table of a checkpoint that has none; it must have the shape of the checkpoint's.
+    ema: see `read_checkpoint`. max_words: what the released data pipeline pads to.
+    Raises DataError as the readers and `released_model` do.
     """
     state = read_checkpoint(path, ema)
     words = read_vocabulary(vocabulary, max_words)
@@ -119,7 +119,7 @@ def import_weights(
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     files = {"checkpoint": path, "vocabulary": vocabulary} | ({"vectors": vectors} if vectors else {})
-    origin = provenance({"model": model.config, "points": model.points, "ema": ema}, files, 0, "cpu")
+    origin = provenance({"model": model.config, "points": model.points, "ema": ema}, files, seed=0, device="cpu")
     write_json(words.to_json(), out / VOCABULARY)
     write_json(origin, out / "provenance.json")
     save_model(model, out / MODEL, words=len(words), vocabulary=words.digest(), provenance=origin)
@@ -155,5 +155,5 @@ def export_weights(path: Path, vocabulary: Path, out: Path) -> None:
 
 def _kind(model: PointModel) -> str:
     """Which released model it is, in a few words."""
-    what = "boxes" if model.points == 2 else f"contours of {model.points} points"
-    return f"{'Partial-RES' if model.config.pmca else 'SeqTR'}, {what}"
+    answers = "boxes" if model.points == 2 else f"contours of {model.points} points"
+    return f"{'Partial-RES' if model.config.pmca else 'SeqTR'}, {answers}"

@@ -7,7 +7,6 @@ can go on; beside the whole file lies NAME.sha256, its checksum as `sha256sum --
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 import shutil
@@ -22,7 +21,8 @@ from pathlib import Path, PurePosixPath
 from partialres.files import DataError, atomic, progress, say, write_text
 
 COLUMNS = ("name", "address", "bytes", "sha256", "about")
-PATIENCE = 5  # transfers in a row that may bring nothing
+ROW = re.compile(r"([^\t/]+)\t([^\t]*)\t(\d*)\t((?:[0-9a-f]{64})?)\t([^\t]*)")
+ATTEMPTS = 20  # for one file, each going on where the one before was cut off
 RANGE_REFUSED = 33  # curl: the server cannot go on from the middle
 
 
@@ -40,17 +40,13 @@ class Item:
 def read_items(path: Path) -> dict[str, Item]:
     """Read the table: name -> row. Raises DataError that names a malformed row."""
     items: dict[str, Item] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t")
-        if tuple(rows.fieldnames or ()) != COLUMNS:
-            raise DataError(f"{path}: its columns are not {', '.join(COLUMNS)}, separated by tabs")
-        for number, row in enumerate(rows, 2):
-            if None in row or None in row.values() or not row["name"] or "/" in row["name"]:
-                raise DataError(f"{path}: line {number} needs {len(COLUMNS)} fields, the first a name without a slash")
-            if not re.fullmatch(r"\d*", row["bytes"]) or not re.fullmatch(r"([0-9a-f]{64})?", row["sha256"]):
-                raise DataError(f"{path}: line {number}: bytes is a number, sha256 64 lower-case hexadecimal digits")
-            size = int(row["bytes"]) if row["bytes"] else None
-            items[row["name"]] = Item(row["name"], row["address"], size, row["sha256"], row["about"])
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], 2):
+        row = ROW.fullmatch(line)
+        if row is None:
+            form = "a name has no slash, bytes are digits or none, sha256 64 of the digits 0-9a-f or none"
+            raise DataError(f"{path}: line {number} is not {', '.join(COLUMNS)}, separated by tabs; {form}")
+        name, address, size, sha256, about = row.groups()
+        items[name] = Item(name, address, int(size) if size else None, sha256, about)
     return items
 
 
@@ -104,22 +100,20 @@ def _transfer(item: Item, part: Path, wait: float) -> None:
         "--connect-timeout", "30", "--speed-limit", "1000", "--speed-time", "60",
         "--write-out", "%{http_code}", item.address,
     ]  # fmt: skip
-    failures, size = 0, _size(part)
-    while item.bytes is None or size < item.bytes:
+    for _ in range(ATTEMPTS):
+        if item.bytes is not None and _size(part) >= item.bytes:
+            return
         answer = subprocess.run(command, capture_output=True, text=True)
-        code, reason = answer.stdout[-3:], answer.stderr.strip() or f"curl ended with {answer.returncode}"
         if answer.returncode == 0:
             return
+        code, reason = answer.stdout[-3:], answer.stderr.strip()
         if code == "416" or answer.returncode == RANGE_REFUSED:  # cannot go on from here
             part.unlink(missing_ok=True)
         elif code.startswith("4"):
             raise DataError(f"{item.name}: {item.address} cannot be had ({reason}); correct the address in the table")
-        before, size = size, _size(part)
-        failures = 0 if size > before else failures + 1
-        if failures == PATIENCE:
-            raise DataError(f"{item.name}: {item.address}: {reason}; {size} bytes are kept, run again to go on")
-        say(f"{item.name}: {reason}; going on from {size} bytes")
+        say(f"{item.name}: {reason}; going on from {_size(part)} bytes")
         time.sleep(wait)
+    raise DataError(f"{item.name}: {item.address}: {reason}; {_size(part)} bytes are kept, run again to go on")
 
 
 def _size(path: Path) -> int:

@@ -39,12 +39,12 @@ def read_image(path: Path, height: int, width: int) -> Image:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def resize(image: Image, height: int, width: int) -> Image:
-    """Resize an image [h, w, 3]: areas are averaged where it shrinks; it grows bilinearly."""
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize an image [h, w, ...]: areas are averaged where it shrinks; it grows bilinearly."""
     if image.shape[:2] == (height, width):
         return image
     how = cv2.INTER_AREA if max(height, width) < max(image.shape[:2]) else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
+    return cv2.resize(image, (width, height), interpolation=how)
 
 
 def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, workers: int = 1) -> pd.DataFrame:
@@ -63,17 +63,9 @@ def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, 
     sizes = [resized(h, w, size) for h, w in images[["height", "width"]].itertuples(index=False)]
     height, width = np.array(sizes, dtype=np.int64).T
     ends = np.cumsum(3 * height * width)
-    index = pd.DataFrame(
-        {
-            "image_id": images["image_id"].astype("int64"),
-            "file_name": images["file_name"],
-            "offset": ends - 3 * height * width,
-            "height": height.astype(np.int32),
-            "width": width.astype(np.int32),
-            "original_height": images["height"].astype("int32"),
-            "original_width": images["width"].astype("int32"),
-        }
-    )
+    index = images[["image_id", "file_name"]].assign(offset=ends - 3 * height * width, height=height, width=width)
+    index = index.join(images[["height", "width"]].add_prefix("original_"))
+    index = index.astype({"image_id": "int64"} | dict.fromkeys(index.columns[3:], "int32"))
     out_dir.mkdir(parents=True, exist_ok=True)
     total, free = int(ends[-1]), shutil.disk_usage(out_dir).free
     if free < total:  # a full disk under a memory-mapped file kills the process without a word

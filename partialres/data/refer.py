@@ -18,7 +18,7 @@ import pandas as pd
 from partialres.data.masks import encode_segmentation
 from partialres.data.pickles import read_plain
 from partialres.data.vocabulary import clean
-from partialres.files import DataError
+from partialres.files import DataError, read_json
 from partialres.geometry import boxes
 
 SPLITS = ("train", "val", "test", "testA", "testB")
@@ -99,10 +99,9 @@ def read_refs(
 ) -> tuple[pd.DataFrame, Problems]:
     """Read the folder of a data set into one row a ref, in the file's order.
 
-    folder: has instances.json and refs({split_by}).p, or expressions.json if split_by is None.
-    images: the folder that file names are relative to; check_images demands the image of every ref.
-    on_problem: "refuse" raises DataError with all problems; "report" leaves out what is broken.
-
+    split_by: names the pickle of refs; None reads expressions.json. images: the folder that the images' file names are
+    in; check_images demands all images of refs. on_problem: "refuse" raises DataError with all problems; "report"
+    leaves out what is broken.
     Columns: ref_id, ann_id, image_id (int64), file_name, height, width, category_id (int32), split, bbox (x, y, width,
     height in pixels, cut to the image), mask (COCO compressed RLE counts; null if there is none), parts (polygons in
     pixels as given; null without a mask, empty for a run-length mask), expressions (raw text). A ref with a broken mask
@@ -114,7 +113,7 @@ def read_refs(
     if not source.is_file():
         others = sorted(path.name for pattern in ("refs(*).p", "expressions.json") for path in folder.glob(pattern))
         raise DataError(f"{source}: no such file; there is {', '.join(others) or 'no refs(*).p or expressions.json'}")
-    content, read_ref = (_read_json(source), _own_ref) if split_by is None else (read_plain(source), _published_ref)
+    content, read_ref = (read_json(source), _own_ref) if split_by is None else (read_plain(source), _published_ref)
     refs = _each(content, source, read_ref)
     problems = Problems()
     annotations = _read_annotations(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
@@ -220,8 +219,8 @@ def _read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[
     """Read the annotations of a COCO file by id, each with its image (file_name, height, width), None if missing."""
 
     def slim(item: Entry) -> Entry:
-        if "segmentation" in item and item.get("id") not in wanted:
-            del item["segmentation"]  # most annotations belong to no ref, and masks take the memory
+        if item.get("id") not in wanted:
+            item.pop("segmentation", None)  # most annotations belong to no ref, and masks take the memory
         return item
 
     def image(_: int, item: Entry) -> tuple[int, Entry]:
@@ -234,23 +233,16 @@ def _read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[
         if annotations.setdefault(int(item["id"]), item) is not item:
             problems.add("duplicate annotation id", f"annotation {item['id']} (entry {row})")
 
-    content = _read_json(path, slim)
+    try:
+        content = json.loads(path.read_bytes(), object_hook=slim)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON, and belongs beside the refs ({error})") from error
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise DataError(f'{path}: not a COCO file; it needs {{"images": [...], "annotations": [...]}}')
     images = dict(_each(content["images"], path, image, "image"))
     annotations: dict[int, Entry] = {}
     _each(content["annotations"], path, annotation, "annotation")
     return annotations
-
-
-def _read_json(path: Path, hook: Callable[[Entry], Entry] | None = None) -> Any:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return json.load(file, object_hook=hook)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; it belongs beside the refs") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from error
 
 
 def _each(entries: Any, path: Path, read: Callable[[int, Entry], Result], what: str = "entry") -> list[Result]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
 
 from partialres.config import ModelConfig
 from partialres.data.batch import Batch
+from partialres.data.images import resize
 from partialres.data.inputs import Inputs
 from partialres.data.views import Window, around, jittered
 from partialres.data.vocabulary import Vocabulary
@@ -71,11 +71,11 @@ class SequenceSamples:
 
         A box is cut to the window. A contour that is cut is traced again, from its whole outline.
         """
-        points = self.points[member]
+        points, (height, width) = self.points[member], window.shape
+        seen = window.to_frame(points)
         if len(points) == 2:
-            corners = window.cut_box(points)
-            return corners if (corners[1] > corners[0]).all() else None
-        (height, width), seen = window.shape, window.to_frame(points)
+            low, high = np.clip(seen, 0, (width, height))
+            return np.stack([low, high]) if (high > low).all() else None
         if not window.cuts or np.isnan(seen).all():
             return seen
         outline = window.to_frame(self.outlines[member])
@@ -159,9 +159,8 @@ def coverage(mask: np.ndarray, window: Window, cells: int) -> np.ndarray:
     the image keeps its edges.
     """
     height, width = window.shape
-    how = cv2.INTER_AREA if max(window.shape) < max(mask.shape) else cv2.INTER_LINEAR
     frame = np.zeros((window.size, window.size), dtype=np.float32)
-    frame[:height, :width] = cv2.resize(mask.astype(np.float32), (width, height), interpolation=how)
+    frame[:height, :width] = resize(mask.astype(np.float32), height, width)
     side = window.size // cells
     shares: np.ndarray = frame.reshape(cells, side, cells, side).mean(axis=(1, 3))
     return np.rint(255 * shares).astype(np.uint8)

@@ -49,18 +49,14 @@ class Window:
         return region[y : y + height, x : x + width]
 
     def to_frame(self, points: np.ndarray) -> np.ndarray:
-        """Points [..., 2] in pixels of the file -> pixels of the frame, or beyond it."""
+        """Turn points [..., 2] in pixels of the file into pixels of the frame, perhaps beyond it."""
         cached = np.asarray(points, dtype=np.float64) * self._scale()
         return (cached - self.region[:2]) * self._factor() - self.offset
 
     def to_file(self, points: np.ndarray) -> np.ndarray:
-        """Points [..., 2] in pixels of the frame -> pixels of the file."""
+        """Turn points [..., 2] in pixels of the frame into pixels of the file."""
         resized = np.asarray(points, dtype=np.float64) + self.offset
         return (resized / self._factor() + self.region[:2]) / self._scale()
-
-    def cut_box(self, corners: np.ndarray) -> np.ndarray:
-        """A box's corners [2, 2] in pixels of the file -> in the frame, cut to what is seen."""
-        return np.clip(self.to_frame(corners), 0, self.shape[::-1])
 
     def extent(self, span: str, stride: int) -> np.ndarray:
         """Return the pixels that the bins span, [2] (x, y): the frame's sides, or whole strides of what is seen."""
@@ -78,7 +74,7 @@ class Window:
 
 
 def whole(file_size: tuple[int, int], cached_size: tuple[int, int], size: int) -> Window:
-    """See the whole image."""
+    """See a whole image of these sizes (height, width)."""
     return Window(file_size, cached_size, size, (0, 0, cached_size[1], cached_size[0]), cached_size)
 
 
@@ -109,21 +105,16 @@ def jittered(view: Window, corners: np.ndarray, scales: tuple[float, float], rng
     scaled = replace(view, resized=(max(1, round(height * factor)), max(1, round(width * factor))))
     if not scaled.cuts:
         return scaled
-    box = scaled.to_frame(corners)
-    spare = np.array(scaled.resized[::-1]) - scaled.shape[::-1]  # the greatest offset
+    box, seen = scaled.to_frame(corners), np.array(scaled.shape[::-1])
+    area = np.maximum(box[1] - box[0], 1e-9).prod()
+    spare = scaled.resized[::-1] - seen  # the greatest offset
     for overlap in OVERLAPS:
         offsets = rng.integers(0, spare + 1, size=(TRIES, 2))
-        enough = np.flatnonzero(_share_inside(offsets, scaled.shape, box) >= overlap)
-        if len(enough):
-            x, y = offsets[enough[0]].tolist()
-            return replace(scaled, offset=(x, y))
-    centred = np.rint(box.mean(axis=0) - np.array(scaled.shape[::-1]) / 2).astype(np.int64)
-    x, y = np.clip(centred, 0, spare).tolist()
+        common = np.minimum(offsets + seen, box[1]) - np.maximum(offsets, box[0])
+        enough = common.clip(min=0).prod(axis=1) / area >= overlap
+        if enough.any():
+            x, y = offsets[enough.argmax()].tolist()
+            break
+    else:
+        x, y = np.clip(np.rint(box.mean(axis=0) - seen / 2), 0, spare).astype(int).tolist()
     return replace(scaled, offset=(x, y))
-
-
-def _share_inside(offsets: np.ndarray, shape: tuple[int, int], corners: np.ndarray) -> np.ndarray:
-    """Return the share of a box's area, float [n] in [0, 1], that frames of a shape hold at offsets [n, 2]."""
-    low, high = np.maximum(offsets, corners[0]), np.minimum(offsets + shape[::-1], corners[1])
-    shares: np.ndarray = np.clip(high - low, 0, None).prod(axis=1) / np.maximum(corners[1] - corners[0], 1e-9).prod()
-    return shares

@@ -22,7 +22,6 @@ _CUT = np.sqrt(2) / 4  # pixels from an inner corner to either end of the line t
 
 def decode(counts: str | bytes, height: int, width: int) -> np.ndarray:
     """Decode the counts of a COCO compressed RLE: bool [height, width]."""
-    counts = counts.encode() if isinstance(counts, str) else counts
     return coco.decode({"size": [height, width], "counts": counts}).view(bool)
 
 

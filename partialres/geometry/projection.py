@@ -23,24 +23,16 @@ def projection_dice_loss(mask: np.ndarray, box: np.ndarray, rounding: str = "rou
     """
     loss = 2.0
     for axis, extent in enumerate(mask.shape[::-1]):  # x, then y
-        first, last = _covered(float(box[axis]), float(box[axis + 2]), extent, rounding)
-        if first >= last:
+        start, length, pixels = float(box[axis]), float(box[axis + 2]), np.arange(extent)
+        if rounding == "truncate":
+            inside = (pixels >= int(start)) & (pixels < int(start) + int(length))
+        else:
+            low, high = max(start, 0), min(start + length, extent)
+            inside = (pixels >= round(low)) & (pixels < round(high))
+            if low < high and not inside.any():  # thinner than a pixel: no centre lies inside
+                inside[min(int((low + high) / 2), extent - 1)] = True
+        if not inside.any():
             height, width = mask.shape
             raise ValueError(f"box {np.asarray(box).tolist()} has no area inside the {width} x {height} image")
-        inside = np.zeros(extent, dtype=bool)
-        inside[first:last] = True
         loss -= dice(np.asarray(mask.any(axis=axis)), inside)
     return loss
-
-
-def _covered(start: float, length: float, extent: int, rounding: str) -> tuple[int, int]:
-    """Return the first pixel that a side of a box covers on an axis of `extent` pixels, and the one after its last."""
-    if rounding == "truncate":
-        first, last = int(start), int(start) + int(length)
-    else:
-        low, high = max(start, 0), min(start + length, extent)
-        first, last = round(low), round(high)
-        if first == last and low < high:  # thinner than a pixel: no centre lies inside, so take the pixel around it
-            first = min(int((low + high) / 2), extent - 1)
-            last = first + 1
-    return min(max(first, 0), extent), min(max(last, 0), extent)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,9 +28,11 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 def project(layer: nn.Linear, x: Tensor, heads: int) -> Tensor:
     """Project x [B, K, D] -> [B, h, K, D/h], laid out in memory for being read once a token."""
-    if x.device.type == "cpu":
-        return cpu.project_across(layer, x, heads)
-    return split_heads(layer(x), heads).contiguous()
+    if x.device.type != "cpu":
+        return split_heads(layer(x), heads).contiguous()
+    # A CPU reads fastest where all positions of a component are side by side.
+    across = torch.baddbmm(layer.bias[:, None], layer.weight.expand(len(x), -1, -1), x.transpose(1, 2))
+    return across.unflatten(1, (heads, -1)).transpose(-1, -2)
 
 
 class Attention(nn.Module):
@@ -39,10 +42,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.dropout
-        self.query = nn.Linear(config.width, config.width)
-        self.key = nn.Linear(config.width, config.width)
-        self.value = nn.Linear(config.width, config.width)
-        self.out = nn.Linear(config.width, config.width)
+        self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width) for _ in range(4))
         for layer in (self.query, self.key, self.value):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -39,9 +39,7 @@ def pointed_features(tokens: Tensor, first: int, means: AxisMeans, bins: int, up
     tokens: int64 [B, T] in [0, bins], at sequence places first, first + 1, ...: x at even places, y at odd ones. An x
     looks up its column, a y its row.
     """
-    of_x, of_y = means.columns, means.rows
-    if upstream.cctf_axes == "transposed":
-        of_x, of_y = of_y, of_x
+    of_x, of_y = (means.columns, means.rows) if upstream.cctf_axes == "paper" else (means.rows, means.columns)
     is_x = (torch.arange(first, first + tokens.shape[1], device=tokens.device) % 2 == 0)[None, :, None]
     spread = upstream.cctf_cells == "spread"
     return torch.where(is_x, _look_up(of_x, tokens, bins, spread), _look_up(of_y, tokens, bins, spread))

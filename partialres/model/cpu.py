@@ -1,7 +1,7 @@
 """What only a float32 CPU needs: nothing here changes a result by more than rounding.
 
-Memory that is kept, dropout from fewer random bits, attention and layouts that torch is slow at here, and 3 x 3
-convolutions with a quarter of the multiplications. On other devices none of it is used.
+Memory that is kept, dropout from fewer random bits, attention where torch's is slow, and 3 x 3 convolutions with a
+quarter of the multiplications. On other devices none of it is used.
 """
 
 from __future__ import annotations
@@ -66,16 +66,6 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, sha
     return (dropout(weights, share) if share else weights) @ values
 
 
-def project_across(layer: nn.Linear, x: Tensor, heads: int) -> Tensor:
-    """Project x [B, K, D] -> [B, h, K, D/h] with a component of all positions side by side in memory.
-
-    Decoding reads keys and values once a token, and a CPU reads them fastest so.
-    """
-    weight = layer.weight.expand(len(x), -1, -1)
-    across = torch.baddbmm(layer.bias[:, None], weight, x.transpose(1, 2))
-    return across.unflatten(1, (heads, -1)).transpose(-1, -2)
-
-
 # ------------------------------------------------------------------------- Winograd's minimal filtering F(4 x 4, 3 x 3)
 # After Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). Every 6 x 6 tile of the input
 # becomes 36 numbers a channel; each of the 36 is a matrix product over channels, and together they give a 4 x 4 tile of
@@ -89,15 +79,11 @@ LEAST_SIDE = 16  # of a map, pixels: on smaller ones too much of the tiles lies 
 PART = 32_000_000  # bytes of tiles worked on at a time: about what stays in a processor's cache
 
 _INPUT = torch.tensor(
-    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
-     [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]], dtype=torch.float32,
+    [[4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
+     [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
 )  # fmt: skip
-_KERNEL = torch.tensor(
-    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float32,
-) / 24  # fmt: skip
-_OUTPUT = torch.tensor(
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], dtype=torch.float32,
-)  # fmt: skip
+_KERNEL = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+_OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 # Of both axes at once: they act on a tile's numbers row by row.
 INPUT, KERNEL, OUTPUT = (torch.kron(each, each) for each in (_INPUT, _KERNEL, _OUTPUT))  # [36, 36], [36, 9], [16, 36]
 

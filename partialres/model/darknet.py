@@ -23,6 +23,10 @@ class ConvBlock(nn.Module):
         self.bn = nn.BatchNorm2d(out)
         self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None  # of `_folded`, with what it was made of
 
+    def train(self, mode: bool = True) -> ConvBlock:
+        """Leave a frozen unit in evaluation mode, so that its batch statistics stay too."""
+        return super().train(mode and self.conv.weight.requires_grad)
+
     def forward(self, x: Tensor) -> Tensor:
         by_tiles = cpu.winograd_pays(x, self.conv)
         if self.bn.training:
@@ -34,7 +38,7 @@ class ConvBlock(nn.Module):
         return F.leaky_relu_(F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding), LEAK)
 
     def _folded(self, by_tiles: bool) -> tuple[Tensor, Tensor]:
-        """Fold the normalisation of a unit that does not train into its convolution: kernel and shift [out].
+        """Fold the normalisation with its running statistics into the convolution: kernel and shift [out].
 
         by_tiles: the kernel for `cpu.convolve`, not [out, in, k, k]. Both are kept until a part of them changes.
         """
@@ -82,10 +86,9 @@ class DarkNet(nn.Module):
             for before, (channels, residuals) in zip(inputs, stages, strict=False)
         )
         self.channels: list[int] = inputs[-3:]
-        last = inputs[-1]
-        self.tail = nn.Sequential(
-            *(unit for _ in range(pairs) for unit in (ConvBlock(last, last // 2, kernel=1), ConvBlock(last // 2, last)))
-        )
+        last, half = inputs[-1], inputs[-1] // 2
+        tail = [unit for _ in range(pairs) for unit in (ConvBlock(last, half, kernel=1), ConvBlock(half, last))]
+        self.tail = nn.Sequential(*tail)
         self.stride = stem_stride * 2 ** len(stages)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
@@ -120,10 +123,4 @@ def freeze(backbone: DarkNet, frozen: str) -> None:
     units = backbone.convolutions()
     kept = {"all": 0, "but_last_two": 2, "none": len(units)}[frozen]
     for index, unit in enumerate(units):
-        for parameter in unit.parameters():
-            parameter.requires_grad_(index >= len(units) - kept)
-
-
-def pixels_from_uint8(images: Tensor) -> Tensor:
-    """Convert images uint8 [B, H, W, 3] RGB to float [B, 3, H, W] in [0, 1], channels last in memory."""
-    return (images.permute(0, 3, 1, 2).to(torch.float32) / 255).contiguous(memory_format=torch.channels_last)
+        unit.requires_grad_(index >= len(units) - kept)

@@ -5,6 +5,7 @@ I images · B expressions · L words · H, W positions of the features · K = H 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,13 +44,13 @@ class Grounding(nn.Module):
         self.language = LanguageEncoder(config, words)
         self.gate = LanguageGate(config)
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.decoder: Sequence[DecoderLayer] = layers  # type: ignore[assignment]
         self.decoder_norm = nn.LayerNorm(config.width)
 
     def encode(self, batch: Batch) -> Memory:
         """Encode images and expressions. The visual part runs once an image, not once an expression."""
-        cached = batch.images.is_floating_point()
-        visual = batch.images.float() if cached else self.visual(batch.images)
+        visual = batch.images.float() if batch.images.is_floating_point() else self.visual(batch.images)
         assert batch.lengths is not None
         x = self.gate(visual[batch.image_index], self.language(batch.words, batch.lengths))  # [B, K, D]
         valid = batch.valid[batch.image_index]  # [B, H, W]
@@ -66,10 +67,6 @@ class Grounding(nn.Module):
 
     def keys_values(self, features: Tensor, positions: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Project features and positions [B, K, D] to every decoder layer's keys and values, each [B, h, K, D/h]."""
-        placed, attentions = features + positions, [layer.cross_attention for layer in self.decoder_layers()]
+        placed, attentions = features + positions, [layer.cross_attention for layer in self.decoder]
         keys = [project(attention.key, placed, attention.heads) for attention in attentions]
         return keys, [project(attention.value, features, attention.heads) for attention in attentions]
-
-    def decoder_layers(self) -> list[DecoderLayer]:
-        """Return the decoder's layers, typed."""
-        return [layer for layer in self.decoder if isinstance(layer, DecoderLayer)]

@@ -15,7 +15,6 @@ class LanguageEncoder(nn.Module):
     """Words [B, L] -> one vector an expression [B, 2 * language] (paper sec. 3: BiGRU and max pooling)."""
 
     def __init__(self, config: ModelConfig, words: int) -> None:
-        """words: size of the vocabulary, padding and unknown included."""
         super().__init__()
         self.padded_words = config.upstream.padded_words
         self.embedding = nn.Embedding(words, config.word, padding_idx=PAD)
@@ -23,12 +22,8 @@ class LanguageEncoder(nn.Module):
         self.gru = nn.GRU(config.word, config.language, batch_first=True, bidirectional=True)
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
-        """words: int64 [B, L]; lengths: int64 [B], how many of a row are no padding, at least one, on the CPU.
-
-        Returns [B, 2 * language].
-        """
+        """words: int64 [B, L]. lengths: int64 [B], how many of a row are no padding, at least one, on the CPU."""
         words = F.pad(words, (0, max(0, self.padded_words - words.shape[1])), value=PAD)
-        absent = words == PAD
         states = self.embedding(words)
         if self.padded_words:
             states, _ = self.gru(states)
@@ -38,4 +33,4 @@ class LanguageEncoder(nn.Module):
             packed = pack_padded_sequence(states[order.to(words.device)], lengths[order], batch_first=True)
             states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words.shape[1])
             states = states[order.argsort().to(words.device)]
-        return states.masked_fill(absent[:, :, None], -torch.inf).amax(1)
+        return states.masked_fill((words == PAD)[:, :, None], -torch.inf).amax(1)

@@ -50,13 +50,11 @@ class MaskHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.query = nn.Linear(config.width, config.width)
-        self.key = nn.Linear(config.width, config.width)
+        self.heads, width = config.heads, config.width
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         for layer in (self.query, self.key):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-        width = config.width
         self.coarse = nn.Sequential(_block(width + config.heads, width), _block(width, width))
         self.middle = _block(width, width // 2)
         self.fine = _block(width // 2, width // 4)
@@ -72,11 +70,11 @@ class MaskHead(nn.Module):
 
     def forward(self, query: Tensor, memory: Memory, valid: Tensor) -> Tensor:
         """query [B, D], valid: bool [B, H, W], true inside the image -> logits [B, S * H, S * W]."""
-        height, width = valid.shape[1:]
-        looked = self.attention(query, memory, height * width).unflatten(-1, (height, width))
+        shape, positions = valid.shape[1:], valid[0].numel()
+        looked = self.attention(query, memory, positions).unflatten(-1, shape)
         # As one over a map's mean it is of the features' size, whatever the number of heads and positions.
-        looked = looked * (self.heads * height * width)
-        features = memory.features[:, : height * width].transpose(1, 2).unflatten(-1, (height, width))
+        looked = looked * (self.heads * positions)
+        features = memory.features[:, :positions].transpose(1, 2).unflatten(-1, shape)
         x = self.coarse(torch.cat([features * valid[:, None], looked.to(features.dtype)], 1))
         for finer in (self.middle, self.fine):
             x = finer(F.interpolate(x, scale_factor=2, mode="nearest"))
@@ -92,7 +90,7 @@ class MaskHeadModel(Grounding):
     """A box head and a convolutional mask head on what `PointModel` sees."""
 
     def __init__(self, config: ModelConfig, words: int, points: int) -> None:
-        """words: size of the vocabulary with padding and unknown. points: two in step 1, which has no mask head."""
+        """points: two in step 1, which has no mask head."""
         super().__init__(config, words, points)
         self.query = nn.Parameter(torch.randn(1, config.width))
         self.box_head = mlp(config.width, config.width, config.width, 4)
@@ -129,8 +127,8 @@ class MaskHeadModel(Grounding):
 
     def decode(self, memory: Memory) -> Tensor:
         """Decode the query, [B, D]: like DETR's it starts from zeros and is learned as a position."""
-        x = memory.features.new_zeros(memory.features.shape[0], 1, self.config.width)
-        for index, layer in enumerate(self.decoder_layers()):
+        x = torch.zeros_like(memory.features[:, :1])
+        for index, layer in enumerate(self.decoder):
             own = layer.self_attention.keys_values(x, self.query)
             x = layer(x, self.query, own, None, memory, index)
         return self.decoder_norm(x)[:, 0]

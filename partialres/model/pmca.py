@@ -36,7 +36,6 @@ class PointPrior(nn.Module):
     """Gives for each query and head a centre and a scale (eq. 6), and the logarithm of a Gaussian there (eq. 7).
 
     The last layer starts at zero: centre in the middle, scale one, so that training starts from almost plain attention.
-
     The released form multiplies by the square of the raw scale instead, with distances in feature cells and the centre
     within the image's part of the frame. There a scale of zero has no gradient and would stay: weights start at random.
     """

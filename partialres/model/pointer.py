@@ -31,7 +31,6 @@ class PointModel(Grounding):
     """SeqTR's architecture with CCTF and PMCA: one softmax over bins and end, for boxes (N = 2) and contours alike."""
 
     def __init__(self, config: ModelConfig, words: int, points: int) -> None:
-        """words: size of the vocabulary with padding and unknown. points: N, two for a box."""
         super().__init__(config, words, points)
         self.coordinates = nn.Embedding(config.bins + 1, config.width)
         self.positions = nn.Embedding(2 * points + 1, config.width)
@@ -68,12 +67,11 @@ class PointModel(Grounding):
 
     def logits(self, memory: Memory, tokens: Tensor) -> Tensor:
         """Compute the logits [B, T, bins + 1] of every token given those before it."""
-        batch, length = tokens.shape
-        start = self.start.expand(batch, 1, -1)
-        x = torch.cat([start, self.embed(tokens[:, :-1], memory)], 1)
+        length = tokens.shape[1]
+        x = torch.cat([self.start.expand(len(tokens), 1, -1), self.embed(tokens[:, :-1], memory)], 1)
         positions = self.positions.weight[:length]
         causal = torch.full((length, length), -torch.inf, dtype=x.dtype, device=x.device).triu(1)[None, None]
-        for index, layer in enumerate(self.decoder_layers()):
+        for index, layer in enumerate(self.decoder):
             own = layer.self_attention.keys_values(x, positions)
             x = layer(x, positions, own, causal, memory, index)
         return self.predictor(self.decoder_norm(x))
@@ -85,32 +83,24 @@ class PointModel(Grounding):
         They are coordinates; with end_token "anywhere" the end may stand among them, and what follows it means nothing.
         Returns tokens int64 [B, 2N] and their probabilities, float [B, 2N], among the bins and the end.
         """
-        batch, heads, length = memory.features.shape[0], self.config.heads, 2 * self.points
-        x = self.start.expand(batch, 1, -1)
-        cache = x.new_empty(len(self.decoder), 2, batch, heads, length, self.config.width // heads)
+        heads, length = self.config.heads, 2 * self.points
+        x = self.start.expand(len(memory.features), 1, -1)  # the input before the next token, [B, 1, D]
+        cache = x.new_empty(len(self.decoder), 2, len(x), heads, length, self.config.width // heads)
         tokens, probabilities = [], []
         for place in range(length):
-            logits = self._step(x, place, memory, cache)
+            this = slice(place, place + 1)
+            positions = self.positions.weight[this]
+            for index, (layer, (keys, values)) in enumerate(zip(self.decoder, cache, strict=True)):  # [B, h, 2N, D/h]
+                keys[:, :, this], values[:, :, this] = layer.self_attention.keys_values(x, positions)
+                own = keys[:, :, : place + 1], values[:, :, : place + 1]
+                x = layer(x, positions, own, None, memory, index)
+            logits = self.predictor(self.decoder_norm(x))[:, 0].float()
             choices = logits[:, :-1] if self.config.upstream.end_token == "last" else logits
             token = choices.argmax(-1, keepdim=True)
             tokens.append(token)
             probabilities.append(logits.softmax(-1).gather(1, token))
             x = self.embed(token, memory, place)
         return torch.cat(tokens, 1), torch.cat(probabilities, 1)
-
-    def _step(self, x: Tensor, place: int, memory: Memory, cache: Tensor) -> Tensor:
-        """Compute the logits [B, bins + 1] after the input x [B, 1, D] at a place of the sequence.
-
-        cache: every layer's keys and values of the places before, to which this one's are added, [layers, 2, B, h, 2N,
-        D/h].
-        """
-        this = slice(place, place + 1)
-        positions = self.positions.weight[this]
-        for index, (layer, (keys, values)) in enumerate(zip(self.decoder_layers(), cache, strict=True)):
-            keys[:, :, this], values[:, :, this] = layer.self_attention.keys_values(x, positions)
-            own = keys[:, :, : this.stop], values[:, :, : this.stop]
-            x = layer(x, positions, own, None, memory, index)
-        return self.predictor(self.decoder_norm(x))[:, 0].float()
 
     def answers(self, batch: Batch, windows: Sequence[Window]) -> list[Answer]:
         """Answer each expression with points. windows: what each expression's image shows, B of them."""
@@ -121,9 +111,7 @@ class PointModel(Grounding):
         return [Answer(window.to_file(each), p) for window, each, p in zip(windows, points, certain, strict=True)]
 
 
-def sequence_loss(
-    logits: Tensor, tokens: Tensor, smoothing: float, end_weight: float, first_weight: float
-) -> Tensor:  # fmt: skip
+def sequence_loss(logits: Tensor, tokens: Tensor, smoothing: float, end_weight: float, first_weight: float) -> Tensor:
     """Compute the cross-entropy of token sequences, smoothed and weighted as in the released code: a scalar.
 
     logits: [B, T, C]. tokens: int64 [B, T], the last of each row the end (class C - 1). The target's share is

@@ -1,4 +1,4 @@
-"""Everything that sees only the image: the backbone, and the neck that brings its three maps together."""
+"""What sees only the image: the backbone, and the neck that brings its three maps together."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import ModelConfig
-from partialres.model.darknet import ConvBlock, darknet53, freeze, pixels_from_uint8, tiny
+from partialres.model.darknet import ConvBlock, darknet53, freeze, tiny
 
 
 class VisualNeck(nn.Module):
-    """Brings the maps to the coarsest one's stride and mixes them (SeqTR's bottom-up fusion, the purely visual part).
-
-    Independent of the expression: once an image is enough, however many expressions it has.
-    """
+    """Brings the maps to the coarsest one's stride and mixes them: the visual part of SeqTR's bottom-up fusion."""
 
     def __init__(self, channels: list[int], out: int) -> None:
         """channels: of the three maps, fine to coarse."""
@@ -36,33 +33,23 @@ class VisualNeck(nn.Module):
 
 
 class Visual(nn.Module):
-    """Backbone and neck: everything that sees only the image."""
+    """Backbone and neck. They run once an image, however many expressions are about it."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.frozen = config.frozen == "all"
         self.backbone = darknet53() if config.backbone == "darknet53" else tiny()
         freeze(self.backbone, config.frozen)
+        self.stride = self.backbone.stride  # pixels an output position
         self.neck = VisualNeck(self.backbone.channels, config.fusion)
         if self.frozen:
             self.requires_grad_(False)
 
-    @property
-    def stride(self) -> int:
-        """Pixels an output position."""
-        return self.backbone.stride
-
-    def train(self, mode: bool = True) -> Visual:
-        super().train(mode and not self.frozen)
-        for unit in self.backbone.convolutions():
-            if not unit.conv.weight.requires_grad:
-                unit.eval()  # its batch statistics stay too
-        return self
-
     def forward(self, images: Tensor) -> Tensor:
         """uint8 [I, S, S, 3] RGB -> tanh of the fused map, [I, fusion, S / stride, S / stride], in [-1, 1]."""
+        pixels = (images.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return torch.tanh(self.neck(self.backbone(pixels_from_uint8(images))))
+            return torch.tanh(self.neck(self.backbone(pixels)))
 
     def digest(self) -> str:
         """Digest the weights: cached features go only with the weights that made them."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +42,8 @@ RLE_SHARE = 0.04  # of the annotations; the others are polygons
 JPEG_QUALITY = 92
 IDS_A_SEED = 1_000_000  # keeps the image ids of different seeds apart
 
+Entry = dict[str, Any]  # one object of a JSON file or pickle
+
 
 @dataclass(frozen=True)
 class RefshapesConfig:
@@ -58,10 +59,8 @@ class RefshapesConfig:
     side: int = 160  # the longer side of an image, pixels
 
     def __post_init__(self) -> None:
-        if self.flavour not in FLAVOURS:
-            raise ValueError(f"flavour must be one of {', '.join(FLAVOURS)}, not {self.flavour!r}")
-        if not 1 <= self.images < IDS_A_SEED or self.seed < 0 or self.side < 64:
-            raise ValueError("images must be at least 1, seed at least 0 and side at least 64")
+        if self.flavour not in FLAVOURS or self.images not in range(1, IDS_A_SEED) or self.seed < 0 or self.side < 64:
+            raise ValueError(f"flavour must be in {[*FLAVOURS]}, images 1 to 999999, seed 0 or more, side 64 or more")
 
 
 def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
@@ -71,29 +70,31 @@ def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
     The images of several flavours of one seed may share `out`.
     """
     name, refs_file = FLAVOURS[config.flavour]
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    refs: list[dict[str, Any]] = []
+    images: list[Entry] = []
+    annotations: list[Entry] = []
+    refs: list[Entry] = []
     sentence_ids = count()
-    drawn = _drawn(config, out / "images" / "train2014", workers)
-    for index, (image, shapes, described) in enumerate(progress(drawn, name, total=config.images)):
-        images.append(image)
-        annotations += [{"id": place, **shape} for place, shape in enumerate(shapes, len(annotations) + 1)]
-        for place, texts in described:
-            annotation = annotations[place - len(shapes)]
-            sentences = [_sentence(text, next(sentence_ids)) for text in texts]
-            refs.append(
-                {
-                    "ref_id": len(refs),
-                    "ann_id": annotation["id"],
-                    "category_id": annotation["category_id"],
-                    "image_id": annotation["image_id"],
-                    "file_name": f"{image['file_name'].removesuffix('.jpg')}_{annotation['id']}.jpg",
-                    "split": split_of(config, index),
-                    "sentences": sentences,
-                    "sent_ids": [sentence["sent_id"] for sentence in sentences],
-                }
-            )
+    draw, indices = partial(_draw, config, out / "images" / "train2014"), range(config.images)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        drawn = map(draw, indices) if workers == 1 else pool.map(draw, indices, chunksize=32)
+        for index, (image, shapes, described) in enumerate(progress(drawn, name, total=config.images)):
+            images.append(image)
+            annotations += [{"id": number, **shape} for number, shape in enumerate(shapes, len(annotations) + 1)]
+            for place, texts in described:
+                annotation = annotations[place - len(shapes)]
+                sentences = [_sentence(text, next(sentence_ids)) for text in texts]
+                refs.append(
+                    {
+                        "ref_id": len(refs),
+                        "ann_id": annotation["id"],
+                        "category_id": annotation["category_id"],
+                        "image_id": annotation["image_id"],
+                        "file_name": f"{image['file_name'].removesuffix('.jpg')}_{annotation['id']}.jpg",
+                        "split": split_of(config, index),
+                        "sentences": sentences,
+                        "sent_ids": [sentence["sent_id"] for sentence in sentences],
+                    }
+                )
     instances = {
         "info": {"description": f"{name}, {config.images} images of seed {config.seed}"},
         "licenses": [],
@@ -110,20 +111,9 @@ def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
     return out / name
 
 
-_Drawn = tuple[dict[str, Any], list[dict[str, Any]], list[tuple[int, list[str]]]]
-
-
-def _drawn(config: RefshapesConfig, pictures: Path, workers: int) -> Iterator[_Drawn]:
-    """Draw every image, in order."""
-    draw = partial(_draw, config, pictures)
-    if workers == 1:
-        yield from map(draw, range(config.images))
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(draw, range(config.images), chunksize=32)
-
-
-def _draw(config: RefshapesConfig, pictures: Path, index: int) -> _Drawn:
+def _draw(
+    config: RefshapesConfig, pictures: Path, index: int
+) -> tuple[Entry, list[Entry], list[tuple[int, list[str]]]]:
     """Draw one image to a file below `pictures`.
 
     Returns its entry, an annotation (without id) for each shape, and the refs: place among the shapes, expressions.
@@ -184,7 +174,7 @@ def refs_of(config: RefshapesConfig, index: int, scene: Scene) -> list[tuple[Sha
     return refs
 
 
-def _segmentation(mask: Mask, rng: Rng) -> list[list[float]] | dict[str, Any]:
+def _segmentation(mask: Mask, rng: Rng) -> list[list[float]] | Entry:
     """Encode a mask in one of COCO's three forms: polygons, mostly, or an RLE, plain or compressed."""
     draw = rng.random()
     if draw >= RLE_SHARE:
@@ -206,6 +196,6 @@ def polygons(mask: Mask) -> list[list[float]]:
     return [ring.reshape(-1).astype(float).tolist() for ring in rings if len(ring) >= 3]
 
 
-def _sentence(text: str, sentence_id: int) -> dict[str, Any]:
+def _sentence(text: str, sentence_id: int) -> Entry:
     tokens = re.findall(r"[a-z]+", text.lower())
     return {"sent_id": sentence_id, "sent": " ".join(tokens), "raw": text, "tokens": tokens}

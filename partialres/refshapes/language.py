@@ -1,13 +1,12 @@
 """Describe shapes: phrases that are true of exactly one shape of a scene, and their words.
 
 A phrase is a structured description. It is true of a shape, false, or None: hard to say. It is used only if it is true
-of one shape and clearly false of all others.
+of one shape and clearly false of all others. Below come what is true, then what is said, then how it is said.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from partialres.refshapes.scenes import Rng, Scene, Shape
@@ -56,9 +55,6 @@ class Phrase:
     place: str | None = None  # one of PLACES; "second left" is the second from the left
     behind_bar: bool = False
     relations: tuple[tuple[str, Phrase], ...] = ()  # one of SIDES or COMPARISONS, and the landmark
-
-
-# What is true.
 
 
 def _beyond(value: float, true: float, false: float) -> Truth:
@@ -155,9 +151,6 @@ def _is_related(relation: str, shape: Shape, landmark: Shape, scene: Scene) -> T
     return _beyond(angle, ABOVE, NOT_ABOVE)
 
 
-# What is said: random phrases about a shape.
-
-
 def expressions(shape: Shape, scene: Scene, flavour: str, count: int, rng: Rng) -> list[str]:
     """Draw up to `count` different expressions, each true of the shape and of no other in its scene.
 
@@ -182,11 +175,11 @@ def _propose(shape: Shape, scene: Scene, flavour: str, rng: Rng) -> Phrase | Non
         return _noun(shape, 0.5, rng)
     phrase = _noun(shape, 0.85 if flavour == "refcocog" else 0.4, rng)
     if form == "size" or (flavour == "refcocog" and rng.random() < 0.35):
-        phrase = _any_true((replace(phrase, size=size) for size in SIZES), shape, scene, rng) or phrase
+        phrase = _any_true([replace(phrase, size=size) for size in SIZES], shape, scene, rng) or phrase
     if form == "place":
         if flavour == "refcoco" and rng.random() < 0.06:
             phrase = Phrase()
-        phrase = _any_true((replace(phrase, place=place) for place in PLACES), shape, scene, rng) or phrase
+        phrase = _any_true([replace(phrase, place=place) for place in PLACES], shape, scene, rng) or phrase
     if form == "compare":
         says_colour = flavour == "refcocog" or phrase.colour is not None
         return _relate(phrase, COMPARISONS[:2] if says_colour else COMPARISONS, shape, scene, rng)
@@ -206,12 +199,12 @@ def _noun(shape: Shape, both: float, rng: Rng) -> Phrase:
     return Phrase(kind=shape.kind) if draw < both + (1 - both) * 0.72 else Phrase(colour=shape.colour)
 
 
-def _any_true(phrases: Iterable[Phrase], shape: Shape, scene: Scene, rng: Rng) -> Phrase | None:
+def _any_true(phrases: list[Phrase], shape: Shape, scene: Scene, rng: Rng) -> Phrase | None:
     true = [phrase for phrase in phrases if truth(phrase, shape, scene)]
     return true[rng.integers(len(true))] if true else None
 
 
-def _relate(phrase: Phrase, relations: Iterable[str], shape: Shape, scene: Scene, rng: Rng) -> Phrase | None:
+def _relate(phrase: Phrase, relations: tuple[str, ...], shape: Shape, scene: Scene, rng: Rng) -> Phrase | None:
     """Add a true relation to another shape, which the phrase does not mention yet; None if the draw gives none."""
     others = [other for other in scene.shapes if other is not shape]
     landmark = others[rng.integers(len(others))]
@@ -223,9 +216,6 @@ def _relate(phrase: Phrase, relations: Iterable[str], shape: Shape, scene: Scene
         return None
     true = [relation for relation in relations if _is_related(relation, shape, landmark, scene)]
     return replace(phrase, relations=(*phrase.relations, (str(rng.choice(true)), described))) if true else None
-
-
-# How it is said.
 
 
 def _worded(phrase: Phrase, flavour: str, rng: Rng) -> str:

@@ -31,15 +31,8 @@ class Processes:
         return self.rank == 0
 
     def share(self, members: np.ndarray) -> np.ndarray:
-        """Take this process's part of an array; the parts of all processes are the whole, nothing twice.
-
-        Parts are runs of the array, so that refs of an image, which follow each other, stay in one process.
-        """
+        """Take this process's part of an array: a run, for refs of an image follow each other and stay together."""
         return np.array_split(members, self.count)[self.rank]
-
-    def weight(self, mine: int, all_of_them: int) -> float:
-        """Return the factor of a mean over `mine` samples that makes the processes' average the mean over all."""
-        return self.count * mine / all_of_them
 
 
 ALONE = Processes()
@@ -62,7 +55,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
 def parallel(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
     """Wrap the model for training, so that gradients are averaged over the processes; alone it stays as it is.
 
-    On CUDA batch statistics are those of the whole batch; gloo has no such thing, so on the CPU they are each share's.
+    On CUDA batch statistics are those of the whole batch; gloo cannot do that, so on the CPU they are each share's.
     """
     if processes.count == 1:
         return model
@@ -86,4 +79,4 @@ def gathered(items: list[Any], processes: Processes) -> list[Any]:
         return items
     parts: list[Any] | None = [None] * processes.count if processes.first else None
     dist.gather_object(items, parts)
-    return [item for part in parts for item in part] if parts is not None else []
+    return [item for part in parts or [] for item in part]

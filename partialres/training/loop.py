@@ -97,7 +97,8 @@ def train(
             batch = batch.to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 output = called(batch)
-            weight = processes.weight(len(batch.words), batch_size(samples, config.batch, step))
+            # So weighted, the processes' losses have the mean over the whole batch as their average.
+            weight = processes.count * len(batch.words) / batch_size(samples, config.batch, step)
             loss = model.loss(output, batch, config) * weight
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -52,13 +52,14 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
     """
     place = {image: index for index, image in enumerate(image_ids)}
     rows = inputs.rows(image_ids)
+    windows = [inputs.window(row) for row in rows.tolist()]
     objects: list[tuple[int, list[float], dict[str, Any]]] = []  # place of the image, box in pixels, labels
     unusable = 0
     for number, item in enumerate(read_json(instances)["annotations"]):
         index = place.get(item.get("image_id"))
         if index is None or item.get("iscrowd"):
             continue
-        box = boxes.within(item.get("bbox"), *inputs.cache.original(int(rows[index])))
+        box = boxes.within(item.get("bbox"), *windows[index].file_size)
         if box is None:
             unusable += 1
             continue
@@ -76,32 +77,28 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
     if not objects:
         raise DataError(f"{instances}: no annotated object in any of the {len(image_ids)} training images")
     names = sorted({name for _, _, labels in objects for name in labels})
-    classes = [sorted({labels[name] for _, _, labels in objects if name in labels}, key=str) for name in names]
+    classes = {name: sorted({labels[name] for _, _, labels in objects if name in labels}, key=str) for name in names}
     cells = inputs.size // inputs.stride
-    shape = (len(rows), cells, cells)
-    present = np.zeros(shape, dtype=bool)
-    targets = np.zeros((*shape, len(names)), dtype=np.int64)
-    sides = np.zeros((*shape, 4), dtype=np.float32)
+    present = np.zeros((len(rows), cells, cells), dtype=bool)
+    targets = np.zeros((*present.shape, len(classes)), dtype=np.int64)
+    sides = np.zeros((*present.shape, 4), dtype=np.float32)
     middles = (np.arange(cells) + 0.5) * inputs.stride
     # Where boxes overlap the smaller one, written last, has the position: the larger object shows beside it. The box's
     # own area decides: COCO's `area` is the mask's, which no training may read here.
     for index, box, labels in sorted(objects, key=lambda item: -item[1][2] * item[1][3]):
-        low, high = inputs.window(int(rows[index])).to_frame(boxes.to_corners(np.array(box)))
+        low, high = windows[index].to_frame(boxes.to_corners(np.array(box)))
         inset = INSET * (high - low)
         columns, lines = (_positions(*ends, middles) for ends in zip(low + inset, high - inset, strict=True))
-        at = np.ix_([index], lines, columns)
+        at = index, lines[:, None], columns
         present[at] = True
-        targets[at] = [
-            options.index(labels[name]) if name in labels else ABSENT
-            for name, options in zip(names, classes, strict=True)
-        ]
+        targets[at] = [classes[name].index(labels[name]) if name in labels else ABSENT for name in classes]
         x, y = np.meshgrid(middles[columns], middles[lines])
         sides[at] = np.stack([x - low[0], y - low[1], high[0] - x, high[1] - y], -1) / inputs.size
-    return Scenes(rows, present, targets, sides, [len(options) for options in classes])
+    return Scenes(rows, present, targets, sides, [len(options) for options in classes.values()])
 
 
 def _positions(low: float, high: float, middles: np.ndarray) -> np.ndarray:
-    """Indices of the positions whose middles lie in [low, high]; of a narrow interval at least the nearest."""
+    """Find the positions whose middles lie in [low, high], of a narrow interval at least the nearest."""
     inside = np.flatnonzero((middles >= low) & (middles <= high))
     return inside if len(inside) else np.array([np.abs(middles - (low + high) / 2).argmin()])
 
@@ -175,12 +172,9 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
         if not math.isfinite(total):
             raise TrainingError(f"pretrain-backbone: loss {total} in epoch {epoch}; lower the learning rate")
         shares = {f"label{index}": float(share) for index, share in enumerate(right / np.maximum(seen, 1))}
-        history.append(
-            {
-                "epoch": epoch, "step": (epoch + 1) * steps, "loss": total / steps,
-                "learning_rate": cycle.get_last_lr()[0], **shares, "seconds": time.perf_counter() - start,
-            }
-        )  # fmt: skip
+        rate, seconds = cycle.get_last_lr()[0], time.perf_counter() - start
+        row = {"epoch": epoch, "step": (epoch + 1) * steps, "loss": total / steps, "learning_rate": rate}
+        history.append({**row, **shares, "seconds": seconds})
     if shares:
         say(f"pretrain-backbone: right labels {', '.join(f'{value:.1%}' for value in shares.values())}")
     visual.eval()

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from partialres.model.darknet import darknet53, freeze, pixels_from_uint8, tiny
+from partialres.config import ModelConfig
+from partialres.model.darknet import darknet53, freeze, tiny
+from partialres.model.visual import Visual
 
 
 def test_darknet_53_has_52_convolutions_and_six_of_yolov3():
@@ -35,10 +37,14 @@ def test_only_the_convolutions_named_train(frozen, training):
     assert trains == [False] * (58 - training) + [True] * training
 
 
-def test_pixels_are_rgb_between_zero_and_one():
-    image = torch.zeros(1, 2, 3, 3, dtype=torch.uint8)
+@torch.no_grad()
+def test_the_backbone_sees_rgb_between_zero_and_one():
+    image = torch.zeros(1, 16, 32, 3, dtype=torch.uint8)
     image[0, 1, 2] = torch.tensor([255, 51, 0], dtype=torch.uint8)
-    pixels = pixels_from_uint8(image)
-    assert pixels.shape == (1, 3, 2, 3)
+    visual, seen = Visual(ModelConfig(backbone="tiny", fusion=4, language=2)), []
+    visual.backbone.register_forward_pre_hook(lambda module, inputs: seen.extend(inputs))
+    assert visual(image).shape == (1, 4, 1, 2)
+    (pixels,) = seen
+    assert pixels.shape == (1, 3, 16, 32)
     torch.testing.assert_close(pixels[0, :, 1, 2], torch.tensor([1.0, 0.2, 0.0]))
     assert pixels.sum() == pytest.approx(1.2)
