@@ -17,9 +17,8 @@ from torch import Tensor
 from partialres.files import DataError, atomic
 from partialres.model.darknet import ConvBlock, DarkNet
 
-IMAGENET_CLASSES = 1000
-# What follows the 58 convolutions in a YOLOv3 file: the values of 14 more, and of each output of the three detection
-# layers, 3 x (5 + classes) of them, a bias and a weight for every channel they read.
+# Behind the 58 convolutions a YOLOv3 file has the values of 14 more, and of three detection layers, which read 1024,
+# 512 and 256 channels. Each has 3 x (5 + classes) outputs, with a bias and a weight for every channel.
 YOLOV3_REST, YOLOV3_OUTPUT, YOLOV3_BOXES = 5_176_320, (1 + 1024) + (1 + 512) + (1 + 256), 3
 
 
@@ -49,9 +48,9 @@ def read_weights(path: Path, backbone: DarkNet) -> Loaded:
     """
     values = _values(path)
     units = backbone.convolutions()
-    trunk = len(units) - sum(isinstance(module, ConvBlock) for module in backbone.tail.modules())
+    trunk = len(units) - len(backbone.tail)
     ends = np.cumsum([sum(tensor.numel() for tensor in _tensors(unit)) for unit in units]).tolist()
-    classifier = (units[trunk - 1].conv.out_channels + 1) * IMAGENET_CLASSES
+    classifier = (units[trunk - 1].conv.out_channels + 1) * 1000  # ImageNet's classes
     number = trunk if len(values) - ends[trunk - 1] in (0, classifier) else len(units)
     if len(values) < ends[number - 1]:
         reached = sum(end <= len(values) for end in ends)
@@ -79,10 +78,10 @@ def read_weights(path: Path, backbone: DarkNet) -> Loaded:
     return Loaded(number, len(units) - number, unread, about)
 
 
-def write_weights(backbone: DarkNet, path: Path, *, convolutions: int | None = None, seen: int = 0) -> None:
+def write_weights(backbone: DarkNet, path: Path, *, convolutions: int | None = None) -> None:
     """Write a backbone's convolutions, or the first ones of them, as a .weights file of version 0.2."""
     with atomic(path) as temporary, temporary.open("wb") as stream:
-        stream.write(np.array([0, 2, 0], dtype="<i4").tobytes() + np.array([seen], dtype="<i8").tobytes())
+        stream.write(np.array([0, 2, 0, 0, 0], dtype="<i4").tobytes())  # version 0.2.0, no image seen
         for unit in backbone.convolutions()[:convolutions]:
             for tensor in _tensors(unit):
                 stream.write(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())

@@ -24,7 +24,7 @@ LAST_OF_PRIOR = ".point.4."  # within the names of its weight and bias
 
 
 def _residual(ours: re.Match[str]) -> str:
-    """Name a residual's convolution: the stages are modules 1 to 10, a convolution and then its residuals each."""
+    """Name a convolution of a residual: modules 1 to 10 are the stages, each a convolution and then its residuals."""
     stage, unit, side = map(int, ours.groups())
     return f"vis_enc.darknet.{2 * stage + 2}.module_list.{unit - 1}.{side - 1}"
 
@@ -65,10 +65,10 @@ _RENAMED: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
 
 
 def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> ModelConfig:
-    """Tell the released architecture of a released state dict.
+    """Find the config that a released state dict belongs to.
 
     padded_words: what the released data pipeline pads every expression to, 15, or 20 for RefCOCOg.
-    Raises DataError if the state dict lacks the parameters that tell.
+    Raises DataError if the state dict lacks the parameters that decide.
     """
     for key in (POSITIONS, WORDS):
         if key not in state:
@@ -92,9 +92,8 @@ def released_model(state: Mapping[str, Tensor], padded_words: int = 15) -> Point
     Raises DataError as `released_config` and `from_released` do.
     """
     config = released_config(state, padded_words)
-    words, points = state[WORDS].shape[0], (state[POSITIONS].shape[0] - 1) // 2
     with torch.device("meta"):
-        model = PointModel(config, words, points)
+        model = PointModel(config, words=len(state[WORDS]), points=len(state[POSITIONS]) // 2)
     model.to_empty(device="cpu").load_state_dict(from_released(state, model))
     return model.eval()
 
@@ -106,10 +105,9 @@ def from_released(state: Mapping[str, Tensor], model: PointModel) -> dict[str, T
     Raises DataError with the keys that are missing, left over or of another shape.
     """
     wanted = _export(model)
-    unused = set() if TASK in wanted else {TASK}
     problems = {
         "missing": sorted(wanted.keys() - state.keys()),
-        "left over": sorted(state.keys() - wanted.keys() - unused),
+        "left over": sorted(state.keys() - wanted.keys() - {TASK}),
         "of another shape": [
             f"{key} ({list(value.shape)}, not {list(wanted[key].shape)})"
             for key, value in state.items()

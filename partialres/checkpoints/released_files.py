@@ -32,10 +32,9 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def read_checkpoint(path: Path, ema: bool | None = None) -> dict[str, Tensor]:
-    """Read the weights in a released checkpoint, by their released names.
+    """Read the weights in a released checkpoint, by their released names. Only tensors and plain data are loaded.
 
-    ema: whether to take the moving average; None: where there is one. Batch statistics that the average lacks are those
-    beside it. Only tensors and plain data are loaded.
+    ema: whether to take the moving average; None: where there is one. Batch statistics missing there are those beside.
     Raises DataError if the file holds anything else or lacks what is asked for.
     """
     try:
@@ -52,9 +51,8 @@ def read_checkpoint(path: Path, ema: bool | None = None) -> dict[str, Tensor]:
     chosen = PLAIN if ema is False or (ema is None and EMA not in states) else EMA
     if chosen not in states:
         raise DataError(f"{path}: has no {chosen}; it holds {', '.join(map(str, held)) or type(content).__name__}")
-    if chosen == PLAIN:
-        return states[PLAIN]
-    return {key: value for key, value in states.get(PLAIN, {}).items() if key.endswith(_STATISTICS)} | states[EMA]
+    statistics = {key: value for key, value in states.get(PLAIN, {}).items() if key.endswith(_STATISTICS)}
+    return statistics | states[chosen]
 
 
 def _state(state: Any, where: str) -> dict[str, Tensor]:
@@ -66,7 +64,7 @@ def _state(state: Any, where: str) -> dict[str, Tensor]:
 
 
 def read_vocabulary(path: Path, max_words: int) -> Vocabulary:
-    """Read a released vocabulary, each word at its index; how often a word occurs it does not say.
+    """Read a released vocabulary, each word at its index. It counts no words: every count is 0.
 
     No expression meets its entry CLS: cleaned words are lower-case. max_words: where expressions are cut.
     Raises DataError if it is no such pickle.
@@ -147,13 +145,11 @@ def export_weights(path: Path, vocabulary: Path, out: Path) -> None:
         np.savez_compressed(stream, word_emb=state[WORDS].numpy())
     with atomic(out) as temporary:
         torch.save({PLAIN: state, EMA: state}, temporary)
-    say(
-        f"export-weights: {len(state)} tensors, {_kind(model)} -> {out}; in the released config max_token is "
-        f"{model.config.upstream.padded_words}"
-    )
+    padded = model.config.upstream.padded_words
+    say(f"export-weights: {len(state)} tensors, {_kind(model)} -> {out}; in the released config max_token is {padded}")
 
 
 def _kind(model: PointModel) -> str:
-    """Which released model it is, in a few words."""
+    """Name the released model in a few words."""
     answers = "boxes" if model.points == 2 else f"contours of {model.points} points"
     return f"{'Partial-RES' if model.config.pmca else 'SeqTR'}, {answers}"

@@ -53,8 +53,7 @@ def read_items(path: Path) -> dict[str, Item]:
 def download(item: Item, folder: Path, *, wait: float = 3.0) -> None:
     """Fetch a file to the folder unless it is there; check it, and write its checksum beside it.
 
-    wait: seconds before a broken transfer goes on.
-    Raises DataError if the file cannot be fetched or differs from the table.
+    wait: seconds before a broken transfer goes on. Raises DataError if the file cannot be had or is not the table's.
     """
     path = folder / item.name
     if path.is_file():
@@ -124,8 +123,7 @@ def unpack(archive: Path, folder: Path, listing: Path) -> int:
     """Unpack a zip into a folder and return the number of its files.
 
     listing: gets their names, last of all: if it exists, all files are there. Files of the right size that an
-    interrupted call left are kept.
-    Raises DataError if the zip is damaged or would write outside the folder.
+    interrupted call left are kept. Raises DataError if the zip is damaged or would write outside the folder.
     """
     with _opened(archive) as content:
         members = [each for each in content.infolist() if not each.is_dir() and "__MACOSX" not in each.filename]

@@ -31,11 +31,9 @@ def read_image(path: Path, height: int, width: int) -> Image:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise DataError(f"{path}: missing or cannot be decoded; unpack the images there again")
-    if image.shape[:2] != (height, width):
-        raise DataError(
-            f"{path}: is {image.shape[1]} x {image.shape[0]} pixels (width x height), its annotations say "
-            f"{width} x {height}; take the images that the annotations were made on"
-        )
+    high, wide = image.shape[:2]
+    if (high, wide) != (height, width):
+        raise DataError(f"{path}: is {wide} x {high} pixels, its annotations say {width} x {height}; take their images")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
@@ -72,26 +70,20 @@ def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, 
         raise DataError(f"{out_dir}: the images take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room")
     with atomic(out_dir / "images.npy") as temporary:
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total,))
-        _fill(pixels, index, folder, workers)
+
+        def place(row: tuple[str, int, int, int, int, int]) -> None:
+            file_name, offset, height, width, original_height, original_width = row
+            image = resize(read_image(folder / file_name, original_height, original_width), height, width)
+            pixels[offset : offset + image.size] = image.reshape(-1)
+
+        rows = index[index.columns[1:]].itertuples(index=False, name=None)
+        with ThreadPool(workers) as pool:  # OpenCV decodes without Python's lock; the first error stops all
+            for _ in progress(pool.imap(place, rows), "images", total=len(index)):
+                pass
         pixels.flush()
-        del pixels
         (out_dir / "index.parquet").unlink(missing_ok=True)  # the index of an earlier cache must not meet these images
     write_table(index, out_dir / "index.parquet")
     return index
-
-
-def _fill(pixels: NDArray[np.uint8], index: pd.DataFrame, folder: Path, workers: int) -> None:
-    """Decode and resize every image of the index to its place; the first error stops all."""
-
-    def place(row: tuple[str, int, int, int, int, int]) -> None:
-        file_name, offset, height, width, original_height, original_width = row
-        image = resize(read_image(folder / file_name, original_height, original_width), height, width)
-        pixels[offset : offset + image.size] = image.reshape(-1)
-
-    rows = index[index.columns[1:]].itertuples(index=False, name=None)
-    with ThreadPool(workers) as pool:  # OpenCV decodes without Python's lock
-        for _ in progress(pool.imap(place, rows), "images", total=len(index)):
-            pass
 
 
 class ImageCache:

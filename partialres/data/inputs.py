@@ -54,10 +54,7 @@ class Inputs:
     def view_batch(
         self, rows: np.ndarray, windows: Sequence[Window], words: np.ndarray, index: np.ndarray | None = None
     ) -> Batch:
-        """Batch expressions, their words int64 [B, L], about windows [I] of the images in cache rows [I].
-
-        index: int64 [B], the window of each expression; without it each has its own.
-        """
+        """Batch expressions about windows [I] of the images in cache rows [I]; index [B]: their windows, if not own."""
         return self._batch(self.frames(rows, windows), windows, np.arange(len(rows)) if index is None else index, words)
 
     def frames(self, rows: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
@@ -75,9 +72,4 @@ class Inputs:
             height, width = (-(-side // self.stride) for side in window.shape)
             inside[:height, :width] = True
         longest = max(1, int((words != 0).sum(1).max()))
-        return Batch(
-            images=torch.from_numpy(images),
-            valid=torch.from_numpy(valid),
-            image_index=torch.from_numpy(index),
-            words=torch.from_numpy(words[:, :longest]),
-        )
+        return Batch(*map(torch.from_numpy, (images, valid, index, words[:, :longest])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco
@@ -10,19 +10,16 @@ from pycocotools import mask as coco
 from partialres.geometry.rle import Rle, run_lengths
 
 
-class Segmentation(NamedTuple):
-    """The mask of an annotation."""
-
-    counts: str | None  # COCO compressed RLE of the whole mask; None if there is none
-    parts: list[list[float]] | None  # polygons x, y, x, y, ... in pixels as given; empty for RLEs, None without a mask
-    faults: list[tuple[str, str]]  # key of refer.PROBLEMS, detail
-
-
-def encode_segmentation(segmentation: Any, height: int, width: int) -> Segmentation:
+def encode_segmentation(
+    segmentation: Any, height: int, width: int
+) -> tuple[str | None, list[list[float]] | None, list[tuple[str, str]]]:
     """Check and encode a segmentation as COCO files hold it, for an image of this size.
 
     segmentation: a list of polygons, or one RLE or a list of them, each compressed or plain runs. None or an empty list
-    means that there is no mask, which is no fault. Broken parts are left out and named in `faults`.
+    means that there is no mask, which is no fault.
+    Returns the whole mask as the counts of a COCO compressed RLE, the polygons x, y, x, y, ... in pixels as given (none
+    for an RLE), and the faults: key of refer.PROBLEMS and detail. Broken parts are left out. Without a mask, counts and
+    polygons are None.
     """
     polygons: list[list[float]] = []
     rles: list[Rle] = []
@@ -41,10 +38,10 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> Segmentat
         rles.extend(coco.frPyObjects(polygons, height, width))
     whole = coco.merge(rles)
     if coco.area(whole) > 0:
-        return Segmentation(whole["counts"].decode("ascii"), polygons, faults)
+        return whole["counts"].decode("ascii"), polygons, faults
     if rles:
         faults.append(("mask without pixels", f"in {width} x {height}"))
-    return Segmentation(None, None, faults)
+    return None, None, faults
 
 
 def _polygon(part: Any, height: int, width: int) -> list[float]:

@@ -29,10 +29,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_plain(path: Path) -> Any:
-    """Read a pickle of plain containers, text and numbers, written by Python 2 or 3.
-
-    Raises DataError that names the file if it holds anything else or is damaged.
-    """
+    """Read a pickle of plain containers, text and numbers, by Python 2 or 3; raises DataError for any other file."""
     with path.open("rb") as file:
         try:
             return _PlainUnpickler(file, encoding="utf-8", errors="as-latin-1").load()

@@ -47,14 +47,10 @@ Result = TypeVar("Result")
 
 @dataclass
 class Problems:
-    """Collect what is wrong with the raw files.
+    """Collect what is wrong with the raw files."""
 
-    cases: key of PROBLEMS -> one line a case with its ids, in order and without repetitions.
-    counts: JSON-able numbers of what was read and kept.
-    """
-
-    cases: dict[str, dict[str, None]] = field(default_factory=dict)
-    counts: dict[str, Any] = field(default_factory=dict)
+    cases: dict[str, dict[str, None]] = field(default_factory=dict)  # key of PROBLEMS -> lines with ids, none twice
+    counts: dict[str, Any] = field(default_factory=dict)  # numbers of what was read and kept
 
     def add(self, kind: str, case: str) -> None:
         """Note a case; the same case (an image that several refs lack) counts once."""
@@ -119,7 +115,7 @@ def read_refs(
     annotations = _read_annotations(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
     if check_images and not images.is_dir():
         raise DataError(f"{images}: no such folder of images; unpack them there or prepare without checking images")
-    rows: list[dict[str, Any]] = []
+    rows: list[Entry] = []
     read: set[int] = set()
     for place, ref in enumerate(refs):
         try:
@@ -139,10 +135,7 @@ def read_refs(
 
 
 def _row(ref: RawRef, annotation: Entry | None, images: Path | None, problems: Problems) -> Entry:
-    """Build the row of a ref. images: folder that must hold its image, if any.
-
-    Raises _LeftOut if the ref cannot be used; lesser problems are added to `problems`.
-    """
+    """Build the row of a ref, or raise _LeftOut; lesser problems are noted. images: must hold its image, if given."""
     name = f"ref {ref.ref_id}"
     if ref.split not in SPLITS:
         raise _LeftOut("unknown split", f"{name}: {ref.split!r}")

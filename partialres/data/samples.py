@@ -16,12 +16,13 @@ from partialres.data.inputs import Inputs
 from partialres.data.views import Window, around, jittered
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError
-from partialres.geometry import boxes, contour, tokens
+from partialres.geometry import boxes, contour
+from partialres.geometry.tokens import points_to_sequence
 
 
 @dataclass(frozen=True)
 class SequenceSamples:
-    """Refs, each with all its expressions, whose targets are boxes (N = 2) or contours as token sequences."""
+    """Refs, each with all its expressions, whose targets are boxes (N = 2) or contours as token sequences (eq. 2)."""
 
     rows: np.ndarray  # int64 [n], of the image cache
     words: list[np.ndarray]  # n of int64 [expressions, L]
@@ -37,22 +38,24 @@ class SequenceSamples:
 
         seeds: with a ref's place they decide how it is seen.
         """
-        rows = self.rows[members]
-        seen = [
-            self.view(member, inputs.window(row), np.random.default_rng([*seeds, member]))
-            for member, row in zip(members.tolist(), rows.tolist(), strict=True)
+        rows, upstream = self.rows[members], self.model.upstream
+        seen = [self.view(member, inputs, seeds) for member in members.tolist()]
+        sequences = [
+            points_to_sequence(points, window.extent(upstream.span, inputs.stride), self.model.bins, upstream.rounding)
+            for window, points in seen
         ]
-        windows = [window for window, _ in seen]
-        sequences = np.stack([self.sequence(points, window, inputs.stride) for window, points in seen])
-        whole = self.boxes is None and self.jitter is None
-        batch = inputs.batch(rows, words) if whole else inputs.view_batch(rows, windows, words)
-        return replace(batch, tokens=torch.from_numpy(sequences))
+        if self.boxes is None and self.jitter is None:
+            batch = inputs.batch(rows, words)  # refs of one image share it
+        else:
+            batch = inputs.view_batch(rows, [window for window, _ in seen], words)
+        return replace(batch, tokens=torch.from_numpy(np.stack(sequences)))
 
-    def view(self, member: int, whole: Window, rng: np.random.Generator) -> tuple[Window, np.ndarray]:
+    def view(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> tuple[Window, np.ndarray]:
         """See a ref in its whole image, or drawn at random around its box or at some scale.
 
-        Returns the window, and the ref's points [N, 2] in it; a ref that is not in the window is seen in the whole.
+        Returns the window, and the ref's points [N, 2] in it; where nothing of it is inside, the whole image is seen.
         """
+        whole, rng = inputs.window(self.rows[member]), np.random.default_rng([*seeds, member])
         points = self.points[member]
         if self.boxes is not None:
             window = around(whole, self.boxes[member], rng)
@@ -88,13 +91,6 @@ class SequenceSamples:
             return contour.resample(inside, len(points))
         mask = contour.fill(inside, height, width)
         return contour.trace_released(mask, len(points)) if mask.any() else None
-
-    def sequence(self, points: np.ndarray, window: Window, stride: int) -> np.ndarray:
-        """Turn points [N, 2] in pixels of a window into tokens int64 [2N + 1] (eq. 2)."""
-        upstream = self.model.upstream
-        return tokens.points_to_sequence(
-            points, window.extent(upstream.span, stride), self.model.bins, upstream.rounding
-        )
 
 
 def sequence_samples(

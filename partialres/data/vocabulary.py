@@ -36,8 +36,8 @@ class Vocabulary:
     counts: tuple[int, ...]  # how often each word is in the training expressions; "<unk>": all unknown words together
     max_words: int  # longer expressions are cut
     min_count: int = 1  # rarer words are unknown
-    unknown_share: Mapping[str, float] = field(default_factory=dict)  # split -> share of its words, 0 to 1
-    truncated_share: Mapping[str, float] = field(default_factory=dict)  # split -> share of its expressions that are cut
+    unknown_share: Mapping[str, float] = field(default_factory=dict)  # split -> share of unknown words, 0 to 1
+    truncated_share: Mapping[str, float] = field(default_factory=dict)  # split -> share of cut expressions
     report: Mapping[str, Any] = field(default_factory=dict)  # how the refs were prepared
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Vocabulary:
 
 
 def build_vocabulary(
-    refs: pd.DataFrame, *, max_words: int = 15, min_count: int = 1, report: Mapping[str, Any] | None = None
+    refs: pd.DataFrame, *, max_words: int = 15, min_count: int = 1, report: Mapping[str, Any] = {}
 ) -> Vocabulary:
     """Collect the words of the training expressions, most frequent first, and count how far they reach in each split.
 
@@ -93,13 +93,8 @@ def build_vocabulary(
     return apply_vocabulary(refs, Vocabulary(words, (0,) * len(words), max_words, min_count), report=report)
 
 
-def apply_vocabulary(
-    refs: pd.DataFrame, vocabulary: Vocabulary, *, report: Mapping[str, Any] | None = None
-) -> Vocabulary:
-    """Keep the words, indices and limits of a vocabulary, which belong to a model, but count these refs' expressions.
-
-    refs, report: as for `build_vocabulary`; a training split is not needed.
-    """
+def apply_vocabulary(refs: pd.DataFrame, vocabulary: Vocabulary, *, report: Mapping[str, Any] = {}) -> Vocabulary:
+    """Keep a vocabulary's words, indices and limits, which belong to a model, but count these refs' expressions."""
     counts = (0,) * len(vocabulary)
     unknown_share, truncated_share = {}, {}
     for split, texts in refs.groupby("split", sort=False)["expressions"]:
@@ -112,9 +107,8 @@ def apply_vocabulary(
         if split == "train":
             counts = (0, unknown, *(words[word] for word in vocabulary.index))
     return replace(
-        vocabulary, counts=counts, unknown_share=unknown_share, truncated_share=truncated_share,
-        report=dict(report or {}),
-    )  # fmt: skip
+        vocabulary, counts=counts, unknown_share=unknown_share, truncated_share=truncated_share, report=dict(report)
+    )
 
 
 def word_vectors(vocabulary: Vocabulary, path: Path, dim: int, seed: int) -> tuple[NDArray[np.float32], int]:
@@ -125,28 +119,14 @@ def word_vectors(vocabulary: Vocabulary, path: Path, dim: int, seed: int) -> tup
     seed, with the standard deviation of those that are in the file.
     Raises DataError if the file has another dim, a line cannot be read, or no word is in it.
     """
-    by_row = _read_glove(vocabulary, path, dim)
-    if not by_row:
-        raise DataError(
-            f"{path}: has none of the {len(vocabulary) - 2} words; is its language the same, in lower case?"
-        )
-    rows = sorted(by_row)
-    read = np.array([by_row[row] for row in rows], dtype=np.float32)
-    vectors = np.random.default_rng(seed).standard_normal((len(vocabulary), dim), dtype=np.float32) * read.std()
-    vectors[rows], vectors[PAD] = read, 0
-    return vectors, len(vocabulary) - 2 - len(rows)
-
-
-def _read_glove(vocabulary: Vocabulary, path: Path, dim: int) -> dict[int, NDArray[np.floating]]:
-    """Read the vectors [dim] of the vocabulary's words, by the words' indices; the first line of a word counts."""
-    vectors: dict[int, NDArray[np.floating]] = {}
+    by_row: dict[int, NDArray[np.float64]] = {}
     with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, 1):
             row = vocabulary.index.get(line[: line.find(" ")])
-            if number > 1 and (row is None or row in vectors):
+            if number > 1 and (row is None or row in by_row):
                 continue
             values = line.rstrip().split(" ")[1:]
-            if number > 1 and len(values) > dim:  # a phrase of GloVe's, of which only the first word is known
+            if number > 1 and len(values) > dim:  # GloVe has phrases too, and this one only starts with our word
                 continue
             try:
                 vector = np.array(values, dtype=np.float64)
@@ -156,5 +136,11 @@ def _read_glove(vocabulary: Vocabulary, path: Path, dim: int) -> dict[int, NDArr
                 cure = "take vectors of that dim in GloVe's text format (no header line)"
                 raise DataError(f"{path}: line {number}: {error}; {cure}") from error
             if row is not None:
-                vectors[row] = vector
-    return vectors
+                by_row[row] = vector
+    if not by_row:
+        raise DataError(f"{path}: has none of the words; is its language the same, in lower case?")
+    rows = sorted(by_row)
+    read = np.array([by_row[row] for row in rows], dtype=np.float32)
+    vectors = np.random.default_rng(seed).standard_normal((len(vocabulary), dim), dtype=np.float32) * read.std()
+    vectors[rows], vectors[PAD] = read, 0
+    return vectors, len(vocabulary) - 2 - len(rows)

@@ -30,14 +30,12 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def within(box: Any, height: int, width: int) -> list[float] | None:
-    """Cut a box read from a file, [x, y, width, height], to the image; a box inside keeps its digits.
-
-    Returns None if it is no box or has no area in the image.
-    """
+    """Cut a box from a file, [x, y, width, height], to the image; None if it is no box or has no area there."""
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
         return None
     corners = to_corners(np.array(box))
     inside = np.clip(corners, 0, [width, height])
     if not np.isfinite(corners).all() or (inside[1] <= inside[0]).any():
         return None
-    return [float(value) for value in (box if (inside == corners).all() else from_points(inside))]
+    cut = box if (inside == corners).all() else from_points(inside)  # a box inside keeps its digits
+    return [float(value) for value in cut]

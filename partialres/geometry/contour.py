@@ -31,10 +31,7 @@ def encode(mask: np.ndarray) -> str:
 
 
 def polygon_rle(points: np.ndarray, height: int, width: int) -> Rle:
-    """Fill the polygon through points [N, 2] (pixels): a COCO RLE for an image of this size.
-
-    Rows of NaN are skipped. Fewer than three points fill nothing.
-    """
+    """Fill the polygon through points [N, 2] in pixels, without rows of NaN: a COCO RLE, empty for under 3 points."""
     points = np.asarray(points, dtype=np.float64)
     points = points[~np.isnan(points).any(axis=1)]
     if len(points) < 3:
@@ -43,7 +40,7 @@ def polygon_rle(points: np.ndarray, height: int, width: int) -> Rle:
 
 
 def fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Fill the polygon through points [N, 2] (pixels), as `polygon_rle` does: bool [height, width]."""
+    """Fill the polygon through points [N, 2] in pixels, as `polygon_rle` does: bool [height, width]."""
     return coco.decode(polygon_rle(points, height, width)).view(bool)
 
 
@@ -106,7 +103,7 @@ def signed_area(points: np.ndarray) -> float:
 
 
 def resample(points: np.ndarray, number: int) -> np.ndarray:
-    """Space `number` points evenly along a closed polyline [K, 2], from its first point on: float64 [number, 2].
+    """Space points evenly along a closed polyline [K, 2], from its first point on: float64 [number, 2].
 
     Raises ValueError if the polyline has no length.
     """
@@ -126,23 +123,17 @@ def sample(mask: np.ndarray, number: int, sampling: Sampling) -> np.ndarray:
 
 
 def trace(mask: np.ndarray, number: int) -> np.ndarray:
-    """Space N points evenly along the largest outer contour, clockwise (paper sec. 3): float64 [number, 2] in pixels.
-
-    mask: bool [height, width]. Raises ValueError if the mask is empty.
-    """
+    """Space points evenly along `largest_outline` (paper sec. 3): float64 [number, 2], x and y in pixels."""
     return resample(largest_outline(mask), number)
 
 
 def trace_released(mask: np.ndarray, number: int) -> np.ndarray:
     """Sample as the released code does: every ceil(L / number)-th of the L pixels of the largest contour.
 
-    mask: bool [height, width]. Returns float64 [number, 2], whole pixels, anticlockwise as seen. There are often fewer
-    points than `number`: the remaining rows are NaN. All are NaN if the contour encloses no area.
-    Raises ValueError if the mask is empty.
+    mask: bool [height, width], not empty. Returns float64 [number, 2], whole pixels, anticlockwise as seen. There are
+    often fewer points than `number`: the remaining rows are NaN. All are NaN if the contour encloses no area.
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
-    if not contours:
-        raise ValueError("the mask is empty")
     largest = max(contours, key=cv2.contourArea)
     points = np.full((number, 2), np.nan)
     if cv2.contourArea(largest) > 0:

@@ -33,8 +33,7 @@ def sequence_to_points(tokens: np.ndarray, extent: Extent, bins: int) -> np.ndar
 
     A sequence that ends early repeats its last point, which leaves the polygon unchanged.
     """
-    tokens = np.asarray(tokens)
-    tokens = tokens.reshape(*tokens.shape[:-1], -1, 2)
+    tokens = np.reshape(tokens, (*np.shape(tokens)[:-1], -1, 2))
     extent = np.asarray(extent, dtype=np.float64)
     points = tokens * ((extent[..., None, :] if extent.ndim else extent) / bins)
     ended = np.logical_or.accumulate((tokens == bins).any(-1), axis=-1)

@@ -40,8 +40,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.dropout = config.dropout
+        self.heads, self.dropout = config.heads, config.dropout
         self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width) for _ in range(4))
         for layer in (self.query, self.key, self.value):
             nn.init.xavier_uniform_(layer.weight)

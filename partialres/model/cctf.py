@@ -27,10 +27,9 @@ def axis_means(features: Tensor, valid: Tensor) -> AxisMeans:
     valid: bool [B, H, W], true where a position counts. A column or row without any has zeros.
     """
     counted = (features * valid[..., None]).float()
-    return AxisMeans(
-        columns=counted.sum(1) / valid.sum(1).clamp(min=1)[..., None],
-        rows=counted.sum(2) / valid.sum(2).clamp(min=1)[..., None],
-    )
+    columns = counted.sum(1) / valid.sum(1).clamp(min=1)[..., None]
+    rows = counted.sum(2) / valid.sum(2).clamp(min=1)[..., None]
+    return AxisMeans(columns, rows)
 
 
 def pointed_features(tokens: Tensor, first: int, means: AxisMeans, bins: int, upstream: UpstreamConfig) -> Tensor:
@@ -41,15 +40,12 @@ def pointed_features(tokens: Tensor, first: int, means: AxisMeans, bins: int, up
     """
     of_x, of_y = (means.columns, means.rows) if upstream.cctf_axes == "paper" else (means.rows, means.columns)
     is_x = (torch.arange(first, first + tokens.shape[1], device=tokens.device) % 2 == 0)[None, :, None]
-    spread = upstream.cctf_cells == "spread"
-    return torch.where(is_x, _look_up(of_x, tokens, bins, spread), _look_up(of_y, tokens, bins, spread))
+    less = 1 if upstream.cctf_cells == "spread" else 0  # as released, bins are spread over all cells but one
+    return torch.where(is_x, _look_up(of_x, tokens, bins, less), _look_up(of_y, tokens, bins, less))
 
 
-def _look_up(means: Tensor, tokens: Tensor, bins: int, spread: bool) -> Tensor:
-    """Take the means [B, W, D] of the cells that contain the tokens' [B, T] coordinates: [B, T, D].
-
-    spread: as released, the bins are spread over W - 1 of the W cells.
-    """
+def _look_up(means: Tensor, tokens: Tensor, bins: int, less: int) -> Tensor:
+    """Take the means [B, W, D] of the cells that contain the tokens' [B, T] coordinates: [B, T, D]."""
     cells = means.shape[1]
-    index = (tokens * (cells - 1 if spread else cells) // bins).clamp(max=cells - 1)
+    index = (tokens * (cells - less) // bins).clamp(max=cells - 1)
     return means.gather(1, index[:, :, None].expand(-1, -1, means.shape[2]))

@@ -70,7 +70,6 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, sha
 # After Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). Every 6 x 6 tile of the input
 # becomes 36 numbers a channel; each of the 36 is a matrix product over channels, and together they give a 4 x 4 tile of
 # the output. The result is the convolution's up to rounding, about 1e-5 of its largest value.
-#
 # B images · C channels in · O channels out · H, W sides of a map · h, w tiles along them
 
 STEP = 4  # pixels from tile to tile, and a side of an output tile

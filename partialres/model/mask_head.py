@@ -82,7 +82,7 @@ class MaskHead(nn.Module):
 
 
 def _block(channels: int, out: int) -> nn.Sequential:
-    """A 3 x 3 convolution, GroupNorm and ReLU."""
+    """Build a 3 x 3 convolution with GroupNorm and ReLU."""
     return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.GroupNorm(min(8, out // 2), out), nn.ReLU())
 
 

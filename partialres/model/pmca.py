@@ -45,10 +45,8 @@ class PointPrior(nn.Module):
         self.heads, self.sigma, self.form = config.heads, config.pmca_sigma, config.upstream.pmca_scale
         self.locate = mlp(config.width, config.width // 2, config.width // 4, 4 * config.heads)
         *_, weight, bias = self.locate.parameters()
-        if self.form == "divide":
-            nn.init.zeros_(weight)
-        else:
-            nn.init.xavier_uniform_(weight)
+        initialise = nn.init.zeros_ if self.form == "divide" else nn.init.xavier_uniform_
+        initialise(weight)
         nn.init.zeros_(bias)
 
     def forward(self, query: Tensor, grid: Grid, positions: int) -> Tensor:

@@ -36,16 +36,11 @@ def sine_positions(valid: Tensor, width: int) -> Tensor:
 
     valid: bool [B, H, W], true inside the image. Returns [B, H * W, width]: half of it for y, half for x.
     """
-    ones = valid.to(torch.float32)
-    down, right = ones.cumsum(1), ones.cumsum(2)
-    down = down / (down[:, -1:, :] + 1e-6) * (2 * math.pi)
-    right = right / (right[:, :, -1:] + 1e-6) * (2 * math.pi)
-    half = width // 2
-    index = torch.arange(half, dtype=torch.float32, device=valid.device)
-    period = 10000 ** (2 * (index // 2) / half)
-    angles = torch.stack([down, right], -1)[..., None] / period  # [B, H, W, 2, half]
-    waves = torch.stack([angles[..., 0::2].sin(), angles[..., 1::2].cos()], -1)
-    return waves.flatten(-3).flatten(1, 2)
+    down, right = (valid.float().cumsum(axis) for axis in (1, 2))
+    places = torch.stack([down / (down[:, -1:] + 1e-6), right / (right[:, :, -1:] + 1e-6)], -1) * (2 * math.pi)
+    period = 10000 ** (4 * torch.arange(width // 4, device=valid.device) / width)
+    angles = places[..., None] / period  # [B, H, W, 2, width / 4]
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(-3).flatten(1, 2)
 
 
 class EncoderLayer(nn.Module):

@@ -33,7 +33,7 @@ class VisualNeck(nn.Module):
 
 
 class Visual(nn.Module):
-    """Backbone and neck. They run once an image, however many expressions are about it."""
+    """Runs backbone and neck, once an image however many expressions are about it."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

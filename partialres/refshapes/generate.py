@@ -30,10 +30,10 @@ from partialres.refshapes import scenes
 from partialres.refshapes.language import expressions
 from partialres.refshapes.scenes import CURVED, KINDS, STRAIGHT, Mask, Rng, Scene, Shape
 
-FLAVOURS = {  # the folder and the file of refs
-    "refcoco": ("refshapes", "refs(unc).p"),
-    "refcoco+": ("refshapes+", "refs(unc).p"),
-    "refcocog": ("refshapesg", "refs(umd).p"),
+FLAVOURS = {  # the data sets whose expressions are imitated; the folder and the file of refs
+    "refcoco": ("refshapes", "refs(unc).p"),  # attributes, places, relations
+    "refcoco+": ("refshapes+", "refs(unc).p"),  # no word of place
+    "refcocog": ("refshapesg", "refs(umd).p"),  # long sentences; splits train, val and test
 }
 HELD_OUT = ("val", "testA", "testB") * 3 + ("val",)  # the splits of every tenth image, in turn
 PREFERRED = {"testA": CURVED, "testB": STRAIGHT}  # as RefCOCO's testA has people only and its testB none
@@ -47,13 +47,9 @@ Entry = dict[str, Any]  # one object of a JSON file or pickle
 
 @dataclass(frozen=True)
 class RefshapesConfig:
-    """What to generate.
+    """What to generate."""
 
-    The data set whose expressions are imitated is "refcoco" (attributes, places, relations), "refcoco+" (no word of
-    place) or "refcocog" (long sentences; splits train, val and test).
-    """
-
-    flavour: str = "refcoco"
+    flavour: str = "refcoco"  # one of FLAVOURS
     images: int = 2400  # 90 % of them for training; more images leave the earlier ones as they are
     seed: int = 0  # the three flavours of one seed describe the same images
     side: int = 160  # the longer side of an image, pixels
@@ -66,8 +62,8 @@ class RefshapesConfig:
 def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
     """Write a data set below `out` and return its folder.
 
-    workers: processes that draw. Equal configs give equal bytes, with any number of workers.
-    The images of several flavours of one seed may share `out`.
+    workers: processes that draw. Equal configs give equal bytes, with any number of workers. The flavours of one seed
+    may share `out`.
     """
     name, refs_file = FLAVOURS[config.flavour]
     images: list[Entry] = []
@@ -83,18 +79,17 @@ def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
             for place, texts in described:
                 annotation = annotations[place - len(shapes)]
                 sentences = [_sentence(text, next(sentence_ids)) for text in texts]
-                refs.append(
-                    {
-                        "ref_id": len(refs),
-                        "ann_id": annotation["id"],
-                        "category_id": annotation["category_id"],
-                        "image_id": annotation["image_id"],
-                        "file_name": f"{image['file_name'].removesuffix('.jpg')}_{annotation['id']}.jpg",
-                        "split": split_of(config, index),
-                        "sentences": sentences,
-                        "sent_ids": [sentence["sent_id"] for sentence in sentences],
-                    }
-                )
+                ref = {
+                    "ref_id": len(refs),
+                    "ann_id": annotation["id"],
+                    "category_id": annotation["category_id"],
+                    "image_id": annotation["image_id"],
+                    "file_name": f"{image['file_name'].removesuffix('.jpg')}_{annotation['id']}.jpg",
+                    "split": split_of(config, index),
+                    "sentences": sentences,
+                    "sent_ids": [sentence["sent_id"] for sentence in sentences],
+                }
+                refs.append(ref)
     instances = {
         "info": {"description": f"{name}, {config.images} images of seed {config.seed}"},
         "licenses": [],
@@ -158,7 +153,7 @@ def scene_of(config: RefshapesConfig, index: int) -> Scene:
 
 
 def refs_of(config: RefshapesConfig, index: int, scene: Scene) -> list[tuple[Shape, list[str]]]:
-    """Choose the shapes of a scene that become refs, and find the expressions for each."""
+    """Choose shapes of a scene as refs, and find expressions for each."""
     rng = np.random.default_rng([config.seed, index, 2, list(FLAVOURS).index(config.flavour)])
     eligible = [shape for shape in scene.shapes if shape.kind in PREFERRED.get(split_of(config, index), KINDS)]
     wanted = int(rng.choice(REFS_AN_IMAGE[0], p=REFS_AN_IMAGE[1]))

@@ -56,6 +56,11 @@ class Phrase:
     behind_bar: bool = False
     relations: tuple[tuple[str, Phrase], ...] = ()  # one of SIDES or COMPARISONS, and the landmark
 
+    def fits(self, shape: Shape) -> bool:
+        """Tell whether a shape has the kind and colour that are named, and is behind the bar if that is said."""
+        placed = shape.behind_bar or not self.behind_bar
+        return placed and self.kind in (None, shape.kind) and self.colour in (None, shape.colour)
+
 
 def _beyond(value: float, true: float, false: float) -> Truth:
     """Return True from `true` on, False from `false` on, and None between the two, whichever is larger."""
@@ -66,16 +71,9 @@ def _beyond(value: float, true: float, false: float) -> Truth:
 
 def truth(phrase: Phrase, shape: Shape, scene: Scene) -> Truth:
     """Tell whether a phrase is true of a shape; None if that is hard to say or the phrase means nothing here."""
-    alike = [
-        other
-        for other in scene.shapes
-        if phrase.kind in (None, other.kind)
-        and phrase.colour in (None, other.colour)
-        and (other.behind_bar or not phrase.behind_bar)
-    ]
-    if shape not in alike:
+    if not phrase.fits(shape):
         return False
-    rivals = [other for other in alike if other is not shape]
+    rivals = [other for other in scene.shapes if other is not shape and phrase.fits(other)]
     truths: list[Truth] = []
     if phrase.size is not None:
         compared = rivals
@@ -152,10 +150,7 @@ def _is_related(relation: str, shape: Shape, landmark: Shape, scene: Scene) -> T
 
 
 def expressions(shape: Shape, scene: Scene, flavour: str, count: int, rng: Rng) -> list[str]:
-    """Draw up to `count` different expressions, each true of the shape and of no other in its scene.
-
-    flavour: "refcoco", "refcoco+" (no words of place) or "refcocog" (long, mostly relations).
-    """
+    """Draw up to `count` different expressions, each true of the shape and of no other in its scene."""
     phrases: dict[Phrase, str] = {}
     for _ in range(TRIES):
         if len(phrases) == count:

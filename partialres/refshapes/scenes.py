@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from partialres.geometry.contour import window
 
 Mask = NDArray[np.bool_]
-Image = NDArray[np.uint8]
 Outline = NDArray[np.float64]  # [K, 2] x, y
 Rng = np.random.Generator
 
@@ -37,7 +37,7 @@ COLOURS = {  # RGB, far enough apart to survive shading and JPEG
     "black": (26, 26, 28),
 }
 BAR_COLOUR = (122, 100, 84)
-POLYGONS = {  # x, y of the corners
+POLYGONS: dict[str, Any] = {  # x, y of the corners
     "square": ((-1, 1, 1, -1), (-1, -1, 1, 1)),
     "triangle": ((0, 1.08, -1.08), (-1, 0.8, 0.8)),
     "cross": ((2, 2, 5, 5, 2, 2, -2, -2, -5, -5, -2, -2), (-5, -2, -2, 2, 2, 5, 5, 2, 2, -2, -2, -5)),
@@ -95,10 +95,7 @@ class Scene:
 
 
 def lay_out(seed: int, index: int, side: int, preferred: tuple[str, ...] = KINDS) -> Scene:
-    """Lay out the scene of an index.
-
-    side: the longer side of the image, pixels. preferred: every scene has two shapes of one of these kinds.
-    """
+    """Lay out a scene, `side` pixels on its longer side, with two shapes of one of the preferred kinds."""
     rng = np.random.default_rng([seed, index, 0])
     # Drawn once, so that crowded scenes stay as frequent as wished although they fail more often.
     count = int(rng.choice(list(EXTENTS), p=COUNT_SHARES))
@@ -151,8 +148,7 @@ def _draw_kinds(count: int, preferred: tuple[str, ...], rng: Rng) -> list[tuple[
     kinds = [twin] * (3 if count >= 4 and rng.random() < 0.4 else 2)
     while len(kinds) < count:
         kinds.append(str(rng.choice(preferred if rng.random() < 0.3 else KINDS)))
-    names = list(COLOURS)
-    colours = [names[i] for i in rng.choice(len(names), count)]
+    colours = rng.choice(list(COLOURS), count).tolist()
     if rng.random() < 0.25:
         colours[1] = colours[0]
     return list(zip(kinds, colours, strict=True))
@@ -161,8 +157,6 @@ def _draw_kinds(count: int, preferred: tuple[str, ...], rng: Rng) -> list[tuple[
 def upright(kind: str) -> Outline:
     """Return the outline of a kind, upright, around (0, 0), the longer side of its box 1."""
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    x: ArrayLike
-    y: ArrayLike
     if kind == "circle":
         x, y = np.cos(turn), np.sin(turn)
     elif kind == "heart":
@@ -206,10 +200,7 @@ def _turned(kind: str, extent: float, rng: Rng) -> Outline:
 
 
 def _placed(outlines: list[Outline], height: int, width: int, closeness: float, rng: Rng) -> list[Outline]:
-    """Move outlines to random places, and leave out those that fit nowhere.
-
-    closeness: the least distance of two centres, as a share of the mean of the two extents.
-    """
+    """Move outlines to random places, their centres `closeness` mean extents apart; leave out those that do not fit."""
     placed: list[Outline] = []
     centres, extents = np.zeros((0, 2)), np.zeros(0)
     for outline in outlines:
@@ -232,9 +223,8 @@ def _bar_over(outline: Outline, extent: float, side: int, rng: Rng) -> Outline:
     angle = rng.uniform(0, math.pi)
     along = np.array([math.cos(angle), math.sin(angle)]) * extent * 0.72
     across = np.array([-math.sin(angle), math.cos(angle)]) * side * rng.uniform(0.02, 0.03)
-    return np.stack(
-        [middle + along + across, middle + along - across, middle - along - across, middle - along + across]
-    )
+    corners = [middle + along + across, middle + along - across, middle - along - across, middle - along + across]
+    return np.stack(corners)
 
 
 def _number_of_parts(mask: Mask) -> int | None:
@@ -257,7 +247,7 @@ def _coverage(outline: Outline, height: int, width: int) -> NDArray[np.uint8]:
     return canvas
 
 
-def paint(scene: Scene, seed: int, index: int) -> Image:
+def paint(scene: Scene, seed: int, index: int) -> NDArray[np.uint8]:
     """Paint a scene: RGB [height, width, 3]."""
     rng = np.random.default_rng([seed, index, 1])
     canvas = _background(scene.height, scene.width, rng)

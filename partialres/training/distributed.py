@@ -31,7 +31,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, members: np.ndarray) -> np.ndarray:
-        """Take this process's part of an array: a run, for refs of an image follow each other and stay together."""
+        """Take this process's run of an array: refs of an image, which follow each other, stay in one process."""
         return np.array_split(members, self.count)[self.rank]
 
 

@@ -46,26 +46,17 @@ def make_optimiser(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def train(
-    model: Model,
-    samples: Samples,
-    inputs: Inputs,
-    config: TrainConfig,
-    *,
-    seed: int,
-    device: torch.device,
-    resume: Resume,
-    label: str,
-    workers: int = 0,
-    processes: Processes = ALONE,
-    after_epoch: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
-    """Train in place; the model ends with its averaged weights.
+    model: Model, samples: Samples, inputs: Inputs, config: TrainConfig, *,
+    seed: int, device: torch.device, resume: Resume, label: str, workers: int = 0,
+    processes: Processes = ALONE, after_epoch: Callable[[int], None] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Train in place; the model ends with its averaged weights, the same in all processes.
 
     A training that was stopped goes on from its last saved epoch to the same result: order, expressions and dropout
-    depend on (seed, epoch) alone, dropout on the process too. processes: those that share every batch; all of them end
-    with the same weights. after_epoch: called with each finished epoch's number, for tests and tuning.
-    Returns a row an epoch: epoch, step, loss, learning_rate, gradient_norm, seconds, and waiting, the share of them
-    that was spent waiting for batches.
+    depend on (seed, epoch) alone, dropout on the process too.
+    processes: those that share every batch. after_epoch: called with each finished epoch's number, for tests.
+    Returns a row an epoch: epoch, step, loss, learning_rate, gradient_norm, seconds, and waiting, the share of the
+    seconds spent waiting for batches.
     Raises TrainingError if the loss is not finite, ConfigError if a batch has fewer refs than there are processes.
     """
     per_epoch = steps_per_epoch(samples, config.batch)
@@ -83,7 +74,7 @@ def train(
         ema.load(state["ema"])
         history = state["history"]
         say(f"{label}: resuming after epoch {len(history)}")
-    (trained,) = optimiser.param_groups
+    (group,) = optimiser.param_groups
     for epoch in progress(range(len(history), config.epochs), label):
         torch.manual_seed((hash((seed, epoch)) & 0x7FFFFFFF) + processes.rank)  # dropout
         total = norm = waiting = 0.0
@@ -93,16 +84,16 @@ def train(
         )
         for step, batch in enumerate(batches):
             waiting += time.perf_counter() - asked
-            trained["lr"] = config.learning_rate * rate_factor(config, epoch + step / per_epoch)
+            group["lr"] = config.learning_rate * rate_factor(config, epoch + step / per_epoch)
             batch = batch.to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 output = called(batch)
-            # So weighted, the processes' losses have the mean over the whole batch as their average.
+            # Weighted so that the average over the processes is the mean over the whole batch.
             weight = processes.count * len(batch.words) / batch_size(samples, config.batch, step)
             loss = model.loss(output, batch, config) * weight
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            norm = float(torch.nn.utils.clip_grad_norm_(trained["params"], config.clip))
+            norm = float(torch.nn.utils.clip_grad_norm_(group["params"], config.clip))
             if not math.isfinite(norm):
                 raise TrainingError(
                     f"{label}: loss {float(loss.detach())} with gradient norm {norm} at epoch {epoch}, step {step}; "
@@ -112,12 +103,12 @@ def train(
             ema.update()
             total += float(loss.detach())
             asked = time.perf_counter()
-        loss_of_all = mean_of_all(total, processes, device) / per_epoch
         seconds = time.perf_counter() - start
         history.append(
             {
-                "epoch": epoch, "step": (epoch + 1) * per_epoch, "loss": loss_of_all, "learning_rate": trained["lr"],
-                "gradient_norm": norm, "seconds": seconds, "waiting": waiting / seconds,
+                "epoch": epoch, "step": (epoch + 1) * per_epoch,
+                "loss": mean_of_all(total, processes, device) / per_epoch,
+                "learning_rate": group["lr"], "gradient_norm": norm, "seconds": seconds, "waiting": waiting / seconds,
             }
         )  # fmt: skip
         if processes.first and (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < config.epochs:

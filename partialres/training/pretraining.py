@@ -118,7 +118,7 @@ class DetectionHead(nn.Module):
 
 
 def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, labels: Tensor, sides: Tensor) -> Tensor:
-    """Objectness (binary) everywhere; sides (smooth L1) and labels (cross-entropy) on the objects that have them."""
+    """Sum the losses: objectness (binary) everywhere; sides (smooth L1) and labels (cross-entropy) on objects."""
     objectness, predicted, logits = head
     loss = F.binary_cross_entropy_with_logits(objectness, present.float())
     loss = loss + SIDES_WEIGHT * F.smooth_l1_loss(predicted[present], sides[present], beta=0.02)
@@ -137,9 +137,8 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
     Raises TrainingError if the loss is not finite.
     """
     torch.manual_seed(seed)
-    visual.requires_grad_(True)
     visual.frozen = False
-    visual.train()
+    visual.requires_grad_(True).train()
     head = DetectionHead(visual.neck.project.conv.out_channels, scenes.classes)
     parameters = [*visual.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)

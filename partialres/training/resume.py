@@ -39,8 +39,7 @@ class Resume:
         try:
             content = np.memmap(self.path, mode="r")
             if hashlib.sha256(content[:-DIGEST_SIZE].data).digest() == content[-DIGEST_SIZE:].tobytes():
-                state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
-                return state
+                return torch.load(self.path, weights_only=True, map_location="cpu")
         except (RuntimeError, ValueError, pickle.UnpicklingError):  # an empty file, or code where only numbers may be
             pass
         say(f"{self.path}: the resume state is damaged; starting anew")

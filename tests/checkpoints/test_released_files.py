@@ -143,8 +143,8 @@ def test_a_damaged_checkpoint_is_named(place):
         ({"PAD": 0, "UNK": 1, "cat": 2, "dog": 2}, "its indices are not 0 to 3"),
         ({"UNK": 0, "PAD": 1}, "0 and 1 are"),
         ({"PAD": 0, "UNK": 1, "<unk>": 2}, "holds no word twice"),
-        (Trap(), "not plain data"),
-        ({"PAD": np.int64(0), "UNK": 1}, "numpy.*not plain data"),
+        (Trap(), "system.*could run code"),
+        ({"PAD": np.int64(0), "UNK": 1}, "numpy.*could run code"),
     ],
 )
 def test_a_vocabulary_that_is_none_or_could_run_code_is_refused(place, tokens, message):

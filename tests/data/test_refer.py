@@ -268,16 +268,16 @@ def test_annotations_without_a_ref_are_only_counted(tmp_path):
 @pytest.mark.parametrize(
     ("part", "why"),
     [
-        ([1, 1, 5, 5], "fewer than 3 points"),
-        ([1, 1, 5, 5, 1], "odd length"),
-        ([1, 1, 5, float("inf"), 1, 5], "finite"),
-        ([1, 1, 5, 5, 3, 3], "zero area"),
-        ([2, 2, 2, 2, 2, 2], "zero area"),
+        ([1, 1, 5, 5], "of at least 3 points"),
+        ([1, 1, 5, 5, 1], "of at least 3 points"),
+        ([1, 1, 5, float("inf"), 1, 5], "finite numbers"),
+        ([1, 1, 5, 5, 3, 3], "on one line"),
+        ([2, 2, 2, 2, 2, 2], "on one line"),
         ([11, 1, 15, 1, 15, 5], "wholly outside"),
-        ([1, 1, 1e9, 1, 1, 5], "an image's size outside"),
+        ([1, 1, 1e9, 1, 1, 5], "an image's size beyond"),
         (["a", 1, 5, 5, 1, 5], "convert"),
         ({"x": 1}, "counts"),
-        (7, "not a list"),
+        (7, "x, y, x, y"),
     ],
 )
 def test_a_broken_part_is_left_out_and_the_others_stay(part, why):
@@ -288,12 +288,12 @@ def test_a_broken_part_is_left_out_and_the_others_stay(part, why):
 
 
 def test_a_figure_of_eight_is_no_broken_polygon():
-    assert encode_segmentation([[0, 0, 6, 6, 6, 0, 0, 6]], HEIGHT, WIDTH).faults == []
+    assert encode_segmentation([[0, 0, 6, 6, 6, 0, 0, 6]], HEIGHT, WIDTH)[2] == []
 
 
 def test_parts_are_merged_and_overlaps_count_once():
     shifted = [value + 1 for value in SQUARE]
-    counts = encode_segmentation([SQUARE, shifted], HEIGHT, WIDTH).counts
+    counts, *_ = encode_segmentation([SQUARE, shifted], HEIGHT, WIDTH)
     both = coco.decode({"size": [HEIGHT, WIDTH], "counts": counts.encode()})
     assert both.sum() == 20 + 20 - 12
 
@@ -319,16 +319,16 @@ def test_runs_plain_or_compressed_give_the_mask_back(mask):
 @settings(deadline=None)
 @given(st.one_of(st.text(max_size=20), st.binary(max_size=20), st.lists(st.integers(-9, 99), max_size=6)))
 def test_no_text_or_runs_get_past_that_do_not_fill_the_image(counts):
-    mask = encode_segmentation({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH)
-    if mask.counts is None:
-        assert mask.faults
+    encoded, _, faults = encode_segmentation({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH)
+    if encoded is None:
+        assert faults
     else:
-        assert run_lengths(mask.counts.encode()).sum() == HEIGHT * WIDTH
+        assert run_lengths(encoded.encode()).sum() == HEIGHT * WIDTH
 
 
 def test_runs_of_another_image_size_are_broken():
     rle = {"size": [WIDTH, HEIGHT], "counts": [0, HEIGHT * WIDTH]}
-    assert encode_segmentation(rle, HEIGHT, WIDTH).faults[0][0] == "broken run-length mask"
+    assert encode_segmentation(rle, HEIGHT, WIDTH)[2][0][0] == "broken run-length mask"
 
 
 # Real files

@@ -41,8 +41,8 @@ def test_contours_are_scaled_to_the_frame_and_quantised(data):
     height, width = refs[["height", "width"]].iloc[0]
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=float)
     right, bottom = min(width, 63), min(height, 63)  # the cache's images are 64 pixels as they are
-    samples = data.samples(refs.assign(points=[corners]), MODEL)
-    assert samples.tokens.tolist() == [[0, 0, right, 0, right, bottom, 0, bottom, 64]]
+    batch = whole_batch(data, data.samples(refs.assign(points=[corners]), MODEL))
+    assert batch.tokens.tolist() == [[0, 0, right, 0, right, bottom, 0, bottom, 64]]
 
 
 def test_bins_span_the_frame_or_as_released_the_images_padded_sides(data):
@@ -53,7 +53,7 @@ def test_bins_span_the_frame_or_as_released_the_images_padded_sides(data):
     refs = refs.assign(points=[np.array([[width / 2, height / 2]])])
 
     def target(span):
-        return data.samples(refs, changed(TINY, span=span)).tokens.tolist()
+        return whole_batch(data, data.samples(refs, changed(TINY, span=span))).tokens.tolist()
 
     assert target("frame") == [[16, height / 4, 32]] and target("image") == [[16, 16, 32]]
 
@@ -77,10 +77,12 @@ def shaken(data):
 
 def seen(data, samples):
     """Draw a window of each ref: the windows, and the refs' tokens in them."""
-    draw = samples._jittered if samples.jitter else samples._around_box
-    rows = enumerate(map(data.inputs.window, samples.rows.tolist()))
-    drawn = [draw(member, window, np.random.default_rng([0, 0, member])) for member, window in rows]
-    targets = [samples.sequence(points, window, data.inputs.stride) for window, points in drawn]
+    drawn = [samples.view(member, data.inputs, (0, 0)) for member in range(len(samples.rows))]
+    how, bins = samples.model.upstream, samples.model.bins
+    targets = [
+        tokens.points_to_sequence(points, window.extent(how.span, data.inputs.stride), bins, how.rounding)
+        for window, points in drawn
+    ]
     return [window for window, _ in drawn], targets
 
 
@@ -126,7 +128,8 @@ def test_a_jittered_box_is_cut_to_its_window(data):
         height, width = window.shape
         x1, y1, x2, y2, _ = target.tolist()
         assert x1 < x2 <= width and y1 < y2 <= height and window.cuts
-        assert np.abs(window.cut_box(corners).reshape(-1) - target[:-1]).max() <= 1  # the last bin is pixel 63's
+        box = np.clip(window.to_frame(corners), 0, (width, height))
+        assert np.abs(box.reshape(-1) - target[:-1]).max() <= 1  # the last bin is pixel 63's
 
 
 # ---------------------------------------------------------------------------------------------------------- view: box

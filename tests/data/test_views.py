@@ -16,6 +16,11 @@ seeds = st.integers(0, 2**32 - 1)
 sides, shares = st.integers(8, 90), st.floats(0.05, 1)
 
 
+def cut_box(window, corners):
+    """The part of a box, corners [2, 2] in pixels of the file, that a window shows: in pixels of the frame."""
+    return np.clip(window.to_frame(corners), 0, window.shape[::-1])
+
+
 def corners_of(mask):
     outline = contour.largest_outline(mask)
     return np.stack([outline.min(axis=0), outline.max(axis=0)])
@@ -113,7 +118,7 @@ def test_a_box_in_a_window_is_its_masks_box_there_within_a_pixel(scene):
     mask, window = scene
     rows, columns = np.nonzero(shown(window, mask))
     expected = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])
-    assert np.abs(window.cut_box(corners_of(mask)) - expected).max() <= grain(window) + 0.5
+    assert np.abs(cut_box(window, corners_of(mask)) - expected).max() <= grain(window) + 0.5
 
 
 @given(scenes())
@@ -146,7 +151,7 @@ def test_a_cut_window_holds_at_least_half_of_the_object_wherever_that_is_possibl
     start = np.minimum(start, (SIZE - 1, side - 1))
     corners = np.stack([start, np.maximum(end, start + 1)])  # in the image, at least a pixel large
     window = jittered(whole((side, SIZE), (side, SIZE), SIZE), corners, (factor, factor), rng)
-    box, inside = window.to_frame(corners), window.cut_box(corners)
+    box, inside = window.to_frame(corners), cut_box(window, corners)
     assert np.prod(inside[1] - inside[0]) / np.prod(box[1] - box[0]) >= min(OVERLAPS) - 1e-6
 
 
@@ -164,31 +169,5 @@ def test_nine_tenths_of_the_object_are_held_where_a_window_can():
     view, corners = whole((96, 96), (96, 96), SIZE), np.array([[0.0, 40.0], [20.0, 50.0]])
     for n in range(50):
         window = jittered(view, corners, (1.3, 1.4), np.random.default_rng([0, n]))
-        box, inside = window.to_frame(corners), window.cut_box(corners)
+        box, inside = window.to_frame(corners), cut_box(window, corners)
         assert np.prod(inside[1] - inside[0]) >= 0.9 * np.prod(box[1] - box[0]) - 1e-6
-
-
-@pytest.mark.parametrize(
-    ("outline", "area"),
-    [
-        ([[1, 1], [5, 1], [5, 5], [1, 5]], 16),  # inside
-        ([[-5, 2], [5, 2], [5, 4], [-5, 4]], 10),  # half of it
-        ([[-9, -9], [30, -9], [30, 30], [-9, 30]], 80),  # around all of the window
-        ([[-2, 1], [3, 1], [3, 6], [7, 6], [7, 9], [-2, 9], [-2, 8], [-1, 8], [-1, 2], [-2, 2]], None),
-        ([[0, 0], [6, 6], [6, 0], [0, 6]], 9),  # crosses itself: the larger lobe
-    ],
-)
-def test_a_cut_outline_is_the_largest_part_in_the_window_clockwise_from_its_top(outline, area):
-    inside = contour.cut(np.array(outline, dtype=float), height=8, width=10)
-    assert (inside >= 0).all() and (inside <= (10, 8)).all()
-    assert contour.signed_area(inside) > 0
-    assert area is None or contour.signed_area(inside) == pytest.approx(area)
-    top = inside[inside[:, 1] == inside[:, 1].min()]
-    assert inside[0].tolist() == top[top[:, 0].argmin()].tolist()
-
-
-def test_nothing_is_left_of_an_outline_beside_the_window():
-    beside = np.array([[12.0, 1], [15, 1], [15, 5]])
-    assert contour.cut(beside, height=8, width=10) is None
-    touching = np.array([[10.0, 1], [15, 1], [15, 5], [10, 5]])
-    assert contour.cut(touching, height=8, width=10) is None

@@ -193,3 +193,29 @@ def test_a_filled_square_counts_pixels_as_coco_does():
 def test_a_polygon_that_leaves_the_image_is_cut_to_it(points):
     mask = contour.fill(points, 20, 30)
     assert mask.shape == (20, 30) and mask.dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("outline", "area"),
+    [
+        ([[1, 1], [5, 1], [5, 5], [1, 5]], 16),  # inside
+        ([[-5, 2], [5, 2], [5, 4], [-5, 4]], 10),  # half of it
+        ([[-9, -9], [30, -9], [30, 30], [-9, 30]], 80),  # around all of the window
+        ([[-2, 1], [3, 1], [3, 6], [7, 6], [7, 9], [-2, 9], [-2, 8], [-1, 8], [-1, 2], [-2, 2]], None),
+        ([[0, 0], [6, 6], [6, 0], [0, 6]], 9),  # crosses itself: the larger lobe
+    ],
+)
+def test_a_cut_outline_is_the_largest_part_in_the_window_clockwise_from_its_top(outline, area):
+    inside = contour.cut(np.array(outline, dtype=float), height=8, width=10)
+    assert (inside >= 0).all() and (inside <= (10, 8)).all()
+    assert contour.signed_area(inside) > 0
+    assert area is None or contour.signed_area(inside) == pytest.approx(area)
+    top = inside[inside[:, 1] == inside[:, 1].min()]
+    assert inside[0].tolist() == top[top[:, 0].argmin()].tolist()
+
+
+def test_nothing_is_left_of_an_outline_beside_the_window():
+    beside = np.array([[12.0, 1], [15, 1], [15, 5]])
+    assert contour.cut(beside, height=8, width=10) is None
+    touching = np.array([[10.0, 1], [15, 1], [15, 5], [10, 5]])
+    assert contour.cut(touching, height=8, width=10) is None

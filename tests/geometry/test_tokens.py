@@ -7,13 +7,20 @@ from hypothesis import strategies as st
 from partialres.geometry import tokens
 
 
+def back(numbers, extent, bins):
+    """The coordinates of bins: as x and as y of a point each."""
+    points = tokens.sequence_to_points(np.stack([numbers, numbers], axis=-1), extent, bins)
+    assert (points[..., 0] == points[..., 1]).all()
+    return points[..., 0].reshape(np.shape(numbers))
+
+
 @given(st.integers(1, 2000), st.integers(2, 1000), st.floats(0, 1, exclude_max=True))
 def test_a_coordinate_comes_back_within_half_a_bin(extent, bins, share):
     coordinate = share * extent
     token = tokens.quantise(np.array(coordinate), extent, bins)
     assert 0 <= token < bins
     half = extent / bins / 2 * (2 if coordinate > extent - extent / bins / 2 else 1)  # the last bin ends the frame
-    assert abs(tokens.dequantise(token, extent, bins) - coordinate) <= half * (1 + 1e-9)
+    assert abs(back(token, extent, bins) - coordinate) <= half * (1 + 1e-9)
 
 
 @given(st.integers(1, 2000), st.integers(2, 1000), st.data())
@@ -62,7 +69,7 @@ def test_a_coordinate_outside_the_frame_is_the_first_or_the_last_bin(coordinate,
 @given(st.integers(1, 2000), st.integers(2, 1000), st.data())
 def test_every_bin_comes_back_from_its_coordinate(extent, bins, data):
     numbers = np.array(data.draw(st.lists(st.integers(0, bins - 1), min_size=1, max_size=9)))
-    assert (tokens.quantise(tokens.dequantise(numbers, extent, bins), extent, bins) == numbers).all()
+    assert (tokens.quantise(back(numbers, extent, bins), extent, bins) == numbers).all()
 
 
 @given(st.integers(1, 20), st.integers(2, 500), st.integers(0, 2**32))

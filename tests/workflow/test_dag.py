@@ -105,8 +105,12 @@ def test_two_gpus_are_two_processes_of_one_training(copy):
     assert log.count("train-rec: 2 done") == 2 and (copy.folder / model).exists()
 
 
-def test_lint_finds_nothing(empty):
-    assert "your workflow is in a good condition" in empty("--lint")
+def test_lint_finds_nothing_but_input_functions_beside_their_rules(empty):
+    """They stand above the rule that uses them, where a reader looks for them."""
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        empty("--lint")
+    found = re.findall(r"^    \* (.+?):?$", caught.value.output, re.MULTILINE)
+    assert set(found) == {"Mixed rules and functions in same snakefile."}
 
 
 def fails(workflow: Workflow, config: dict[str, Any]) -> str:
@@ -128,7 +132,7 @@ REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["
             {"experiments": {"ours": {"settings": {"model": {"ccft": True}}}}},
             ["refshapes, ours, 10 %: model.ccft: unknown key", "cctf"],
         ),
-        ({"settings": {"visual": "random"}}, ["settings.visual: unknown key", "init_backbone"]),
+        ({"settings": {"visual": "random"}}, ["refshapes: visual: unknown key", "init_backbone"]),
         ({"settings": {"init_backbone": "yolov3.weights"}}, ["init_backbone: yolov3.weights", "model.frozen: all"]),
         ({"downloads": {"table": "$NO_SUCH_FOLDER/table.tsv"}}, ["downloads.table", "NO_SUCH_FOLDER"]),
         ({"datasets": {"refshapes": {"splits": "val"}}}, ["datasets.refshapes.splits: 'val'"]),

@@ -43,6 +43,7 @@ wildcard_constraints:
 RESULTS = plan.config.results
 RESUME = f"{RESULTS}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
 RUN = "{dataset}/seed{seed}/ratio{ratio}/{experiment}"
+SCORED = "{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}"
 
 
 def results(path):

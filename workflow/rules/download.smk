@@ -36,7 +36,7 @@ rule download:
     output: downloads("downloads/{file}.sha256")
     params:
         table=DOWNLOAD_TABLE,
-        folder=downloads("downloads"),
+        folder=lambda wildcards: downloads("downloads"),
     wildcard_constraints: file=DOWNLOADABLE
     localrule: True
     message: "download {wildcards.file}"

@@ -27,18 +27,18 @@ rule evaluate_rec:
 use rule evaluate_rec as evaluate_res with:
     input:
         refs=results("{dataset}/refs.parquet"),
-        model=results(RUN + "/{step}/model.safetensors"),
+        model=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/model.safetensors"),
         **SEEN,
     output:
-        predictions=results(RUN + "/{step}/{split}/predictions.parquet"),
-        metrics=results(RUN + "/{step}/{split}/metrics.json"),
+        predictions=results(f"{SCORED}/predictions.parquet"),
+        metrics=results(f"{SCORED}/metrics.json"),
     params:
         batch=setting("evaluate.batch"),
         seen=seen,
-        out=results(RUN + "/{step}/{split}"),
+        out=results(SCORED),
         code=code("evaluate"),
     message:
         "evaluate {wildcards.step} of {wildcards.experiment}, {wildcards.ratio} %, "
         "on {wildcards.dataset} {wildcards.split} (seed {wildcards.seed})"
-    log: logs("evaluate_res/" + RUN + "/{step}/{split}")
-    benchmark: benchmarks("evaluate_res/" + RUN + "/{step}/{split}")
+    log: logs(f"evaluate_res/{SCORED}")
+    benchmark: benchmarks(f"evaluate_res/{SCORED}")

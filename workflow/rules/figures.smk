@@ -1,12 +1,12 @@
 # Figures; each reads only what evaluation, training, selection and the data's rules wrote.
 def figure(name):
-    return {kind: results(f"figures/{name}.{kind}") for kind in ("png", "pdf")}
+    return {"made": results(f"figures/{name}.png"), "pdf": results(f"figures/{name}.pdf")}
 
 
 use rule table1 as figure_ratio_curve with:
     input: files=unique(both_steps(REPORT.table1) + oracle())
     output:
-        **report_output(figure("ratio_curve"), "png", "Results", "mIoU by mask ratio"),
+        **report_output(figure("ratio_curve"), "made", "Results", "mIoU by mask ratio"),
     params: command="figures ratio-curve", options=BESIDE, code=code("figures ratio-curve")
     message: "figure: ratio curve"
     log: logs("figure_ratio_curve")
@@ -16,7 +16,7 @@ use rule table1 as figure_ratio_curve with:
 use rule table1 as figure_heads with:
     input: files=unique(both_steps([*REPORT.table1, *REPORT.figure1], first=True) + oracle(first=True))
     output:
-        **report_output(figure("heads"), "png", "Results", "Figure 1: a mask head with few masks"),
+        **report_output(figure("heads"), "made", "Results", "Figure 1: a mask head with few masks"),
     params:
         command="figures heads",
         options=f"{repeated('--head', REPORT.figure1)} {BESIDE}",
@@ -36,7 +36,7 @@ use rule table1 as figure_forest with:
         files=gains,
         predictions=lambda wildcards: predictions(gains(wildcards)),
     output:
-        **report_output(figure("forest_{dataset}"), "png", "Ablations", "gains, {dataset}"),
+        **report_output(figure("forest_{dataset}"), "made", "Ablations", "gains, {dataset}"),
     params: command="figures forest", options="", code=code("figures forest")
     message: "figure: gains on {wildcards.dataset}"
     log: logs("figure_forest/{dataset}")
@@ -45,7 +45,7 @@ use rule table1 as figure_forest with:
 
 use rule table_failures as figure_failures with:
     output:
-        **report_output(figure("failures_{dataset}"), "png", "Failures", "{dataset}"),
+        **report_output(figure("failures_{dataset}"), "made", "Failures", "{dataset}"),
     params: command="figures failures", options="", code=code("figures failures")
     message: "figure of failures on {wildcards.dataset}"
     log: logs("figure_failures/{dataset}")
@@ -67,7 +67,7 @@ use rule table1 as figure_training with:
             for run in plan.trained(step)
         ],
     output:
-        **report_output(figure("training"), "png", "Training", "loss of every training"),
+        **report_output(figure("training"), "made", "Training", "loss of every training"),
     params: command="figures training", options="", code=code("figures training")
     message: "figure: training curves"
     log: logs("figure_training")
@@ -81,7 +81,7 @@ THRESHOLDS = [plan.settings(run.dataset, run.experiment, float(run.ratio)).pseud
 use rule table1 as figure_pseudo with:
     input: files=[results(f"{RUN.format(**run._asdict())}/pseudo/points.parquet") for run in PREDICTED]
     output:
-        **report_output(figure("pseudo"), "png", "Pseudo masks", "distribution of D"),
+        **report_output(figure("pseudo"), "made", "Pseudo masks", "distribution of D"),
     params: command="figures pseudo", options=repeated("--threshold", THRESHOLDS), code=code("figures pseudo")
     message: "figure: distribution of D"
     log: logs("figure_pseudo")
@@ -128,7 +128,7 @@ use rule table1 as figure_qualitative with:
             *first_predictions(wildcards.dataset, by_ratio(wildcards.dataset)),
         ],
     output:
-        **report_output(figure("qualitative_{dataset}"), "png", "Examples", "by share of masks, {dataset}"),
+        **report_output(figure("qualitative_{dataset}"), "made", "Examples", "by share of masks, {dataset}"),
     params:
         command="figures qualitative",
         options=lambda wildcards: example_options(wildcards, by_ratio(wildcards.dataset)),
@@ -145,7 +145,7 @@ use rule figure_qualitative as figure_steps with:
             *first_predictions(wildcards.dataset, by_step(wildcards.dataset)),
         ],
     output:
-        **report_output(figure("steps_{dataset}"), "png", "Examples", "Figure 5: step by step, {dataset}"),
+        **report_output(figure("steps_{dataset}"), "made", "Examples", "Figure 5: step by step, {dataset}"),
     params:
         command="figures qualitative",
         options=lambda wildcards: example_options(wildcards, by_step(wildcards.dataset)),

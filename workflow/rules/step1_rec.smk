@@ -10,7 +10,7 @@ rule pretrain_backbone:
         provenance=results("{dataset}/backbone/provenance.json"),
     params:
         folder=raw_folder,
-        images=results("{dataset}/images"),
+        images=lambda wildcards: results(f"{wildcards.dataset}/images"),
         model=lambda wildcards: plan.step_1(wildcards.dataset).model_dump_json(),
         pretraining=setting("pretraining"),
         out=results("{dataset}/backbone"),
@@ -51,7 +51,7 @@ rule cache_features:
         info=results("{dataset}/features/features.json"),
     params:
         model=lambda wildcards: plan.step_1(wildcards.dataset).model_dump_json(),
-        images=results("{dataset}/images"),
+        images=lambda wildcards: results(f"{wildcards.dataset}/images"),
         out=results("{dataset}/features"),
         code=code("cache-features"),
     threads: threads("features")

@@ -18,7 +18,7 @@ def report_output(files, kind, category, title):
 
 
 def table(name):
-    return {kind: results(f"tables/{name}.{kind}") for kind in ("csv", "md", "html")}
+    return {"made": results(f"tables/{name}.csv")} | {kind: results(f"tables/{name}.{kind}") for kind in ("md", "html")}
 
 
 def scores(step, experiments, dataset=None, first=False, ratios=None):
@@ -109,7 +109,7 @@ rule table1:
     log: logs("table1")
     benchmark: benchmarks("table1")
     conda: environment("report")
-    shell: "python -m partialres {params.command} {input.files:q} {params.options} --out {output[0]:q} 2> {log:q}"
+    shell: "python -m partialres {params.command} {input.files:q} {params.options} --out {output.made:q} 2> {log:q}"
 
 
 use rule table1 as table2 with:
