@@ -21,8 +21,7 @@ from partialres.files import DataError, progress
 from partialres.geometry import boxes, contour
 from partialres.geometry.rle import Rle
 from partialres.model.build import Model
-from partialres.training.distributed import gathered, joined
-from partialres.training.loop import pick_device
+from partialres.training.distributed import gathered, joined, pick_device
 
 
 @dataclass(frozen=True)

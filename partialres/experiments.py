@@ -63,20 +63,18 @@ def choose(value: Any, ratio: float, head: str, where: str) -> Any:
 
 def present(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config without the data sets and experiments that `name: null` takes out."""
-    named = {key: config.get(key) for key in ("datasets", "experiments")}
-    kept = {
-        key: {name: entry for name, entry in entries.items() if entry is not None}
-        for key, entries in named.items()
-        if isinstance(entries, Mapping)
-    }
-    return {**config, **kept}
+    kept = dict(config)
+    for key in ("datasets", "experiments"):
+        if isinstance(config.get(key), Mapping):
+            kept[key] = {name: entry for name, entry in config[key].items() if entry is not None}
+    return kept
 
 
 class Plan:
     """A config, checked: what the rules ask for."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """Raises ConfigError with one line a mistake."""
+        """Raises ConfigError with one line per mistake."""
         self.config = Config.parse(present(config))
         self.datasets, self.experiments = self.config.datasets, self.config.experiments
         self.settings = cache(self._settings)
@@ -89,16 +87,11 @@ class Plan:
 
         ratio: per cent. head: which step 1, if no experiment is given. Raises ConfigError that names the key.
         """
-        layers = [self.config.settings, self.datasets[dataset].settings]
+        merged, where = merge(self.config.settings, self.datasets[dataset].settings), dataset
         if experiment is not None:
-            source = self.experiments[experiment].from_
-            layers += [self.experiments[name].settings for name in (source, experiment) if name is not None]
-        merged: dict[str, Any] = {}
-        for layer in layers:
-            merged = merge(merged, layer)
-        where = ", ".join([dataset] + ([f"{experiment}, {ratio:g} %"] if experiment is not None else []))
-        if experiment is not None:
-            head = merged.get("model", {}).get("head", head)
+            for name in (self.experiments[experiment].from_, experiment):
+                merged = merge(merged, self.experiments[name].settings) if name else merged
+            where, head = f"{dataset}, {experiment}, {ratio:g} %", merged.get("model", {}).get("head", head)
         try:
             return Settings.parse(choose(merged, ratio, head, "settings"))
         except ConfigError as error:

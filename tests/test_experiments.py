@@ -132,7 +132,10 @@ def test_what_an_experiment_cannot_take_from_another_is_named(config, entry, mes
 def read_keys(rules: str) -> set[str]:
     """Top-level settings that the rules of a file read."""
     text = (RULES / f"{rules}.smk").read_text()
-    direct = re.findall(r"setting\(\"(\w+)|settings\(wildcards\)\.(\w+)|\.settings\(wildcards\.dataset\)\.(\w+)", text)
+    asked = (
+        r"setting\(\"(\w+)|training_of\(\"(\w+)|settings\(wildcards\)\.(\w+)|\.settings\(wildcards\.dataset\)\.(\w+)"
+    )
+    direct = re.findall(asked, text)
     models = ["model"] * bool(re.search(r"model_of|plan\.step_1", text))
     return {name for match in direct for name in match if name and name != "model_of"} | set(models)
 

@@ -55,7 +55,8 @@ def test_prepare_keeps_the_given_words_and_counts_them(place, data):
 
 
 def test_limits_beside_a_given_vocabulary_are_refused(place, data, tmp_path):
-    fixed = ["--split-by", "unc", "--image-folder", data.pictures, "--vocabulary", place / "given.json", "--out", tmp_path]
+    fixed = ["--split-by", "unc", "--image-folder", data.pictures]
+    fixed += ["--vocabulary", place / "given.json", "--out", tmp_path]
     answer = run("prepare", data.raw, *fixed, "--max-words", 15)
     assert answer.exit_code == 2 and "--max-words is the vocabulary's own" in answer.output
 

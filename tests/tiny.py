@@ -18,6 +18,7 @@ from partialres.data.splits import split
 from partialres.data.views import Window
 from partialres.data.vocabulary import Vocabulary
 from partialres.geometry import contour
+from partialres.model.darknet import DarkNet
 
 SIDE = 64  # pixels: four positions of the tiny backbone a side
 TINY = ModelConfig(
@@ -100,3 +101,12 @@ def noisy(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         )
     ]
     return table.assign(mask=masks)
+
+
+def write_weights(backbone: DarkNet, path: Path, *, convolutions: int | None = None) -> None:
+    """Write a backbone's convolutions, or the first ones of them, as a .weights file of version 0.2."""
+    with path.open("wb") as stream:
+        stream.write(np.array([0, 2, 0, 0, 0], dtype="<i4").tobytes())  # version 0.2.0, no image seen
+        for unit in backbone.convolutions()[:convolutions]:
+            for tensor in (unit.bn.bias, unit.bn.weight, unit.bn.running_mean, unit.bn.running_var, unit.conv.weight):
+                stream.write(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())

@@ -1,4 +1,4 @@
-"""DarkNet's `.weights` files: ImageNet's darknet53.conv.74 and YOLOv3 detectors, into our backbone and out of it.
+"""DarkNet's `.weights` files: ImageNet's darknet53.conv.74 and YOLOv3 detectors, into our backbone.
 
 A header, then for each convolution in the network's order: batch norm's bias, weight, mean and variance, then the
 kernel [out, in, height, width], all little-endian float32. The header is three int32 version words (major, minor,
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partialres.files import DataError, atomic
+from partialres.files import DataError
 from partialres.model.darknet import ConvBlock, DarkNet
 
 # Behind the 58 convolutions a YOLOv3 file has the values of 14 more, and of three detection layers, which read 1024,
@@ -76,15 +76,6 @@ def read_weights(path: Path, backbone: DarkNet) -> Loaded:
     unread = len(values) - start
     about = "ImageNet's classifier" if unread and number < len(units) else _about(unread, backbone)
     return Loaded(number, len(units) - number, unread, about)
-
-
-def write_weights(backbone: DarkNet, path: Path, *, convolutions: int | None = None) -> None:
-    """Write a backbone's convolutions, or the first ones of them, as a .weights file of version 0.2."""
-    with atomic(path) as temporary, temporary.open("wb") as stream:
-        stream.write(np.array([0, 2, 0, 0, 0], dtype="<i4").tobytes())  # version 0.2.0, no image seen
-        for unit in backbone.convolutions()[:convolutions]:
-            for tensor in _tensors(unit):
-                stream.write(tensor.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
 
 
 def _values(path: Path) -> np.ndarray:

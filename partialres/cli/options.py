@@ -27,8 +27,6 @@ class Section(click.ParamType):
         self.kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, self.kind):
-            return value
         try:
             text = value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8")
             return self.kind.parse(yaml.safe_load(text) or {}, self.kind.__name__)
@@ -79,14 +77,14 @@ def use_threads(number: int | None) -> None:
 
 def sources_of(options: dict[str, Any]) -> Any:
     """Gather the options of `model_inputs`."""
-    from partialres.steps.common import Sources
+    from partialres.steps.sources import Sources
 
     return Sources(*(options[name] for name in ("vocabulary", "images", "features")))
 
 
 def execution_of(options: dict[str, Any]) -> Any:
     """Gather the options of `training` and `running`."""
-    from partialres.steps.common import Execution
+    from partialres.steps.fit import Execution
 
     use_threads(options["threads"])
     return Execution(**{name: options[name] for name in ("seed", "workers", "resume", "device", "out")})

@@ -103,11 +103,11 @@ def _transfer(item: Item, part: Path, wait: float) -> None:
         if item.bytes is not None and _size(part) >= item.bytes:
             return
         answer = subprocess.run(command, capture_output=True, text=True)
-        if answer.returncode == 0:
-            return
         code, reason = answer.stdout[-3:], answer.stderr.strip()
-        if code == "416" or answer.returncode == RANGE_REFUSED:  # cannot go on from here
+        if code == "416" or answer.returncode == RANGE_REFUSED:  # nothing to go on with: fetch it anew
             part.unlink(missing_ok=True)
+        elif answer.returncode == 0:
+            return
         elif code.startswith("4"):
             raise DataError(f"{item.name}: {item.address} cannot be had ({reason}); correct the address in the table")
         say(f"{item.name}: {reason}; going on from {_size(part)} bytes")

@@ -14,7 +14,7 @@ import pandas as pd
 from partialres.files import DataError
 from partialres.report import captions, intervals
 from partialres.report.evaluations import BASELINE, MODEL, OURS, summarise, where
-from partialres.report.render import Cell, Table, arrange, number, with_interval, with_spread
+from partialres.report.render import Cells, Table, arrange, number, with_interval, with_spread
 
 _METRICS = ("mIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9")
 _KEPT = {"kept_share": "kept, %", "true_iou_kept": "true IoU of the kept"}
@@ -43,7 +43,7 @@ def table1(evaluations: pd.DataFrame, scores: intervals.Scores, oracle: str) -> 
     return Table("Referring-expression segmentation by mask ratio", tuple(notes), tuple(grids), data)
 
 
-def _scores(data: pd.DataFrame, metric: str) -> list[Cell]:
+def _scores(data: pd.DataFrame, metric: str) -> list[Cells]:
     """Write one data set's scores: one row per model, by ascending ratio, and one group of columns per split."""
     beside = data["published"].notna().any()
     cells = []
@@ -53,7 +53,7 @@ def _scores(data: pd.DataFrame, metric: str) -> list[Cell]:
             texts = {metric: with_spread(row.mean, row.sd), "of oracle": number(row.share_of_oracle, 1, unit=" %")}
             texts["gain"] = with_interval(row.gain, row.gain_low, row.gain_high)
             texts |= {"paper": number(row.published)} if beside else {}
-        cells += [(f"{row.ratio:g} %", row.label, row.split, name, text) for name, text in texts.items()]
+        cells.append((f"{row.ratio:g} %", row.label, row.split, texts))
     return cells
 
 
@@ -89,13 +89,13 @@ def comparison(
     return Table(title, tuple(notes), tuple(grids), data)
 
 
-def _cells(part: pd.DataFrame) -> list[Cell]:
+def _cells(part: pd.DataFrame) -> list[Cells]:
     """Write one split's scores, the paper's below ours where it has any, then gains, shares and what was kept."""
     cells = []
     for row in part.itertuples():
-        cells.append((f"{row.ratio:g} %", row.label, "", row.metric, with_spread(row.mean, row.sd)))
+        cells.append((f"{row.ratio:g} %", row.label, "", {row.metric: with_spread(row.mean, row.sd)}))
         if not math.isnan(row.published):
-            cells.append((f"{row.ratio:g} %", f"{row.label}, paper", "", row.metric, number(row.published)))
+            cells.append((f"{row.ratio:g} %", f"{row.label}, paper", "", {row.metric: number(row.published)}))
     for row in part[part["metric"] == "mIoU"].itertuples():
         texts = {"gain": with_interval(row.gain, row.gain_low, row.gain_high)}
         if part["share_of_oracle"].notna().any():
@@ -103,7 +103,7 @@ def _cells(part: pd.DataFrame) -> list[Cell]:
         for column, name in _KEPT.items():
             if column in part:
                 texts[name] = with_spread(getattr(row, column), getattr(row, f"{column}_sd"), 1)
-        cells += [(f"{row.ratio:g} %", row.label, "", name, text) for name, text in texts.items()]
+        cells.append((f"{row.ratio:g} %", row.label, "", texts))
     return cells
 
 

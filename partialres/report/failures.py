@@ -149,8 +149,8 @@ def table(data: pd.DataFrame) -> Table:
         cells = []
         for row in data[data["attribute"].isin(attributes)].itertuples():
             group = _ATTRIBUTES.get(row.attribute, "outcome")
-            cells.append((group, row.bin, "", "expressions", f"{row.expressions:,}"))
-            cells.append((group, row.bin, "", row.label, with_spread(row.mean, row.sd, 1)))
+            texts = {"expressions": f"{row.expressions:,}", row.label: with_spread(row.mean, row.sd, 1)}
+            cells.append((group, row.bin, "", texts))
         grids.append(arrange(f"{title}: {heading}", ("by", ""), cells))
     notes = (
         captions.MIOU,

@@ -12,9 +12,7 @@ import pandas as pd
 from partialres.files import DataError, read_table
 from partialres.report import captions
 from partialres.report.evaluations import SELECTION, ordered, summarise
-from partialres.report.render import Cell, Table, arrange, number, with_spread
-
-_SPLIT = re.compile(r"(?P<dataset>[^/]+)/seed(?P<seed>\d+)/ratio(?P<ratio>[0-9.]+)/split\.parquet$")
+from partialres.report.render import Table, arrange, number, with_spread
 
 
 def details(evaluations: pd.DataFrame) -> Table:
@@ -30,9 +28,10 @@ def details(evaluations: pd.DataFrame) -> Table:
     data["label"] = list(map(captions.label, data["experiment"], data["step"]))
     grids = []
     for (dataset, split), part in data.groupby(["dataset", "split"], sort=False):
-        cells = [
-            (f"{row.ratio:g} %", row.label, "", row.metric, with_spread(row.mean, row.sd)) for row in part.itertuples()
-        ]
+        cells = (
+            (f"{row.ratio:g} %", row.label, "", {row.metric: with_spread(row.mean, row.sd)})
+            for row in part.itertuples()
+        )
         grids.append(arrange(f"{captions.dataset_name(dataset)} {split}", ("masks", "model"), cells))
     notes = (
         captions.MIOU,
@@ -59,7 +58,7 @@ def rec(evaluations: pd.DataFrame) -> Table:
     paper = captions.published().query("step == 'rec'").set_index(key)["value"].rename("published")
     data = summarise(wanted)[[*key, "mean", "sd", "seeds", "expressions"]].join(paper, on=key)
     beside = data["published"].notna().any()
-    cells: list[Cell] = []
+    cells = []
     for row in data.itertuples():
         texts = {"expressions": f"{row.expressions:,}"}
         if row.metric == "box_accuracy":
@@ -68,7 +67,7 @@ def rec(evaluations: pd.DataFrame) -> Table:
         elif row.metric == "mean_box_iou":
             texts["mean box IoU"] = with_spread(row.mean, row.sd)
         label = f"{row.split}, {row.experiment}" if row.experiment else row.split
-        cells += [(captions.dataset_name(row.dataset), label, "", name, text) for name, text in texts.items()]
+        cells.append((captions.dataset_name(row.dataset), label, "", texts))
     accuracy = "box accuracy: per cent of expressions whose predicted box has IoU of at least 0.5 with the true one."
     seqtr = "SeqTR: published box accuracy of the detection models that the paper's step 1 starts from."
     notes = [accuracy, captions.seeds(data), *([seqtr] if beside else [])]
@@ -87,7 +86,7 @@ def pseudo(selections: pd.DataFrame) -> Table:
     data = pd.concat([grouped["seed"].count().rename("seeds"), means, spreads], axis=1).reset_index()
     grids = []
     for dataset, part in data.groupby("dataset", sort=False):
-        cells: list[Cell] = []
+        cells = []
         for row in part.itertuples():
             texts = {
                 "pseudo masks": f"{row.candidates:,.0f}",
@@ -97,7 +96,7 @@ def pseudo(selections: pd.DataFrame) -> Table:
                 "true IoU of all": with_spread(row.true_iou_all, row.true_iou_all_sd),
                 "mean D": with_spread(row.mean_d, row.mean_d_sd, 3),
             }
-            cells += [(f"{row.ratio:g} %", row.experiment, "", name, text) for name, text in texts.items()]
+            cells.append((f"{row.ratio:g} %", row.experiment, "", texts))
         grids.append(arrange(captions.dataset_name(dataset), ("masks", "experiment"), cells))
     notes = (
         "Pseudo masks are predicted for training refs without a mask; those whose D (paper eq. 8; 0 equals the box's "
@@ -122,8 +121,8 @@ def data(refs: Sequence[Path], splits: Sequence[Path]) -> Table:
         cells = []
         for row in part.itertuples():
             text = f"{row.value:,.{1 if row.figure.startswith('words') else 0}f}"
-            cell = ("", "refs", "", f"{row.ratio:g} %", text) if labelled else ("", row.split, "", row.figure, text)
-            cells.append(cell)
+            label, name = ("refs", f"{row.ratio:g} %") if labelled else (row.split, row.figure)
+            cells.append(("", label, "", {name: text}))
         heading = captions.dataset_name(dataset) + (": training refs with a mask" if labelled else "")
         grids.append(arrange(heading, ("", "ratio" if labelled else "split"), cells))
     notes = (
@@ -150,8 +149,8 @@ def _of_refs(path: Path) -> list[tuple[str, str, float, str, float]]:
 
 
 def _of_split(path: Path) -> tuple[str, str, float, str, float]:
-    match = _SPLIT.search(path.as_posix())
-    if match is None:
+    dataset, seed, ratio = ("", "", "", *path.parts)[-4:-1]
+    if not (seed.startswith("seed") and re.fullmatch(r"ratio\d+(\.\d+)?", ratio)):
         raise DataError(f"{path}: must end in {{dataset}}/seed{{seed}}/ratio{{ratio}}/split.parquet")
     labelled = read_table(path, ["labelled"])["labelled"].sum()
-    return match["dataset"], "labelled", float(match["ratio"]), "refs", float(labelled)
+    return dataset, "labelled", float(ratio.removeprefix("ratio")), "refs", float(labelled)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from partialres.files import atomic, write_text
 
 ABSENT = "–"
 Column = tuple[str, str]  # the group it stands in (a split, say; empty for none) and its name
-Cell = tuple[str, str, str, str, str]  # the row's group and label, the column's group and name, the text
+Cells = tuple[str, str, str, dict[str, str]]  # a row's group and label, a group of columns, texts by column in it
 
 
 class Row(NamedTuple):
@@ -44,14 +43,14 @@ class Table(NamedTuple):
     data: pd.DataFrame
 
 
-def arrange(heading: str, stub: tuple[str, str], cells: Iterable[Cell], strong: str = "") -> Grid:
+def arrange(heading: str, stub: tuple[str, str], cells: Iterable[Cells], strong: str = "") -> Grid:
     """Make a grid of cells, rows and columns in the order they first come; a dash where there is no cell.
 
     strong: the label of the rows that are to catch the eye.
     """
     lines: dict[tuple[str, str], dict[Column, str]] = {}
-    for group, label, over, name, text in cells:
-        lines.setdefault((group, label), {})[over, name] = text
+    for group, label, over, texts in cells:
+        lines.setdefault((group, label), {}).update({(over, name): text for name, text in texts.items()})
     columns = tuple(dict.fromkeys(column for line in lines.values() for column in line))
     rows = (
         Row(group, label, tuple(line.get(column, ABSENT) for column in columns), label == strong)
@@ -127,18 +126,14 @@ _CSS = """
 body { margin: 2rem auto; padding: 0 1.25rem; max-width: 100rem; color: var(--text); background: var(--page);
        font: 15px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.45rem; margin: 0 0 .75rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p { max-width: 62rem; margin: .4rem 0; color: var(--soft); }
-.wide { overflow-x: auto; }
+p { max-width: 62rem; margin: .4rem 0; color: var(--soft); } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; border-bottom: 1px solid var(--text); }
-colgroup + colgroup + colgroup { border-left: 1px solid var(--rule); }
 th, td { padding: .28rem .7rem; text-align: right; white-space: nowrap; font-weight: 400; }
-thead th { color: var(--soft); font-size: .87rem; vertical-align: bottom; }
-thead th.group { color: var(--text); font-weight: 600; text-align: center; }
-thead tr:last-child > *, thead th.stub { border-bottom: 1px solid var(--text); }
-thead th.stub, tbody th { text-align: left; }
-tbody th.group { font-weight: 600; vertical-align: top; }
-tbody + tbody { border-top: 1px solid var(--rule); }
-tr.strong > :not(.group) { background: var(--strong); } b { font-weight: 600; } th b { color: var(--accent); }
+thead { color: var(--soft); font-size: .87rem; border-bottom: 1px solid var(--text); }
+thead th[colspan] { color: var(--text); font-weight: 600; text-align: center; }
+thead tr:last-child th, tbody th { text-align: left; }
+tbody th:has(+ th) { font-weight: 600; vertical-align: top; } tbody tr:has(th + th) { border-top: 1px solid var(--rule); }
+tr:has(b) > :not(:has(+ th)) { background: var(--strong); } b { font-weight: 600; } th b { color: var(--accent); }
 """
 
 
@@ -162,28 +157,13 @@ def to_html(table: Table) -> str:
 
 def _grid(grid: Grid) -> str:
     """Write a grid; the column of the rows' groups and the line of the columns' groups only where there are any."""
-    stub = grid.stub if any(row.group for row in grid.rows) else grid.stub[1:]
-    groups = [(group, len(list(columns))) for group, columns in groupby(group for group, _ in grid.columns)]
-    tall = any(group for group, _ in groups)
-    head = "".join(f'<th class="stub" rowspan="{1 + tall}">{escape(name)}</th>' for name in stub)
-    if tall:
-        head += "".join(f'<th class="group" colspan="{width}">{escape(group)}</th>' for group, width in groups)
-        head += "</tr>\n<tr>"
-    head += "".join(f"<th>{escape(name)}</th>" for _, name in grid.columns)
-    widths = "".join(f'<colgroup span="{width}"></colgroup>' for width in (len(stub), *(width for _, width in groups)))
-    body = "\n".join(_rows(list(rows), len(stub) > 1) for _, rows in groupby(grid.rows, key=lambda row: row.group))
-    return (
-        f'<h2>{escape(grid.heading)}</h2>\n<div class="wide"><table>\n{widths}\n<thead>\n<tr>{head}</tr>\n</thead>\n'
-        f"{body}\n</table></div>\n"
-    )
-
-
-def _rows(rows: list[Row], grouped: bool) -> str:
-    """Write the rows of one group, its name before the first."""
-    lines = []
-    for place, row in enumerate(rows):
-        group = f'<th class="group" rowspan="{len(rows)}">{escape(row.group)}</th>' if grouped and not place else ""
-        label, *cells = (_bold(escape(text), row, "<b>", "</b>") for text in (row.label, *row.cells))
-        start = '<tr class="strong">' if row.strong else "<tr>"
-        lines.append(f'{start}{group}<th scope="row">{label}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
-    return "<tbody>\n" + "\n".join(lines) + "\n</tbody>"
+    names = [(escape(row.group), _bold(escape(row.label), row, "<b>", "</b>")) for row in grid.rows]
+    cells = [[_bold(escape(text), row, "<b>", "</b>") for text in row.cells] for row in grid.rows]
+    frame = pd.DataFrame(cells, pd.MultiIndex.from_tuples(names, names=map(escape, grid.stub)))
+    frame.columns = pd.MultiIndex.from_tuples([tuple(map(escape, column)) for column in grid.columns])
+    for axis in (0, 1):
+        if not any(frame.axes[axis].get_level_values(0)):
+            frame = frame.droplevel(0, axis=axis)
+    with pd.option_context("display.max_colwidth", None, "display.multi_sparse", True):
+        html = frame.to_html(escape=False, border=0)
+    return f'<h2>{escape(grid.heading)}</h2>\n<div class="wide">{html}</div>\n'

@@ -14,7 +14,7 @@ from partialres.data.inputs import FEATURES, FEATURES_INFO, Inputs
 from partialres.files import DataError, atomic, progress, read_table, say, write_json, write_text
 from partialres.model.visual import Visual
 from partialres.provenance import provenance
-from partialres.training.loop import pick_device
+from partialres.training.distributed import pick_device
 from partialres.training.pretraining import pretrain, read_scenes
 
 
@@ -43,7 +43,7 @@ def cache_features(weights: Path, images: Path, model: ModelConfig, device: str,
     if model.frozen != "all":
         raise DataError("only a wholly frozen visual part has features to cache (model.frozen: all)")
     visual = Visual(model)
-    load_visual(visual, weights, model.frozen)
+    load_visual(visual, weights)
     digest = visual.digest()
     place = pick_device(device)
     visual.to(place).eval()
@@ -61,10 +61,10 @@ def cache_features(weights: Path, images: Path, model: ModelConfig, device: str,
     write_json({"visual": digest, "shape": list(shape)}, out / FEATURES_INFO)
 
 
-def load_visual(visual: Visual, path: Path, frozen: str) -> None:
-    """Load the visual part's weights: DarkNet's, ours alone or those in a whole model. frozen: of its config."""
+def load_visual(visual: Visual, path: Path) -> None:
+    """Load the visual part's weights: DarkNet's, ours alone or those in a whole model."""
     if is_darknet(path):
-        _load_darknet(visual, path, frozen)
+        _load_darknet(visual, path)
         return
     try:
         state = safetensors.torch.load_file(path)
@@ -74,7 +74,7 @@ def load_visual(visual: Visual, path: Path, frozen: str) -> None:
         raise DataError(f"{path}: does not fit the model's visual part: {error}") from error
 
 
-def _load_darknet(visual: Visual, path: Path, frozen: str) -> None:
+def _load_darknet(visual: Visual, path: Path) -> None:
     """Load DarkNet weights and report which layers stay random."""
     loaded = read_weights(path, visual.backbone)
     units = visual.backbone.convolutions()
@@ -85,6 +85,6 @@ def _load_darknet(visual: Visual, path: Path, frozen: str) -> None:
     stuck = sum(not unit.conv.weight.requires_grad for unit in units[loaded.convolutions :])
     if stuck:
         say(
-            f"warning: {stuck} of the random convolutions are frozen (model.frozen: {frozen}) and will stay random; "
-            "take a YOLOv3's weights, or model.frozen: none"
+            f"warning: {stuck} of the random convolutions are frozen and will stay random; take a YOLOv3's weights, or "
+            "set model.frozen: none"
         )

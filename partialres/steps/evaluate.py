@@ -8,7 +8,7 @@ from partialres import evaluation, metrics
 from partialres.checkpoints.model_file import load_model
 from partialres.config import ConfigError
 from partialres.files import read_table, say, write_json, write_table
-from partialres.steps.common import Sources
+from partialres.steps.sources import Sources
 
 
 def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int, device: str, out: Path) -> None:

@@ -15,7 +15,7 @@ from partialres.evaluation import Prediction
 from partialres.files import read_table, write_table
 from partialres.geometry import contour
 from partialres.geometry.projection import projection_dice_loss
-from partialres.steps.common import Sources
+from partialres.steps.sources import Sources
 
 
 def predict(split: Path, sources: Sources, weights: Path, batch: int, device: str, out: Path) -> None:

@@ -12,7 +12,8 @@ from partialres.data.vocabulary import word_vectors
 from partialres.files import read_table, say
 from partialres.model.build import build_model
 from partialres.steps.backbone import load_visual
-from partialres.steps.common import Execution, Sources, fit
+from partialres.steps.fit import Execution, fit
+from partialres.steps.sources import Sources
 
 
 def train_rec(
@@ -34,14 +35,14 @@ def train_rec(
     torch.manual_seed(execution.seed)
     model = build_model(config.step_1(), len(words), points=2)
     if init_backbone:
-        load_visual(model.visual, init_backbone, config.frozen)
+        load_visual(model.visual, init_backbone)
     if vectors:
         table, lacking = word_vectors(words, vectors, config.word, execution.seed)
         model.language.embedding.weight.data.copy_(torch.from_numpy(table))
         say(f"train-rec: {lacking} of {len(words)} words have no vector in {vectors} and got a random one")
     rows = read_table(refs, ["ref_id", "image_id", "split", "bbox", "expressions"])
     rows = rows[rows["split"] == "train"].reset_index(drop=True)
-    corners = list(known_boxes(rows)) if len(rows) else []
+    corners = list(known_boxes(rows))
     optional = {"init_backbone": init_backbone, "vectors": vectors}
     files = {"refs": refs} | {name: path for name, path in optional.items() if path}
     fit(model, rows.assign(points=corners), sources, training, execution, files=files, settings={}, label="train-rec")

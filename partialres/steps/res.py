@@ -14,7 +14,8 @@ from partialres.config import ConfigError, ModelConfig, TrainConfig, check_conto
 from partialres.files import DataError, read_table, say
 from partialres.geometry import contour
 from partialres.model.build import build_model
-from partialres.steps.common import Execution, Sources, fit
+from partialres.steps.fit import Execution, fit
+from partialres.steps.sources import Sources
 
 
 def train_res(

@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from partialres.config import ConfigError
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -36,6 +38,25 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; for "auto" CUDA where there is one, else the CPU.
+
+    Of the processes that torchrun started on one machine each gets a CUDA device of its own.
+    Raises ConfigError if there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError) as error:
+        raise ConfigError(f"device '{name}' cannot be used ({error}); cpu always can") from None
+    device = torch.device(name)
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    return device
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -119,22 +118,3 @@ def train(
     ema.apply()
     model.eval()
     return pd.DataFrame(history)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of that name; for "auto" CUDA where there is one, else the CPU.
-
-    Of the processes that torchrun started on one machine each gets a CUDA device of its own.
-    Raises ConfigError if there is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (AssertionError, RuntimeError) as error:
-        raise ConfigError(f"device '{name}' cannot be used ({error}); cpu always can") from None
-    device = torch.device(name)
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    return device

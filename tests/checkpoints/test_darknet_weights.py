@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from partialres.checkpoints import darknet
-from partialres.checkpoints.darknet import Loaded, is_darknet, read_weights, write_weights
+from partialres.checkpoints.darknet import Loaded, is_darknet, read_weights
 from partialres.files import DataError
 from partialres.model.darknet import ConvBlock, DarkNet, darknet53
 
 HEADER = 20
+from tests.tiny import write_weights
 
 
 def small(seed: int = 0) -> DarkNet:

@@ -64,7 +64,8 @@ def refused(answer, *words):
 def train_res(data, tmp_path, **options):
     given = {
         "--init": data.folder / "refs.parquet", "--points": 4, "--model": "{}",
-        "--vocabulary": data.folder / "vocabulary.json", "--images": data.folder / "images", "--training": "{}", "--out": tmp_path / "out",
+        "--vocabulary": data.folder / "vocabulary.json", "--images": data.folder / "images",
+        "--training": "{}", "--out": tmp_path / "out",
     } | {f"--{name}": value for name, value in options.items()}  # fmt: skip
     return run("train-res", data.folder / "split.parquet", *[each for pair in given.items() for each in pair])
 

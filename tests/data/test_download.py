@@ -108,7 +108,7 @@ def test_a_transfer_that_was_killed_goes_on_in_the_next_call(item, site, tmp_pat
     assert (tmp_path / "data.bin").read_bytes() == CONTENT and site.asked == ["bytes=77-"]
 
 
-@pytest.mark.parametrize(("size", "sha256", "requests"), [(len(CONTENT), SHA256, 0), (None, SHA256, 2)])
+@pytest.mark.parametrize(("size", "sha256", "requests"), [(len(CONTENT), SHA256, 0), (None, SHA256, 2), (None, "", 2)])
 def test_a_transfer_killed_after_its_last_byte_ends_well(item, site, tmp_path, size, sha256, requests):
     (tmp_path / "data.bin.part").write_bytes(CONTENT)
     download(replace(item, bytes=size, sha256=sha256), tmp_path, wait=0)

@@ -106,4 +106,4 @@ def test_the_report_tells_how_good_kept_and_all_candidates_truly_are():
     assert report["true_iou_kept"] == 100 and report["true_iou_all"] == 50  # ref 2 has no true mask
     assert report["mean_d"] == pytest.approx(2.3 / 3)
     nothing = summarise(table.head(0), table.head(0), truth)
-    assert (nothing["kept_share"], nothing["true_iou_all"], nothing["mean_d"]) == (0, None, None)
+    assert (nothing["kept_share"], nothing["true_iou_all"], nothing["mean_d"]) == (0, None, 0)

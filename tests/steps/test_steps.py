@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-from partialres.checkpoints.darknet import write_weights
 from partialres.checkpoints.model_file import load_model, read_header
 from partialres.files import TrainingError, read_json, read_table, write_json, write_table
 from partialres.model.darknet import DarkNet, freeze
@@ -17,7 +16,7 @@ from partialres.steps.backbone import load_visual
 from partialres.training import loop
 from tests.commands import done, equal, evaluate, run, sources, weights
 from tests.steps.conftest import MODEL, POINTS, TRAINING, predict, train_rec, train_res
-from tests.tiny import SHORT, TINY, noisy
+from tests.tiny import SHORT, TINY, noisy, write_weights
 
 ONCE = SHORT.replace(epochs=1).model_dump_json()
 SHAKEN = SHORT.replace(epochs=1, jitter=(0.3, 1.4)).model_dump_json()
@@ -152,7 +151,7 @@ def stopped(place, data, tmp_path, monkeypatch):
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("partialres.steps.common.train", lambda *args, **how: train(*args, **how, after_epoch=at))
+        patched.setattr("partialres.steps.fit.train", lambda *args, **how: train(*args, **how, after_epoch=at))
         with pytest.raises(Killed):
             train_res(data, place, tmp_path / "out", *resume)
     assert not (tmp_path / "out/model.safetensors").exists()
@@ -184,7 +183,7 @@ def test_a_training_that_cannot_continue_says_so(place, data, tmp_path, monkeypa
     def fails(*arguments, **options):
         raise TrainingError("train-res: loss nan; lower the learning rate")
 
-    monkeypatch.setattr("partialres.steps.common.train", fails)
+    monkeypatch.setattr("partialres.steps.fit.train", fails)
     answer = train_res(data, place, tmp_path / "out", call=run)
     assert answer.exit_code == 1 and "Error: train-res: loss nan; lower the learning rate" in answer.output
 
@@ -296,11 +295,11 @@ def test_random_convolutions_that_are_frozen_are_warned_of_with_the_cure(tmp_pat
     write_weights(backbone, tmp_path / "imagenet.weights", convolutions=4)
     for frozen, warned in (("but_last_two", True), ("none", False)):
         freeze(backbone, frozen)
-        load_visual(SimpleNamespace(backbone=backbone), tmp_path / "imagenet.weights", frozen)
+        load_visual(SimpleNamespace(backbone=backbone), tmp_path / "imagenet.weights")
         told = capsys.readouterr().err
         assert "4 of the backbone's 8 convolutions" in told
         assert "random: the neck and convolutions 5 to 8, the detection block" in told
-        assert ("warning: 2 of the random convolutions are frozen (model.frozen: but_last_two)" in told) is warned
+        assert ("warning: 2 of the random convolutions are frozen" in told) is warned
 
 
 # --------------------------------------------------------------------------------------------------------------- jitter
@@ -313,7 +312,7 @@ def test_jitter_changes_what_is_learned_and_training_again_gives_the_same(data, 
     assert equal(tmp_path / "shaken/rec", tmp_path / "again/rec")
     assert not equal(tmp_path / "shaken/rec", tmp_path / "plain/rec")
     selected = ["--selected", place / "selected.parquet"]
-    train_res(data, tmp_path / "shaken", tmp_path / "res", *selected, training=SHAKEN)
+    train_res(data, tmp_path / "shaken", tmp_path / "res", *selected, "--model", model, training=SHAKEN)
 
 
 def test_jitter_with_a_frozen_visual_part_is_refused(data, tmp_path):

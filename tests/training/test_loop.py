@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from partialres.config import ConfigError, TrainConfig
 from partialres.data.batches import epoch_batches
 from partialres.files import TrainingError
-from partialres.training.loop import make_optimiser, pick_device, rate_factor, train
+from partialres.training.distributed import pick_device
+from partialres.training.loop import make_optimiser, rate_factor, train
 from partialres.training.resume import Resume
 from tests.tiny import SHORT, equal_states
 

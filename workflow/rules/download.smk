@@ -60,8 +60,7 @@ rule unpack:
 
 
 rule unpack_vectors:
-    input:
-        fetched("{archive}.zip", "vectors/{archive}.{dim}d.txt"),
+    input: fetched("{archive}.zip", "vectors/{archive}.{dim}d.txt")
     output: downloads("vectors/{archive}.{dim}d.txt")
     params: archive=downloads("downloads/{archive}.zip")
     wildcard_constraints: dim=r"\d+"
@@ -75,8 +74,7 @@ rule unpack_vectors:
 
 
 rule place_weights:
-    input:
-        fetched("{file}", "weights/{file}"),
+    input: fetched("{file}", "weights/{file}")
     output: downloads("weights/{file}")
     params: file=downloads("downloads/{file}")
     wildcard_constraints: file=DOWNLOADABLE
@@ -84,5 +82,4 @@ rule place_weights:
     message: "backbone weights: {wildcards.file}"
     log: logs("place_weights/{file}")
     conda: environment("prepare")
-    shell:
-        "(ln -f {params.file:q} {output:q} || cp {params.file:q} {output:q}) 2> {log:q} && touch {output:q}"
+    shell: "(ln -f {params.file:q} {output:q} || cp {params.file:q} {output:q}) 2> {log:q} && touch {output:q}"

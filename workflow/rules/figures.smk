@@ -5,8 +5,7 @@ def figure(name):
 
 use rule table1 as figure_ratio_curve with:
     input: files=unique(both_steps(REPORT.table1) + oracle())
-    output:
-        **report_output(figure("ratio_curve"), "made", "Results", "mIoU by mask ratio"),
+    output: **report_output(figure("ratio_curve"), "made", "Results", "mIoU by mask ratio")
     params: command="figures ratio-curve", options=BESIDE, code=code("figures ratio-curve")
     message: "figure: ratio curve"
     log: logs("figure_ratio_curve")
@@ -15,8 +14,7 @@ use rule table1 as figure_ratio_curve with:
 
 use rule table1 as figure_heads with:
     input: files=unique(both_steps([*REPORT.table1, *REPORT.figure1], first=True) + oracle(first=True))
-    output:
-        **report_output(figure("heads"), "made", "Results", "Figure 1: a mask head with few masks"),
+    output: **report_output(figure("heads"), "made", "Results", "Figure 1: a mask head with few masks")
     params:
         command="figures heads",
         options=f"{repeated('--head', REPORT.figure1)} {BESIDE}",
@@ -35,8 +33,7 @@ use rule table1 as figure_forest with:
     input:
         files=gains,
         predictions=lambda wildcards: predictions(gains(wildcards)),
-    output:
-        **report_output(figure("forest_{dataset}"), "made", "Ablations", "gains, {dataset}"),
+    output: **report_output(figure("forest_{dataset}"), "made", "Ablations", "gains, {dataset}")
     params: command="figures forest", options="", code=code("figures forest")
     message: "figure: gains on {wildcards.dataset}"
     log: logs("figure_forest/{dataset}")
@@ -44,8 +41,7 @@ use rule table1 as figure_forest with:
 
 
 use rule table_failures as figure_failures with:
-    output:
-        **report_output(figure("failures_{dataset}"), "made", "Failures", "{dataset}"),
+    output: **report_output(figure("failures_{dataset}"), "made", "Failures", "{dataset}")
     params: command="figures failures", options="", code=code("figures failures")
     message: "figure of failures on {wildcards.dataset}"
     log: logs("figure_failures/{dataset}")
@@ -66,8 +62,7 @@ use rule table1 as figure_training with:
             for step in ("res", "retrain")
             for run in plan.trained(step)
         ],
-    output:
-        **report_output(figure("training"), "made", "Training", "loss of every training"),
+    output: **report_output(figure("training"), "made", "Training", "loss of every training")
     params: command="figures training", options="", code=code("figures training")
     message: "figure: training curves"
     log: logs("figure_training")
@@ -80,8 +75,7 @@ THRESHOLDS = [plan.settings(run.dataset, run.experiment, float(run.ratio)).pseud
 
 use rule table1 as figure_pseudo with:
     input: files=[results(f"{RUN.format(**run._asdict())}/pseudo/points.parquet") for run in PREDICTED]
-    output:
-        **report_output(figure("pseudo"), "made", "Pseudo masks", "distribution of D"),
+    output: **report_output(figure("pseudo"), "made", "Pseudo masks", "distribution of D")
     params: command="figures pseudo", options=repeated("--threshold", THRESHOLDS), code=code("figures pseudo")
     message: "figure: distribution of D"
     log: logs("figure_pseudo")
@@ -127,8 +121,7 @@ use rule table1 as figure_qualitative with:
             results(f"{wildcards.dataset}/refs.parquet"),
             *first_predictions(wildcards.dataset, by_ratio(wildcards.dataset)),
         ],
-    output:
-        **report_output(figure("qualitative_{dataset}"), "made", "Examples", "by share of masks, {dataset}"),
+    output: **report_output(figure("qualitative_{dataset}"), "made", "Examples", "by share of masks, {dataset}")
     params:
         command="figures qualitative",
         options=lambda wildcards: example_options(wildcards, by_ratio(wildcards.dataset)),
@@ -144,8 +137,7 @@ use rule figure_qualitative as figure_steps with:
             results(f"{wildcards.dataset}/refs.parquet"),
             *first_predictions(wildcards.dataset, by_step(wildcards.dataset)),
         ],
-    output:
-        **report_output(figure("steps_{dataset}"), "made", "Examples", "Figure 5: step by step, {dataset}"),
+    output: **report_output(figure("steps_{dataset}"), "made", "Examples", "Figure 5: step by step, {dataset}")
     params:
         command="figures qualitative",
         options=lambda wildcards: example_options(wildcards, by_step(wildcards.dataset)),

@@ -1,7 +1,17 @@
 # Step 2: the labelled masks, from step 1's weights.
-def model_of(step):
-    """A param: the model section of step 2 or step 3."""
-    return lambda wildcards: settings(wildcards).model_of(step).model_dump_json()
+def training_of(step):
+    """The params of step 2 (res) or step 3 (retrain)."""
+    return dict(
+        points=setting("points"),
+        contour=setting("contour"),
+        model=lambda wildcards: settings(wildcards).model_of(step).model_dump_json(),
+        position_table=setting("position_table"),
+        training=setting(step),
+        seen=seen,
+        resume=RESUME,
+        out=results(f"{RUN}/{step}"),
+        code=code("train-res"),
+    )
 
 
 rule train_res:
@@ -10,17 +20,7 @@ rule train_res:
         init=rec_model,
         **SEEN,
     output: **training_files(results(f"{RUN}/res"))
-    params:
-        points=setting("points"),
-        contour=setting("contour"),
-        model=model_of("res"),
-        position_table=setting("position_table"),
-        training=setting("res"),
-        seen=seen,
-        selected="",  # step 3's
-        resume=RESUME,
-        out=results(f"{RUN}/res"),
-        code=code("train-res"),
+    params: **training_of("res"), selected=""
     threads: threads("res")
     resources: **resources_of("res")
     priority: 1

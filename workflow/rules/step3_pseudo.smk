@@ -87,17 +87,7 @@ use rule train_res as retrain_res with:
         **SEEN,
         selected=selected,
     output: **training_files(results(f"{RUN}/retrain"))
-    params:
-        points=setting("points"),
-        contour=setting("contour"),
-        model=model_of("retrain"),
-        position_table=setting("position_table"),
-        training=setting("retrain"),
-        seen=seen,
-        selected=option("--selected", selected),
-        resume=RESUME,
-        out=results(f"{RUN}/retrain"),
-        code=code("train-res"),
+    params: **training_of("retrain"), selected=option("--selected", selected)
     priority: 3
     message:
         "step 3 on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % of the masks and pseudo points "

@@ -51,6 +51,11 @@ def predictions(metrics):
     return [f"{Path(path).parent}/predictions.parquet" for path in metrics]
 
 
+def scored(metrics):
+    """Inputs: metrics.json files, and the predictions beside them, which the commands look up themselves."""
+    return {"files": metrics, "predictions": predictions(metrics)}
+
+
 def selections(experiments):
     """selection.json of the runs of step 3."""
     runs = [run for name in experiments for run in plan.runs("retrain", experiment=name)]
@@ -97,11 +102,8 @@ def comparison(name, title):
 
 # All rules of the report are this one with other files.
 rule table1:
-    input:
-        files=unique(both_steps(REPORT.table1) + oracle()),
-        predictions=predictions(unique(both_steps(REPORT.table1) + oracle())),
-    output:
-        **report_output(table("table1"), "html", "Results", "Table 1: mIoU and oIoU by mask ratio"),
+    input: **scored(unique(both_steps(REPORT.table1) + oracle()))
+    output: **report_output(table("table1"), "html", "Results", "Table 1: mIoU and oIoU by mask ratio")
     params: command="tables main", options=BESIDE, code=code("tables main")
     resources: **resources_of("report")
     group: "report"
@@ -113,11 +115,8 @@ rule table1:
 
 
 use rule table1 as table2 with:
-    input:
-        files=row_scores("table2"),
-        predictions=predictions(row_scores("table2")),
-    output:
-        **report_output(table("table2"), "html", "Ablations", "Table 2: CCTF and PMCA"),
+    input: **scored(row_scores("table2"))
+    output: **report_output(table("table2"), "html", "Ablations", "Table 2: CCTF and PMCA")
     params: **comparison("table2", "CCTF and PMCA after step 2")
     message: "Table 2"
     log: logs("table2")
@@ -125,11 +124,8 @@ use rule table1 as table2 with:
 
 
 use rule table1 as table3 with:
-    input:
-        files=row_scores("table3"),
-        predictions=predictions(row_scores("table3")),
-    output:
-        **report_output(table("table3"), "html", "Ablations", "Table 3: resampled pseudo points"),
+    input: **scored(row_scores("table3"))
+    output: **report_output(table("table3"), "html", "Ablations", "Table 3: resampled pseudo points")
     params: **comparison("table3", "Resampled pseudo points in step 3")
     message: "Table 3"
     log: logs("table3")
@@ -137,12 +133,8 @@ use rule table1 as table3 with:
 
 
 use rule table1 as table4 with:
-    input:
-        files=row_scores("table4"),
-        predictions=predictions(row_scores("table4")),
-        selections=selections(REPORT.table4),
-    output:
-        **report_output(table("table4"), "html", "Ablations", "Table 4: selection by D"),
+    input: **scored(row_scores("table4")), selections=selections(REPORT.table4)
+    output: **report_output(table("table4"), "html", "Ablations", "Table 4: selection by D")
     params: **comparison("table4", "Selection of pseudo masks by D")
     message: "Table 4"
     log: logs("table4")
@@ -150,12 +142,8 @@ use rule table1 as table4 with:
 
 
 use rule table1 as table_beyond with:
-    input:
-        files=row_scores("beyond"),
-        predictions=predictions(row_scores("beyond")),
-        selections=selections(REPORT.beyond),
-    output:
-        **report_output(table("beyond"), "html", "Ablations", "beyond the paper"),
+    input: **scored(row_scores("beyond")), selections=selections(REPORT.beyond)
+    output: **report_output(table("beyond"), "html", "Ablations", "beyond the paper")
     params: **comparison("beyond", "Beyond the paper: step 3 with other pseudo masks")
     message: "table of what goes beyond the paper"
     log: logs("table_beyond")
@@ -164,8 +152,7 @@ use rule table1 as table_beyond with:
 
 use rule table1 as table_details with:
     input: files=both_steps(plan.experiments)
-    output:
-        **report_output(table("details"), "html", "Results", "every score"),
+    output: **report_output(table("details"), "html", "Results", "every score")
     params: command="tables details", options="", code=code("tables details")
     message: "table of every score"
     log: logs("table_details")
@@ -181,8 +168,7 @@ use rule table1 as table_rec with:
             for head in plan.heads(name)
             for split in each.splits
         ],
-    output:
-        **report_output(table("rec"), "html", "Results", "boxes after step 1"),
+    output: **report_output(table("rec"), "html", "Results", "boxes after step 1")
     params: command="tables rec", options="", code=code("tables rec")
     message: "table of step 1"
     log: logs("table_rec")
@@ -191,8 +177,7 @@ use rule table1 as table_rec with:
 
 use rule table1 as table_pseudo with:
     input: files=selections(plan.experiments)
-    output:
-        **report_output(table("pseudo"), "html", "Pseudo masks", "kept and their true IoU"),
+    output: **report_output(table("pseudo"), "html", "Pseudo masks", "kept and their true IoU")
     params: command="tables pseudo", options="", code=code("tables pseudo")
     message: "table of pseudo points"
     log: logs("table_pseudo")
@@ -209,8 +194,7 @@ use rule table1 as table_data with:
     input:
         files=[results(f"{name}/refs.parquet") for name in plan.datasets],
         splits=labelled(),
-    output:
-        **report_output(table("data"), "html", "Data", "refs, expressions and masks"),
+    output: **report_output(table("data"), "html", "Data", "refs, expressions and masks")
     params: command="tables data", options=repeated("--split", labelled()), code=code("tables data")
     message: "table of the data"
     log: logs("table_data")
@@ -236,8 +220,7 @@ use rule table1 as table_failures with:
     input:
         files=lambda wildcards: [results(f"{wildcards.dataset}/refs.parquet"), *failing(wildcards)],
         predictions=lambda wildcards: predictions(failing(wildcards)),
-    output:
-        **report_output(table("failures_{dataset}"), "html", "Failures", "{dataset}"),
+    output: **report_output(table("failures_{dataset}"), "html", "Failures", "{dataset}")
     params: command="tables failures", options="", code=code("tables failures")
     message: "table of failures on {wildcards.dataset}"
     log: logs("table_failures/{dataset}")

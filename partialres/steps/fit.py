@@ -1,4 +1,4 @@
-"""What the steps share: where words and images come from, how a training runs, and its three files."""
+"""What the trainings of all steps share: how they run, and the three files that each writes."""
 
 from __future__ import annotations
 
@@ -11,39 +11,14 @@ import pandas as pd
 
 from partialres.checkpoints.model_file import save_model
 from partialres.config import TrainConfig, check_training
-from partialres.data.inputs import Inputs
-from partialres.data.vocabulary import Vocabulary
-from partialres.files import DataError, read_json, write_json, write_text
+from partialres.files import write_json, write_text
 from partialres.geometry import contour
 from partialres.model.build import Model
 from partialres.provenance import provenance
-from partialres.training.distributed import joined
-from partialres.training.loop import pick_device, train
+from partialres.steps.sources import Sources
+from partialres.training.distributed import joined, pick_device
+from partialres.training.loop import train
 from partialres.training.resume import Resume
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where a model's words and images come from."""
-
-    vocabulary: Path  # vocabulary.json of `prepare`
-    images: Path  # folder of `cache-images`
-    features: Path | None  # folder of `cache-features`, for a wholly frozen visual part
-
-    def words(self) -> Vocabulary:
-        """Read the vocabulary."""
-        return Vocabulary.from_json(read_json(self.vocabulary))
-
-    def inputs(self, model: Model) -> Inputs:
-        """Open the images as a model sees them; raises DataError if cached features are of other visual weights."""
-        if model.config.view == "box":  # features are of whole images
-            return Inputs(self.images, model.visual.stride)
-        inputs = Inputs(self.images, model.visual.stride, self.features)
-        if self.features and not model.visual.frozen:
-            raise DataError(f"{self.features}: only a wholly frozen visual part has features (model.frozen: all)")
-        if self.features and inputs.visual_digest != model.visual.digest():
-            raise DataError(f"{self.features}: made by other visual weights than the model's; run cache-features again")
-        return inputs
 
 
 @dataclass(frozen=True)
