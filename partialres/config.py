@@ -301,7 +301,7 @@ class TextConfig(Section):
     min_count: Positive = 1
     """Words that occur less often than this in the training split count as unknown."""
     vectors: Text | None = None
-    """File of word vectors: GloVe's text, or vocab/vectors of a spaCy pipeline; null: random."""
+    """File of word vectors in GloVe's text format; null: random."""
 
 
 class Settings(Section):

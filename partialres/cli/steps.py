@@ -72,7 +72,7 @@ def cache_features(
     help="Weights that the backbone starts from: visual.safetensors, a whole model's, or DarkNet's (any other suffix) "
     "[default: random].",
 )
-@click.option("--vectors", type=IN_FILE, help="Word vectors: GloVe's text, or spaCy's vocab/vectors [default: random].")
+@click.option("--vectors", type=IN_FILE, help="Word vectors in GloVe's text format [default: random].")
 @model_inputs
 @training
 @running

@@ -54,7 +54,7 @@ class Inputs:
     def view_batch(
         self, rows: np.ndarray, windows: Sequence[Window], words: np.ndarray, index: np.ndarray | None = None
     ) -> Batch:
-        """Batch expressions about windows [I] of the images in cache rows [I]; index [B]: their windows, if not own."""
+        """Batch B expressions about I windows of the images in cache rows [I]; index [B] tells whose, or they are B."""
         return self._batch(self.frames(rows, windows), windows, np.arange(len(rows)) if index is None else index, words)
 
     def frames(self, rows: np.ndarray, windows: Sequence[Window]) -> np.ndarray:

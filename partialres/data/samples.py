@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,23 +32,29 @@ class SequenceSamples:
     jitter: tuple[float, float] | None = None  # range of scales
     outlines: Sequence[np.ndarray] = ()  # n of float [K, 2]: what a cut contour is traced from again; boxes: unused
     sampling: contour.Sampling = "uniform"
+    tokens: np.ndarray | None = None  # int64 [n, 2N + 1], made once where every epoch sees whole images
 
     def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
         """Batch some refs, by their places int64 [B], with one expression each, int64 [B, L], and their tokens.
 
         seeds: with a ref's place they decide how it is seen.
         """
-        rows, upstream = self.rows[members], self.model.upstream
+        rows = self.rows[members]
+        if self.tokens is not None:
+            return replace(inputs.batch(rows, words), tokens=torch.from_numpy(self.tokens[members]))
         seen = [self.view(member, inputs, seeds) for member in members.tolist()]
-        sequences = [
-            points_to_sequence(points, window.extent(upstream.span, inputs.stride), self.model.bins, upstream.rounding)
-            for window, points in seen
-        ]
-        if self.boxes is None and self.jitter is None:
-            batch = inputs.batch(rows, words)  # refs of one image share it
-        else:
-            batch = inputs.view_batch(rows, [window for window, _ in seen], words)
-        return replace(batch, tokens=torch.from_numpy(np.stack(sequences)))
+        batch = inputs.view_batch(rows, [window for window, _ in seen], words)
+        return replace(batch, tokens=torch.from_numpy(self.sequences(seen, inputs.stride)))
+
+    def sequences(self, seen: Iterable[tuple[Window, np.ndarray]], stride: int) -> np.ndarray:
+        """Turn the points [N, 2] in each window into tokens int64 [2N + 1] (eq. 2): [B, 2N + 1]."""
+        bins, upstream = self.model.bins, self.model.upstream
+        return np.stack(
+            [
+                points_to_sequence(points, window.extent(upstream.span, stride), bins, upstream.rounding)
+                for window, points in seen
+            ]
+        )
 
     def view(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> tuple[Window, np.ndarray]:
         """See a ref in its whole image, or drawn at random around its box or at some scale.
@@ -102,11 +108,15 @@ def sequence_samples(
     points: float [N, 2] a ref, in pixels of the image files. Raises DataError if there is no ref.
     """
     points = [np.asarray(each, dtype=np.float64) for each in refs["points"]]
-    return SequenceSamples(
+    samples = SequenceSamples(
         *_rows_and_words(refs, inputs, vocabulary), points, model, jitter=jitter, sampling=sampling,
         boxes=known_boxes(refs) if model.view == "box" else None,
         outlines=refs["outline"].tolist() if "outline" in refs else (),
     )  # fmt: skip
+    if samples.boxes is not None or jitter is not None:
+        return samples
+    whole = (samples.view(member, inputs, (0, 0)) for member in range(len(points)))
+    return replace(samples, tokens=samples.sequences(whole, inputs.stride))
 
 
 @dataclass(frozen=True)

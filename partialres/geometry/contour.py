@@ -31,7 +31,7 @@ def encode(mask: np.ndarray) -> str:
 
 
 def polygon_rle(points: np.ndarray, height: int, width: int) -> Rle:
-    """Fill the polygon through points [N, 2] in pixels, without rows of NaN: a COCO RLE, empty for under 3 points."""
+    """Fill the polygon through points [N, 2] in pixels, NaN rows left out: a COCO RLE, empty for under three."""
     points = np.asarray(points, dtype=np.float64)
     points = points[~np.isnan(points).any(axis=1)]
     if len(points) < 3:

@@ -29,7 +29,7 @@ def points_to_sequence(points: np.ndarray, extent: Extent, bins: int, rounding: 
 
 
 def sequence_to_points(tokens: np.ndarray, extent: Extent, bins: int) -> np.ndarray:
-    """Turn tokens [..., 2N], the final end left off, into points [..., N, 2] in pixels, as far as eq. 2 is inverted.
+    """Turn tokens [..., 2N], the final end left off, into points [..., N, 2] in pixels: eq. 2 inverted.
 
     A sequence that ends early repeats its last point, which leaves the polygon unchanged.
     """

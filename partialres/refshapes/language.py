@@ -58,8 +58,8 @@ class Phrase:
 
     def fits(self, shape: Shape) -> bool:
         """Tell whether a shape has the kind and colour that are named, and is behind the bar if that is said."""
-        placed = shape.behind_bar or not self.behind_bar
-        return placed and self.kind in (None, shape.kind) and self.colour in (None, shape.colour)
+        bar_agrees = shape.behind_bar or not self.behind_bar
+        return bar_agrees and self.kind in (None, shape.kind) and self.colour in (None, shape.colour)
 
 
 def _beyond(value: float, true: float, false: float) -> Truth:

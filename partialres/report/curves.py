@@ -127,11 +127,10 @@ def _mask_scores(evaluations: pd.DataFrame, required: Iterable[str]) -> pd.DataF
 
 def _ratio_axis(axes: Axes, ratios: set[float]) -> None:
     """Put mask ratios, per cent, on a logarithmic axis below, and a grid behind."""
-    axes.set_xscale("log")
+    limits = min(ratios) / 1.6, max(ratios) * 1.6
+    axes.set(xscale="log", xlim=limits, xlabel="training refs with a mask")
     axes.set_xticks(sorted(ratios), [f"{ratio:g} %" for ratio in sorted(ratios)])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(min(ratios) / 1.6, max(ratios) * 1.6)
-    axes.set_xlabel("training refs with a mask")
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     axes.grid(axis="y")
 
@@ -149,8 +148,7 @@ def _line(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
 def training_curves(logs: Iterable[Path]) -> Figure:
     """Draw training loss against the step: one panel per stage, one row per data set, coloured by mask ratio.
 
-    logs: metrics.csv files beside models ({dataset}/seed{seed}/rec/{head}/metrics.csv or
-    {dataset}/seed{seed}/ratio{ratio}/{experiment}/{res, retrain}/metrics.csv) with columns step and loss.
+    logs: metrics.csv files beside models (their paths: `run_of`), with columns step and loss.
     The baseline is dashed, ours and step 1 of points drawn through, all others dotted; seeds look the same.
     Raises DataError if there is no log or one lacks a column.
     """
@@ -173,11 +171,10 @@ def training_curves(logs: Iterable[Path]) -> Figure:
                 colour, dash = style.SOFT if run.ratio is None else colours[run.ratio], dashes.get(run.experiment, ":")
                 axes.plot(log["step"], log["loss"], color=colour, linestyle=dash, linewidth=1.2)
         axes.set_title(f"{captions.dataset_name(place[0])}, {_STAGES[place[1]]}", loc="left")
-        axes.set_xscale("log")  # a ratio of 1 % takes a hundredth of the steps
+        axes.set(xscale="log", xlabel="optimiser step")  # a ratio of 1 % takes a hundredth of the steps
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("optimiser step")
         axes.grid(axis="y")
     figure.supylabel("training loss", fontsize=9)
     names = (("ours", "-"), ("baseline", "--"), ("all others", ":"))
@@ -190,9 +187,8 @@ def training_curves(logs: Iterable[Path]) -> Figure:
 def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Figure:
     """Draw how far pseudo masks are from their boxes: the distribution of D (paper eq. 8), one panel per ratio.
 
-    points: points.parquet files ({dataset}/seed{seed}/ratio{ratio}/{experiment}/pseudo/points.parquet) with column d,
-    0 to 2; null or NaN where the points enclose nothing. Seeds are pooled; each data set and experiment has its own
-    row. thresholds: one for each file; masks with D below it are kept.
+    points: points.parquet files in pseudo/ (`run_of`) with column d, 0 to 2, NaN where the points enclose nothing.
+    thresholds: one for each, below which masks are kept. Seeds are pooled; a row is a data set and experiment.
     Raises DataError if there is no file, or another number of thresholds.
     """
     if len(thresholds) != len(points) or not points:

@@ -51,8 +51,7 @@ class Run(NamedTuple):
 def run_of(path: Path) -> Run:
     """Read from a file's path which run it belongs to; folders before the data set do not matter.
 
-    Raises DataError if the file is not in a folder {dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}, with step
-    res, retrain or pseudo, or {dataset}/seed{seed}/rec/{head}, with head points or mask, or a split's folder in it.
+    Raises DataError if the file is not in a folder of _GRAMMAR, with head points or mask, or a split's folder in it.
     """
     match = _PATH.search(Path(path).as_posix())
     if match is None:
@@ -63,10 +62,7 @@ def run_of(path: Path) -> Run:
 
 
 def evaluation_of(path: Path) -> Run:
-    """Read from the path of a metrics.json which evaluation it holds.
-
-    Raises DataError if the path is not one of `run_of`, in a split's folder, or is one of pseudo points.
-    """
+    """Read from the path of a metrics.json which evaluation it holds; raises DataError if it is none's."""
     run = run_of(path)
     if not run.split or run.step == "pseudo" or Path(path).name != "metrics.json":
         raise DataError(f"{path}: not the path of an evaluation; it must be {{split}}/metrics.json below {_GRAMMAR}")

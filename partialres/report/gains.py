@@ -53,9 +53,8 @@ def forest(scores: Scores) -> Figure:
                 axes = figure.add_subplot(grid[row, column])
                 _panel(axes, bars, names)
                 axes.set_yticks(range(len(names)), labels)
-                axes.set_xlim(min(ends) - 0.5, max(ends) + 0.5)
+                axes.set(xlim=(min(ends) - 0.5, max(ends) + 0.5), xlabel=title)
                 axes.set_title(f"{ratio:g} % of the masks", loc="left")
-                axes.set_xlabel(title)
                 labels = [""] * len(names)
     keys = [
         style.key("step 2", style.STEP_2, marker="s"),

@@ -132,7 +132,8 @@ th, td { padding: .28rem .7rem; text-align: right; white-space: nowrap; font-wei
 thead { color: var(--soft); font-size: .87rem; border-bottom: 1px solid var(--text); }
 thead th[colspan] { color: var(--text); font-weight: 600; text-align: center; }
 thead tr:last-child th, tbody th { text-align: left; }
-tbody th:has(+ th) { font-weight: 600; vertical-align: top; } tbody tr:has(th + th) { border-top: 1px solid var(--rule); }
+tbody th:has(+ th) { font-weight: 600; vertical-align: top; }
+tbody tr + tr:has(th + th) { border-top: 1px solid var(--rule); }
 tr:has(b) > :not(:has(+ th)) { background: var(--strong); } b { font-weight: 600; } th b { color: var(--accent); }
 """
 

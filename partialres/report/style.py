@@ -87,8 +87,7 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
 
 def key(label: str, colour: str, marker: str = "", linestyle: Any = "-") -> Line2D:
     """Return a legend's entry."""
-    looks: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": linestyle}
-    return Line2D([], [], linewidth=1.5, markersize=4.5, label=label, **looks)
+    return Line2D([], [], linewidth=1.5, linestyle=linestyle, color=colour, marker=marker, markersize=4.5, label=label)
 
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:

@@ -13,9 +13,9 @@ from partialres.checkpoints import darknet
 from partialres.checkpoints.darknet import Loaded, is_darknet, read_weights
 from partialres.files import DataError
 from partialres.model.darknet import ConvBlock, DarkNet, darknet53
+from tests.tiny import write_weights
 
 HEADER = 20
-from tests.tiny import write_weights
 
 
 def small(seed: int = 0) -> DarkNet:

@@ -94,7 +94,7 @@ def test_what_cannot_be_drawn_is_refused_by_name(inputs: Inputs, tmp_path: Path)
     pd.read_parquet(refs).assign(mask=None).to_parquet(tmp_path / "unlabelled.parquet")
     with pytest.raises(DataError, match="no true mask of ref 8"):
         gallery.qualitative(tmp_path / "unlabelled.parquet", images, models)
-    with pytest.raises(DataError, match="folder of raw images"):
+    with pytest.raises(DataError, match=r"8\.png: missing or cannot be decoded"):
         gallery.qualitative(refs, tmp_path / "elsewhere", models)
     Image.new("RGB", (7, 7)).save(images / "3.png")
     with pytest.raises(DataError, match=r"3\.png: is 7 x 7"):
