@@ -97,9 +97,6 @@ def _explain(section: type[Section], error: Any, where: str) -> str:
     return f"{path}: {error['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-# ---------------------------------------------------------------------------------------------------------------- model
-
-
 class UpstreamConfig(Section):
     """What the released code does otherwise than the paper; the defaults are the paper's (docs/fidelity.md)."""
 
@@ -211,9 +208,6 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested sections as dotted keys."""
     pairs = ((key, flat(value) if isinstance(value, Mapping) else {"": value}) for key, value in values.items())
     return {f"{key}.{inner}".rstrip("."): leaf for key, part in pairs for inner, leaf in part.items()}
-
-
-# ------------------------------------------------------------------------------------------------------------- training
 
 
 class TrainConfig(Section):
@@ -384,9 +378,6 @@ def check_init_backbone(settings: Settings) -> None:
     )
 
 
-# ---------------------------------------------------------------------------------------------------- the whole config
-
-
 class GenerateConfig(Section):
     """A generated data set."""
 
@@ -454,7 +445,7 @@ class ReportConfig(Section):
     oracle: Name | None = None
     """The experiment whose step 2, trained on every mask, counts as 100 % in "share of the oracle"."""
     table1: list[Name] = []
-    """Table 1, the ratio curve, the examples, the gains and the failures: the baseline first, then ours."""
+    """Table 1, the ratio curve, the examples and the failures: the baseline first, then ours."""
     table2: list[Name] = []
     """Table 2: CCTF and PMCA after step 2. Gains are over the first."""
     table3: list[Name] = []

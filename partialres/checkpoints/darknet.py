@@ -7,7 +7,6 @@ revision) and the number of images seen: an int64 from version 0.2 on, an int32 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +16,6 @@ from torch import Tensor
 from partialres.files import DataError
 from partialres.model.darknet import ConvBlock, DarkNet
 
-# Behind the 58 convolutions a YOLOv3 file has the values of 14 more, and of three detection layers, which read 1024,
-# 512 and 256 channels. Each has 3 x (5 + classes) outputs, with a bias and a weight for every channel.
-YOLOV3_REST, YOLOV3_OUTPUT, YOLOV3_BOXES = 5_176_320, (1 + 1024) + (1 + 512) + (1 + 256), 3
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What was read from a file into a backbone."""
-
-    convolutions: int  # how many of the backbone's are from the file, in its order
-    left: int  # how many are not: YOLOv3's detection block, after a file of the ImageNet network
-    unread: int  # values of the file behind them
-    about: str  # what those are
-
 
 def is_darknet(path: Path) -> bool:
     """Tell by its name whether a file of visual weights is DarkNet's: ours end in .safetensors."""
@@ -38,8 +23,8 @@ def is_darknet(path: Path) -> bool:
 
 
 @torch.no_grad()
-def read_weights(path: Path, backbone: DarkNet) -> Loaded:
-    """Fill a backbone's convolutions from a .weights file.
+def read_weights(path: Path, backbone: DarkNet) -> int:
+    """Fill a backbone's convolutions from a .weights file; return how many are from it, in the file's order.
 
     A file has all of them (a detector; what follows is not read) or those before the detection block (the ImageNet
     network, with its classifier or without).
@@ -73,9 +58,7 @@ def read_weights(path: Path, backbone: DarkNet) -> Loaded:
                     "damaged; take darknet53.conv.74 or the weights of a YOLOv3"
                 )
             tensor.copy_(torch.from_numpy(piece).reshape(tensor.shape))
-    unread = len(values) - start
-    about = "ImageNet's classifier" if unread and number < len(units) else _about(unread, backbone)
-    return Loaded(number, len(units) - number, unread, about)
+    return number
 
 
 def _values(path: Path) -> np.ndarray:
@@ -101,13 +84,3 @@ def _tensors(unit: ConvBlock) -> list[Tensor]:
     mean, variance = unit.bn.running_mean, unit.bn.running_var
     assert mean is not None and variance is not None
     return [unit.bn.bias, unit.bn.weight, mean, variance, unit.conv.weight]
-
-
-def _about(unread: int, backbone: DarkNet) -> str:
-    """Say what follows the backbone's values: the rest of a YOLOv3 for some number of classes, or something unknown."""
-    if not unread:
-        return "nothing"
-    outputs, remainder = divmod(unread - YOLOV3_REST, YOLOV3_OUTPUT)
-    if backbone.channels[-1] == 1024 and not remainder and outputs > 0 and outputs % YOLOV3_BOXES == 0:
-        return f"the rest of a YOLOv3 of {outputs // YOLOV3_BOXES - 5} classes"
-    return "no whole YOLOv3's rest: a cut-off transfer, or another detector"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from partialres.cli.options import IN_DIR, IN_FILE, OUT
 
@@ -79,7 +78,7 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
     help="Broken records: stop, or leave them out and count them.",
 )
 @click.option("--check-images/--no-check-images", default=True, help="Every image file must exist.")
-@click.option("--vocabulary", type=IN_FILE, help="Take the words of this vocabulary.json, and its limits, as they are.")
+@click.option("--vocabulary", type=IN_FILE, help="Take this vocabulary.json's words and limits as they are.")
 @click.option("--out", type=OUT, required=True, help="Folder for refs.parquet and vocabulary.json.")
 def prepare(
     folder: Path, image_folder: Path, split_by: str | None, max_words: int, min_count: int, on_problem: Any,
@@ -89,10 +88,6 @@ def prepare(
     from partialres.data.refer import read_refs
     from partialres.data.vocabulary import Vocabulary, apply_vocabulary, build_vocabulary
     from partialres.files import read_json, write_json, write_table
-
-    for name in ("max_words", "min_count"):
-        if vocabulary and click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} is the vocabulary's own; leave it out")
 
     refs, problems = read_refs(folder, image_folder, split_by, on_problem=on_problem, check_images=check_images)
     if problems:

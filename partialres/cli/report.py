@@ -76,12 +76,20 @@ def table_comparison(
     render.write(comparison.comparison(title, scored, scores, rows, oracle, kept), out)
 
 
-@command(tables, "failures", REFS, FILES, TABLE_OUT)
-def table_failures(refs: Path, files: Files, out: Path) -> None:
-    """Show IoU by what object and expression are like, from REFS and metrics.json FILES, predictions beside each."""
-    from partialres.report import failures, render
+FIGURE = click.option("--figure", type=OUT, required=True, help="The PNG of the figure; the PDF is written beside it.")
 
-    render.write(failures.table(failures.analyse(refs, files)), out)
+
+@command(tables, "failures", REFS, FILES, TABLE_OUT, FIGURE)
+def table_failures(refs: Path, files: Files, out: Path, figure: Path) -> None:
+    """Show IoU by what object and expression are like, from REFS and metrics.json FILES, predictions beside each.
+
+    Draws it as a figure too.
+    """
+    from partialres.report import failures, render, style
+
+    data = failures.analyse(refs, files)
+    render.write(failures.table(data), out)
+    style.save(failures.draw(data), figure)
 
 
 SPLITS = click.option("--split", "splits", multiple=True, type=IN_FILE, help="split.parquet, to count labelled refs.")
@@ -127,14 +135,6 @@ def ratio_curve(files: Files, oracle: str, out: Path) -> None:
     style.save(curves.ratio_curve(evaluations.collect(files), oracle), out)
 
 
-@command(figures, "forest", FILES, FIGURE_OUT)
-def forest(files: Files, out: Path) -> None:
-    """Draw gains with intervals, from metrics.json FILES of one data set and split, predictions beside each."""
-    from partialres.report import gains, intervals, style
-
-    style.save(gains.forest(intervals.read_scores(files)), out)
-
-
 HEADS = click.option("--head", "names", multiple=True, required=True,
                      help="An experiment to draw beside the baseline and ours; once for each.")  # fmt: skip
 
@@ -145,14 +145,6 @@ def heads(files: Files, names: tuple[str, ...], oracle: str, out: Path) -> None:
     from partialres.report import curves, evaluations, style
 
     style.save(curves.heads(evaluations.collect(files), names, oracle), out)
-
-
-@command(figures, "failures", REFS, FILES, FIGURE_OUT)
-def failure_panels(refs: Path, files: Files, out: Path) -> None:
-    """Draw IoU by what object and expression are like, from REFS and metrics.json FILES, predictions beside each."""
-    from partialres.report import failures, style
-
-    style.save(failures.draw(failures.analyse(refs, files)), out)
 
 
 @command(figures, "training", FILES, FIGURE_OUT)

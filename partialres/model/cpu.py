@@ -31,9 +31,6 @@ def keep_freed_memory() -> None:
         library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-# --------------------------------------------------------------------------------------------------- dropout, attention
-
-
 def dropout(x: Tensor, share: float) -> Tensor:
     """Set a share of x at random to 0 and divide the rest by 1 - share.
 

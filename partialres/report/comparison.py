@@ -128,8 +128,7 @@ def _compare(table: pd.DataFrame, scores: intervals.Scores, reference: tuple[str
         model = intervals.Model(row.dataset, row.ratio, row.experiment, row.step)
         other = model._replace(experiment=reference[0], step=reference[1])
         if (other, row.split) in scores:
-            gain = intervals.gain_of(scores, model, other, row.split)
-            data.loc[row.Index, ["gain_low", "gain_high"]] = gain.low, gain.high
+            data.loc[row.Index, ["gain_low", "gain_high"]] = intervals.of_gain(scores, model, other, row.split)
     is_oracle = (data["ratio"] == 100) & (data["experiment"] == oracle) & (data["step"] == "res")
     ceiling = data[is_oracle].set_index(["dataset", "split", "metric"])["mean"].rename("ceiling")
     data = data.join(ceiling, on=["dataset", "split", "metric"])

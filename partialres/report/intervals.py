@@ -31,22 +31,13 @@ class Model(NamedTuple):
     step: str  # res or retrain
 
 
-class Gain(NamedTuple):
-    """Hold by how many points of mIoU a model is above another, the interval's ends, and each seed's own gain."""
-
-    points: float
-    low: float
-    high: float
-    by_seed: tuple[float, ...]
-
-
 # IoU of every expression: (model, split) -> seed -> float [expressions] in 0-1. All arrays of a data set's split are of
 # the same expressions in the same order.
 Scores = Mapping[tuple[Model, str], Mapping[int, np.ndarray]]
 
 
-def gain_of(scores: Scores, model: Model, reference: Model, split: str) -> Gain:
-    """Compare two models on a split, over the first one's seeds, each with the same seed of the reference.
+def of_gain(scores: Scores, model: Model, reference: Model, split: str) -> tuple[float, float]:
+    """Return the interval of a model's gain over the reference on a split, points of mIoU, over the model's seeds.
 
     Raises DataError if the model has no scores, or the reference lacks one of its seeds.
     """
@@ -58,9 +49,7 @@ def gain_of(scores: Scores, model: Model, reference: Model, split: str) -> Gain:
                 f"'{reference.experiment}' at {reference.ratio:g} %: give {scored.dataset}/seed{lacking[0]}/"
                 f"ratio{scored.ratio:g}/{scored.experiment}/{scored.step}/{split}/metrics.json too"
             )
-    differences = [100 * (mine[seed] - theirs[seed]) for seed in sorted(mine)]
-    averaged = np.mean(differences, axis=0)
-    return Gain(float(averaged.mean()), *interval(averaged), tuple(float(each.mean()) for each in differences))
+    return interval(np.mean([100 * (mine[seed] - theirs[seed]) for seed in sorted(mine)], axis=0))
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:

@@ -76,13 +76,11 @@ def load_visual(visual: Visual, path: Path) -> None:
 
 def _load_darknet(visual: Visual, path: Path) -> None:
     """Load DarkNet weights and report which layers stay random."""
-    loaded = read_weights(path, visual.backbone)
-    units = visual.backbone.convolutions()
-    unread = f"; {loaded.unread} values unread: {loaded.about}" if loaded.unread else ""
-    say(f"{path}: {loaded.convolutions} of the backbone's {len(units)} convolutions are from it{unread}")
-    first = loaded.convolutions + 1
-    say(f"random: the neck{f' and convolutions {first} to {len(units)}, the detection block' if loaded.left else ''}")
-    stuck = sum(not unit.conv.weight.requires_grad for unit in units[loaded.convolutions :])
+    number, units = read_weights(path, visual.backbone), visual.backbone.convolutions()
+    say(f"{path}: {number} of the backbone's {len(units)} convolutions are from it")
+    block = f" and convolutions {number + 1} to {len(units)}, the detection block" if number < len(units) else ""
+    say(f"random: the neck{block}")
+    stuck = sum(not unit.conv.weight.requires_grad for unit in units[number:])
     if stuck:
         say(
             f"warning: {stuck} of the random convolutions are frozen and will stay random; take a YOLOv3's weights, or "

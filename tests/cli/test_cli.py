@@ -122,8 +122,8 @@ def test_errors_of_data_are_messages_that_name_the_file(data, tmp_path):
     assert refused(run("cache-images", data.folder / "refs.parquet", "--image-folder", tmp_path, *out), ".jpg")
     (tmp_path / "metrics.json").write_text("{")
     assert refused(run("tables", "main", tmp_path / "metrics.json", *out), "metrics.json")
-    assert refused(run("figures", "forest", tmp_path / "metrics.json", *out), "metrics.json: not a file of a run")
-    assert refused(run("tables", "failures", broken, broken, *out), "broken.parquet")
+    assert refused(run("figures", "ratio-curve", tmp_path / "metrics.json", *out), "metrics.json: not a file of a run")
+    assert refused(run("tables", "failures", broken, broken, *out, "--figure", tmp_path / "a.png"), "broken.parquet")
     assert refused(run("tables", "data", broken, *out), "broken.parquet")
 
 

@@ -28,7 +28,7 @@ def test_every_table_and_figure_is_there(done):
     written, drawn = (
         ("table1", "details", "rec", "data", "pseudo", "failures_refshapes"),
         (
-            "ratio_curve", "qualitative_refshapes", "training", "pseudo", "forest_refshapes", "steps_refshapes",
+            "ratio_curve", "qualitative_refshapes", "training", "pseudo", "steps_refshapes",
             "failures_refshapes",
         ),
     )  # fmt: skip

@@ -1,13 +1,8 @@
 # Figures; each reads only what evaluation, training, selection and the data's rules wrote.
-def figure(name):
-    return {"made": results(f"figures/{name}.png"), "pdf": results(f"figures/{name}.pdf")}
-
-
 use rule table1 as figure_ratio_curve with:
-    input: files=unique(both_steps(REPORT.table1) + oracle())
+    input: files=TABLE_1
     output: **report_output(figure("ratio_curve"), "made", "Results", "mIoU by mask ratio")
     params: command="figures ratio-curve", options=BESIDE, code=code("figures ratio-curve")
-    message: "figure: ratio curve"
     log: logs("figure_ratio_curve")
     benchmark: benchmarks("figure_ratio_curve")
 
@@ -19,33 +14,8 @@ use rule table1 as figure_heads with:
         command="figures heads",
         options=f"{repeated('--head', REPORT.figure1)} {BESIDE}",
         code=code("figures heads"),
-    message: "figure: mask head"
     log: logs("figure_heads")
     benchmark: benchmarks("figure_heads")
-
-
-def gains(wildcards):
-    """metrics.json of every step 2 and 3 on a data set's first split."""
-    return both_steps(plan.experiments, dataset=wildcards.dataset, first=True)
-
-
-use rule table1 as figure_forest with:
-    input:
-        files=gains,
-        predictions=lambda wildcards: predictions(gains(wildcards)),
-    output: **report_output(figure("forest_{dataset}"), "made", "Ablations", "gains, {dataset}")
-    params: command="figures forest", options="", code=code("figures forest")
-    message: "figure: gains on {wildcards.dataset}"
-    log: logs("figure_forest/{dataset}")
-    benchmark: benchmarks("figure_forest/{dataset}")
-
-
-use rule table_failures as figure_failures with:
-    output: **report_output(figure("failures_{dataset}"), "made", "Failures", "{dataset}")
-    params: command="figures failures", options="", code=code("figures failures")
-    message: "figure of failures on {wildcards.dataset}"
-    log: logs("figure_failures/{dataset}")
-    benchmark: benchmarks("figure_failures/{dataset}")
 
 
 use rule table1 as figure_training with:
@@ -64,7 +34,6 @@ use rule table1 as figure_training with:
         ],
     output: **report_output(figure("training"), "made", "Training", "loss of every training")
     params: command="figures training", options="", code=code("figures training")
-    message: "figure: training curves"
     log: logs("figure_training")
     benchmark: benchmarks("figure_training")
 
@@ -77,7 +46,6 @@ use rule table1 as figure_pseudo with:
     input: files=[results(f"{RUN.format(**run._asdict())}/pseudo/points.parquet") for run in PREDICTED]
     output: **report_output(figure("pseudo"), "made", "Pseudo masks", "distribution of D")
     params: command="figures pseudo", options=repeated("--threshold", THRESHOLDS), code=code("figures pseudo")
-    message: "figure: distribution of D"
     log: logs("figure_pseudo")
     benchmark: benchmarks("figure_pseudo")
 
@@ -106,45 +74,39 @@ def by_step(dataset):
     return [(baseline, "res", ratio), (ours, "res", ratio), (ours, "retrain", ratio)]
 
 
-def example_options(wildcards, models):
-    """A param: the options of a picture of examples, a column a model."""
+EXAMPLES = {"qualitative": by_ratio, "steps": by_step}
+EXAMPLE_TITLES = {"qualitative": "by share of masks", "steps": "Figure 5: step by step"}
+
+
+def examples(wildcards):
+    """The models of a picture of examples, a column each, as (experiment, step, ratio)."""
+    return EXAMPLES[wildcards.examples](wildcards.dataset)
+
+
+def example_options(wildcards):
+    """A param: where a picture's images are, and the title of each column."""
     labels = [
         "oracle, 100 %" if (name, ratio) == (ORACLE, 100) else f"{name}, step {2 if step == 'res' else 3}, {ratio:g} %"
-        for name, step, ratio in models
+        for name, step, ratio in examples(wildcards)
     ]
     return f"--image-folder {shlex.quote(image_folder(wildcards))} {repeated('--label', labels)}"
 
 
-use rule table1 as figure_qualitative with:
+use rule table1 as figure_examples with:
     input:
         files=lambda wildcards: [
             results(f"{wildcards.dataset}/refs.parquet"),
-            *first_predictions(wildcards.dataset, by_ratio(wildcards.dataset)),
+            *first_predictions(wildcards.dataset, examples(wildcards)),
         ],
-    output: **report_output(figure("qualitative_{dataset}"), "made", "Examples", "by share of masks, {dataset}")
-    params:
-        command="figures qualitative",
-        options=lambda wildcards: example_options(wildcards, by_ratio(wildcards.dataset)),
-        code=code("figures qualitative"),
-    message: "figure: examples of {wildcards.dataset}"
-    log: logs("figure_qualitative/{dataset}")
-    benchmark: benchmarks("figure_qualitative/{dataset}")
-
-
-use rule figure_qualitative as figure_steps with:
-    input:
-        files=lambda wildcards: [
-            results(f"{wildcards.dataset}/refs.parquet"),
-            *first_predictions(wildcards.dataset, by_step(wildcards.dataset)),
-        ],
-    output: **report_output(figure("steps_{dataset}"), "made", "Examples", "Figure 5: step by step, {dataset}")
-    params:
-        command="figures qualitative",
-        options=lambda wildcards: example_options(wildcards, by_step(wildcards.dataset)),
-        code=code("figures qualitative"),
-    message: "figure: examples of {wildcards.dataset} by step"
-    log: logs("figure_steps/{dataset}")
-    benchmark: benchmarks("figure_steps/{dataset}")
+    output:
+        **report_output(
+            figure("{examples}_{dataset}"), "made", "Examples",
+            lambda wildcards: f"{EXAMPLE_TITLES[wildcards.examples]}, {wildcards.dataset}",
+        )
+    params: command="figures qualitative", options=example_options, code=code("figures qualitative")
+    wildcard_constraints: examples="|".join(EXAMPLES)
+    log: logs("figure_examples/{examples}_{dataset}")
+    benchmark: benchmarks("figure_examples/{examples}_{dataset}")
 
 
 def figures():
@@ -153,6 +115,6 @@ def figures():
     compared = [name for name in plan.datasets if least_ratio(name)]
     names += (["ratio_curve"] if compared else []) + (["heads"] if compared and REPORT.figure1 else [])
     for name in compared:
-        names += [f"{kind}_{name}" for kind in ("qualitative", "forest", "failures")]
+        names += [f"qualitative_{name}", f"failures_{name}"]
         names += [f"steps_{name}"] if plan.last_step(REPORT.table1[-1], least_ratio(name)) == "retrain" else []
     return [file for name in names for file in figure(name).values()]

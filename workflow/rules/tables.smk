@@ -12,13 +12,18 @@ def report_output(files, kind, category, title):
     the toggle has an entry.
     """
     path = Path(files[kind])
-    name, room = path.stem.partition("_{")[0], path.parent.name  # without wildcards; tables or figures
-    caption, labels = f"../report/{room}/{name}.rst", {"what": f"{title} ({room[:-1]})"}
+    name, room = path.stem.partition("_{dataset}")[0].strip("{}"), path.parent.name  # tables or figures
+    label = (lambda wildcards: f"{title(wildcards)} ({room[:-1]})") if callable(title) else f"{title} ({room[:-1]})"
+    caption, labels = f"../report/{room}/{name}.rst", {"what": label}
     return {**files, kind: report(files[kind], caption=caption, category=category, labels=labels)}
 
 
 def table(name):
     return {"made": results(f"tables/{name}.csv")} | {kind: results(f"tables/{name}.{kind}") for kind in ("md", "html")}
+
+
+def figure(name):
+    return {"made": results(f"figures/{name}.png"), "pdf": results(f"figures/{name}.pdf")}
 
 
 def scores(step, experiments, dataset=None, first=False, ratios=None):
@@ -47,13 +52,8 @@ def unique(files):
 
 
 def predictions(metrics):
-    """The predictions.parquet beside each metrics.json."""
+    """The predictions.parquet beside each metrics.json, which the commands look up themselves."""
     return [f"{Path(path).parent}/predictions.parquet" for path in metrics]
-
-
-def scored(metrics):
-    """Inputs: metrics.json files, and the predictions beside them, which the commands look up themselves."""
-    return {"files": metrics, "predictions": predictions(metrics)}
 
 
 def selections(experiments):
@@ -93,68 +93,59 @@ def row_scores(name):
     return unique(files + oracle())
 
 
-def comparison(name, title):
-    """The params of a table of experiments beside each other."""
-    kept = selections(getattr(REPORT, name)) if name in ("table4", "beyond") else []
-    options = [repeated("--row", ROWS[name]), repeated("--selection", kept), f"--title {shlex.quote(title)}", BESIDE]
-    return dict(command="tables comparison", options=" ".join(options), code=code("tables comparison"))
+def kept(name):
+    """selection.json of a table's runs of step 3, where it shows what they were given."""
+    return selections(getattr(REPORT, name)) if name in ("table4", "beyond") else []
+
+
+TITLES = {
+    "table2": "Table 2: CCTF and PMCA after step 2",
+    "table3": "Table 3: resampled pseudo points in step 3",
+    "table4": "Table 4: selection of pseudo masks by D",
+    "beyond": "Beyond the paper: step 3 with other pseudo masks",
+}
+
+
+def comparison_options(wildcards):
+    """A param: the rows of a table of experiments beside each other, what they were given, and its title."""
+    name = wildcards.comparison
+    rows = f"{repeated('--row', ROWS[name])} {repeated('--selection', kept(name))}"
+    return f"{rows} --title {shlex.quote(TITLES[name])} {BESIDE}"
+
+
+TABLE_1 = unique(both_steps(REPORT.table1) + oracle())
 
 
 # All rules of the report are this one with other files.
 rule table1:
-    input: **scored(unique(both_steps(REPORT.table1) + oracle()))
+    input: files=TABLE_1, predictions=predictions(TABLE_1)
     output: **report_output(table("table1"), "html", "Results", "Table 1: mIoU and oIoU by mask ratio")
     params: command="tables main", options=BESIDE, code=code("tables main")
     resources: **resources_of("report")
     group: "report"
-    message: "Table 1"
+    message: "{rule} {wildcards}"
     log: logs("table1")
     benchmark: benchmarks("table1")
     conda: environment("report")
     shell: "python -m partialres {params.command} {input.files:q} {params.options} --out {output.made:q} 2> {log:q}"
 
 
-use rule table1 as table2 with:
-    input: **scored(row_scores("table2"))
-    output: **report_output(table("table2"), "html", "Ablations", "Table 2: CCTF and PMCA")
-    params: **comparison("table2", "CCTF and PMCA after step 2")
-    message: "Table 2"
-    log: logs("table2")
-    benchmark: benchmarks("table2")
-
-
-use rule table1 as table3 with:
-    input: **scored(row_scores("table3"))
-    output: **report_output(table("table3"), "html", "Ablations", "Table 3: resampled pseudo points")
-    params: **comparison("table3", "Resampled pseudo points in step 3")
-    message: "Table 3"
-    log: logs("table3")
-    benchmark: benchmarks("table3")
-
-
-use rule table1 as table4 with:
-    input: **scored(row_scores("table4")), selections=selections(REPORT.table4)
-    output: **report_output(table("table4"), "html", "Ablations", "Table 4: selection by D")
-    params: **comparison("table4", "Selection of pseudo masks by D")
-    message: "Table 4"
-    log: logs("table4")
-    benchmark: benchmarks("table4")
-
-
-use rule table1 as table_beyond with:
-    input: **scored(row_scores("beyond")), selections=selections(REPORT.beyond)
-    output: **report_output(table("beyond"), "html", "Ablations", "beyond the paper")
-    params: **comparison("beyond", "Beyond the paper: step 3 with other pseudo masks")
-    message: "table of what goes beyond the paper"
-    log: logs("table_beyond")
-    benchmark: benchmarks("table_beyond")
+use rule table1 as table_comparison with:
+    input:
+        files=lambda wildcards: row_scores(wildcards.comparison),
+        predictions=lambda wildcards: predictions(row_scores(wildcards.comparison)),
+        selections=lambda wildcards: kept(wildcards.comparison),
+    output: **report_output(table("{comparison}"), "html", "Ablations", lambda wildcards: TITLES[wildcards.comparison])
+    params: command="tables comparison", options=comparison_options, code=code("tables comparison")
+    wildcard_constraints: comparison="|".join(TITLES)
+    log: logs("table_comparison/{comparison}")
+    benchmark: benchmarks("table_comparison/{comparison}")
 
 
 use rule table1 as table_details with:
     input: files=both_steps(plan.experiments)
     output: **report_output(table("details"), "html", "Results", "every score")
     params: command="tables details", options="", code=code("tables details")
-    message: "table of every score"
     log: logs("table_details")
     benchmark: benchmarks("table_details")
 
@@ -170,7 +161,6 @@ use rule table1 as table_rec with:
         ],
     output: **report_output(table("rec"), "html", "Results", "boxes after step 1")
     params: command="tables rec", options="", code=code("tables rec")
-    message: "table of step 1"
     log: logs("table_rec")
     benchmark: benchmarks("table_rec")
 
@@ -179,7 +169,6 @@ use rule table1 as table_pseudo with:
     input: files=selections(plan.experiments)
     output: **report_output(table("pseudo"), "html", "Pseudo masks", "kept and their true IoU")
     params: command="tables pseudo", options="", code=code("tables pseudo")
-    message: "table of pseudo points"
     log: logs("table_pseudo")
     benchmark: benchmarks("table_pseudo")
 
@@ -196,7 +185,6 @@ use rule table1 as table_data with:
         splits=labelled(),
     output: **report_output(table("data"), "html", "Data", "refs, expressions and masks")
     params: command="tables data", options=repeated("--split", labelled()), code=code("tables data")
-    message: "table of the data"
     log: logs("table_data")
     benchmark: benchmarks("table_data")
 
@@ -216,15 +204,20 @@ def failing(wildcards):
     return unique(files + oracle(dataset=wildcards.dataset, first=True))
 
 
-use rule table1 as table_failures with:
+use rule table1 as failures with:
     input:
         files=lambda wildcards: [results(f"{wildcards.dataset}/refs.parquet"), *failing(wildcards)],
         predictions=lambda wildcards: predictions(failing(wildcards)),
-    output: **report_output(table("failures_{dataset}"), "html", "Failures", "{dataset}")
-    params: command="tables failures", options="", code=code("tables failures")
-    message: "table of failures on {wildcards.dataset}"
-    log: logs("table_failures/{dataset}")
-    benchmark: benchmarks("table_failures/{dataset}")
+    output:
+        **report_output(table("failures_{dataset}"), "html", "Failures", "{dataset}"),
+        **report_output({"figure": results("figures/failures_{dataset}.png")}, "figure", "Failures", "{dataset}"),
+        pdf=results("figures/failures_{dataset}.pdf"),
+    params:
+        command="tables failures",
+        options=lambda wildcards: f"--figure {shlex.quote(results(f'figures/failures_{wildcards.dataset}.png'))}",
+        code=code("tables failures"),
+    log: logs("failures/{dataset}")
+    benchmark: benchmarks("failures/{dataset}")
 
 
 def tables():
