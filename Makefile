@@ -30,4 +30,4 @@ $(VENV)/.test: $(VENV)/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) logs benchmarks .snakemake
+	rm -rf $(VENV) .snakemake

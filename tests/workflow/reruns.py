@@ -19,7 +19,7 @@ GROUPS = {
     "step 1": ["train_rec", "evaluate_rec", "table_rec"],
     "step 2": ["train_res", "train_res_full", "predict_pseudo_points"],
     "step 3": ["select_pseudo_points", "score_pseudo_points", "retrain_res", "evaluate_res"],
-    "scores": ["table1", "table_details", "figure_ratio_curve", "failures"],
+    "scores": ["table1", "table_details", "figure_ratio_curve", "table_failures"],
     "pictures": ["figure_examples"],
 }
 

@@ -80,4 +80,6 @@ def test_a_mask_heads_step_1_is_trained_on_the_imported_models_features(plan, tm
 
 
 def test_a_folder_that_is_not_set_is_named(plan):
-    assert "datasets.refshapes.rec" in plan(rec="$NO_SUCH_FOLDER/model.safetensors")
+    assert "datasets.refshapes.rec" in plan(
+        rec="$NO_SUCH_FOLDER/model.safetensors", vocabulary="$IMPORTED/vocabulary.json"
+    )

@@ -13,8 +13,11 @@ def report_output(files, kind, category, title):
     """
     path = Path(files[kind])
     name, room = path.stem.partition("_{dataset}")[0].strip("{}"), path.parent.name  # tables or figures
-    label = (lambda wildcards: f"{title(wildcards)} ({room[:-1]})") if callable(title) else f"{title} ({room[:-1]})"
-    caption, labels = f"../report/{room}/{name}.rst", {"what": label}
+
+    def labels(wildcards):
+        return {"what": f"{title(wildcards) if callable(title) else title} ({room[:-1]})"}
+
+    caption = f"../report/{room}/{name}.rst"
     return {**files, kind: report(files[kind], caption=caption, category=category, labels=labels)}
 
 
@@ -204,7 +207,7 @@ def failing(wildcards):
     return unique(files + oracle(dataset=wildcards.dataset, first=True))
 
 
-use rule table1 as failures with:
+use rule table1 as table_failures with:
     input:
         files=lambda wildcards: [results(f"{wildcards.dataset}/refs.parquet"), *failing(wildcards)],
         predictions=lambda wildcards: predictions(failing(wildcards)),
@@ -216,8 +219,8 @@ use rule table1 as failures with:
         command="tables failures",
         options=lambda wildcards: f"--figure {shlex.quote(results(f'figures/failures_{wildcards.dataset}.png'))}",
         code=code("tables failures"),
-    log: logs("failures/{dataset}")
-    benchmark: benchmarks("failures/{dataset}")
+    log: logs("table_failures/{dataset}")
+    benchmark: benchmarks("table_failures/{dataset}")
 
 
 def tables():
