@@ -155,8 +155,8 @@ def test_the_workflow_runs_on_real_files(empty, name):
     config = ROOT / f"config/{name}.yaml"
     if not config.exists():
         pytest.skip(f"there is no config/{name}.yaml")
-    # A quarter of the pixels and one split: the sizes of the paper are the golden recordings' to check.
-    smaller = {"settings": {"image_size": 320}, "datasets": {name: {"splits": ["val"]}}}
+    # Small pictures and one split: the sizes of the paper are the golden recordings' to check.
+    smaller = {"settings": {"image_size": 160}, "datasets": {name: {"splits": ["val"]}}}
     empty(base=config, config=smaller)
     results = empty.folder / yaml.safe_load(config.read_text()).get("results", "results")
     for files in ("tables/*.csv", "tables/*.md", "tables/*.html", "figures/*.png", "figures/*.pdf"):
