@@ -23,8 +23,8 @@ def ceiling(refs: pd.DataFrame, number: int, sampling: contour.Sampling, size: i
     """Mean IoU and iou_upstream of the refs' masks, and the share of contours of fewer than N points, in per cent."""
     rows = refs[["mask", "height", "width"]].itertuples(index=False, name=None)
     points = [contour.sample(contour.decode(*row), number, sampling) for row in rows]
-    found = [Prediction(place, "", outline, np.ones(2 * number)) for place, outline in enumerate(points)]
-    scores = score_masks(refs, found, size, multiple=32)
+    predictions = [Prediction(place, "", outline, np.ones(2 * number)) for place, outline in enumerate(points)]
+    scores = score_masks(refs, predictions, size, multiple=32)
     short = np.mean([np.isnan(outline).any() for outline in points])
     return 100 * scores["iou"].mean(), 100 * scores["iou_upstream"].mean(), 100 * float(short)
 

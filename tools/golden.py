@@ -85,31 +85,31 @@ def outputs(recording: dict[str, np.ndarray], model: PointModel) -> dict[str, np
     """Everything recorded, computed by our model from the recording's inputs."""
     pixels, inside, words = read_inputs(recording)
     stride = model.visual.stride
-    found: dict[str, Tensor] = {"language": model.language(words, count_words(words))[:, None]}
+    computed: dict[str, Tensor] = {"language": model.language(words, count_words(words))[:, None]}
     maps = model.visual.backbone(pixels)
-    found |= {f"visual{index}_mean": each.mean((2, 3)) for index, each in enumerate(maps)}
+    computed |= {f"visual{index}_mean": each.mean((2, 3)) for index, each in enumerate(maps)}
     features = torch.tanh(model.visual.neck(maps))
-    found["fused"] = (features * torch.tanh(found["language"][:, 0])[:, :, None, None])[:, ::64]
+    computed["fused"] = (features * torch.tanh(computed["language"][:, 0])[:, :, None, None])[:, ::64]
     tokens = target(recording, model)
     batch = Batch(features, inside[:, ::stride, ::stride], torch.arange(2), words, tokens)
     memory = model.encode(batch)
-    found["memory"] = memory.features[:, :, ::16]
-    found["logits"] = model.logits(memory, tokens)
+    computed["memory"] = memory.features[:, :, ::16]
+    computed["logits"] = model.logits(memory, tokens)
     contour = "vertices" in recording
     end_weight, first_weight = (0.1, 1.0) if contour else (1.0, 1.5)
-    found["loss"] = sequence_loss(found["logits"].double(), tokens, 0.1, end_weight, first_weight)
+    computed["loss"] = sequence_loss(computed["logits"].double(), tokens, 0.1, end_weight, first_weight)
     chosen, _ = model.decode(memory)
     if contour:  # the released code takes one token more, which no point needs
         last = model.logits(memory, torch.cat([chosen, tokens[:, -1:]], 1))[:, -1].argmax(-1)
         chosen = torch.cat([chosen, last[:, None]], 1)
-    found["tokens"] = chosen
-    return {name: value.numpy() for name, value in found.items()}
+    computed["tokens"] = chosen
+    return {name: value.numpy() for name, value in computed.items()}
 
 
-def errors(recording: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> dict[str, float]:
+def errors(recording: dict[str, np.ndarray], computed: dict[str, np.ndarray]) -> dict[str, float]:
     """Of each quantity the largest difference, in standard deviations; of the loss as it is; of tokens how many."""
     result = {}
-    for name, value in found.items():
+    for name, value in computed.items():
         truth = recording[name]
         if value.shape != truth.shape:
             result[name] = float("inf")
@@ -140,16 +140,16 @@ def main(folder: Path) -> int:
         return 1
     failed = 0
     for path in paths:
-        found = check(path)
-        bad = not all(error <= TOLERANCE for error in found.values())
+        computed = check(path)
+        bad = not all(error <= TOLERANCE for error in computed.values())
         failed += bad
-        print(f"{path.stem}: {'BEYOND' if bad else 'within'} {TOLERANCE:g}  {show(found)}", flush=True)
+        print(f"{path.stem}: {'BEYOND' if bad else 'within'} {TOLERANCE:g}  {show(computed)}", flush=True)
     return failed
 
 
-def show(found: dict[str, float]) -> str:
+def show(computed: dict[str, float]) -> str:
     """The errors in a line."""
-    return "  ".join(f"{name} {error:{'g' if name == 'tokens' else '.1e'}}" for name, error in found.items())
+    return "  ".join(f"{name} {error:{'g' if name == 'tokens' else '.1e'}}" for name, error in computed.items())
 
 
 if __name__ == "__main__":

@@ -23,17 +23,17 @@ START, END = "<!-- keys: made by python -m tools.reference -->", "<!-- end of ke
 
 def descriptions() -> dict[str, dict[str, str]]:
     """Read the sentence below each field: class -> field -> text."""
-    found: dict[str, dict[str, str]] = {}
+    tables_by_name: dict[str, dict[str, str]] = {}
     for node in ast.parse(inspect.getsource(config)).body:
         if isinstance(node, ast.ClassDef):
             pairs = zip(node.body, node.body[1:], strict=False)
-            found[node.name] = {
+            tables_by_name[node.name] = {
                 field.target.id: " ".join(text.value.value.split())
                 for field, text in pairs
                 if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
                 if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
             }
-    return found
+    return tables_by_name
 
 
 LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}

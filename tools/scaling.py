@@ -30,15 +30,15 @@ def read_dag(dot: str) -> tuple[dict[str, str], dict[str, set[str]]]:
 
 def measured(folder: Path) -> dict[str, list[tuple[float, float]]]:
     """Rule -> seconds and peak memory (MB) of each of its jobs that has a benchmark file."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    costs: dict[str, list[tuple[float, float]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
         with path.open() as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         if rows:
             memory = rows[-1]["max_rss"]
-            found.setdefault(rule, []).append((float(rows[-1]["s"]), float("nan" if memory == "NA" else memory)))
-    return found
+            costs.setdefault(rule, []).append((float(rows[-1]["s"]), float("nan" if memory == "NA" else memory)))
+    return costs
 
 
 def ways(before: Mapping[str, set[str]], cost: Mapping[str, float]) -> dict[str, float]:
@@ -47,10 +47,10 @@ def ways(before: Mapping[str, set[str]], cost: Mapping[str, float]) -> dict[str,
     for job, earlier in before.items():
         for each in earlier:
             after[each].append(job)
-    found: dict[str, float] = {}
+    costs: dict[str, float] = {}
     for job in reversed(in_order(before)):
-        found[job] = cost[job] + max((found[each] for each in after[job]), default=0.0)
-    return found
+        costs[job] = cost[job] + max((costs[each] for each in after[job]), default=0.0)
+    return costs
 
 
 def in_order(before: Mapping[str, set[str]]) -> list[str]:
@@ -128,14 +128,14 @@ def main() -> None:
     rules, before = read_dag(sys.stdin.read())
     if not rules:
         sys.exit("standard input holds no DAG: pipe `snakemake --forceall --dag` into this")
-    found = measured(options.benchmarks)
-    seconds = {rule: statistics.mean(time for time, _ in jobs) for rule, jobs in found.items()}
+    costs = measured(options.benchmarks)
+    seconds = {rule: statistics.mean(time for time, _ in jobs) for rule, jobs in costs.items()}
     seconds |= {rule: float(value) for rule, value in (each.split("=") for each in options.cost)}
     unknown = {rule for rule in rules.values() if rule not in seconds} - {"all"}
     if unknown:
         print(f"without a measurement, counted as 0 s: {', '.join(sorted(unknown))}", file=sys.stderr)
     print("| rule | jobs measured | mean, s | longest, s | peak memory, MB |\n| --- | ---: | ---: | ---: | ---: |")
-    for rule, jobs in found.items():
+    for rule, jobs in costs.items():
         times, memory = zip(*jobs, strict=True)
         print(f"| {rule} | {len(jobs)} | {statistics.mean(times):.1f} | {max(times):.1f} | {max(memory):.0f} |")
     print(f"\n{report(rules, before, seconds, options.workers)}")

@@ -78,11 +78,11 @@ class Workflow:
         """Files that a run would make, and make again: rule -> paths."""
         table = self("--summary", config=config, base=base)
         lines = table[table.index("output_file\t") :]
-        found: dict[str, set[str]] = {}
+        waiting: dict[str, set[str]] = {}
         for row in csv.DictReader(io.StringIO(lines), delimiter="\t"):
             if row["plan"] == "update pending":
-                found.setdefault(row["rule"], set()).add(row["output_file"])
-        return found
+                waiting.setdefault(row["rule"], set()).add(row["output_file"])
+        return waiting
 
     def read(self, path: str) -> Any:
         """A JSON file."""

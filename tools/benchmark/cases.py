@@ -157,9 +157,9 @@ def training(sizes: Sizes) -> Case:
     @torch.no_grad()
     def difference() -> float:
         model.eval()  # without dropout and batch statistics the two are the same function
-        found = float((model(few) - model(plain.unshared(few))).abs().max())
+        difference_by_name = float((model(few) - model(plain.unshared(few))).abs().max())
         model.train()
-        return found
+        return difference_by_name
 
     return Case("training", "ref", "ratio 3", ours, slow, len(batch.words), len(few.words), difference)
 
@@ -184,10 +184,10 @@ def selection(sizes: Sizes) -> Case:
     refs = pd.DataFrame(
         {"ref_id": np.arange(len(outlines)), "bbox": list(boxes), "height": height, "width": width}
     )  # fmt: skip
-    sure = np.ones(2 * sizes.points)
+    certain = np.ones(2 * sizes.points)
 
     def ours(number: int = sizes.predictions) -> pd.DataFrame:
-        predicted = [Prediction(place, "", outline, sure) for place, outline in enumerate(outlines[:number])]
+        predicted = [Prediction(place, "", outline, certain) for place, outline in enumerate(outlines[:number])]
         table = points_table(refs, predicted)
         return pseudo.select(table, refs, PseudoConfig(threshold=2.01), sizes.points)
 

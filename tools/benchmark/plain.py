@@ -33,15 +33,15 @@ def decode(model: PointModel, memory: Memory) -> tuple[Tensor, Tensor]:
 
     On the encoder's output, too, which every layer projects again. Of a model whose sequences end last.
     """
-    found = torch.zeros(len(memory.features), 0, dtype=torch.int64, device=memory.features.device)
+    decoded = torch.zeros(len(memory.features), 0, dtype=torch.int64, device=memory.features.device)
     seen = []
     for _ in range(2 * model.points):
-        unknown = found.new_zeros(len(found), 1)  # the token that is asked for; what stands there is not looked at
+        unknown = decoded.new_zeros(len(decoded), 1)  # the token that is asked for; what stands there is not looked at
         keys, values = model.keys_values(memory.features, memory.positions)
-        logits = model.logits(replace(memory, keys=keys, values=values), torch.cat([found, unknown], 1))[:, -1]
-        found = torch.cat([found, logits[:, :-1].argmax(-1, keepdim=True)], 1)
+        logits = model.logits(replace(memory, keys=keys, values=values), torch.cat([decoded, unknown], 1))[:, -1]
+        decoded = torch.cat([decoded, logits[:, :-1].argmax(-1, keepdim=True)], 1)
         seen.append(logits)
-    return found, torch.stack(seen, 1)
+    return decoded, torch.stack(seen, 1)
 
 
 @torch.no_grad()
