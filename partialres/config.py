@@ -292,8 +292,6 @@ class TextConfig(Section):
 
     max_words: Positive = 15
     """Longer expressions are cut (sec. 4: 15, RefCOCOg 20)."""
-    min_count: Positive = 1
-    """Words that occur less often than this in the training split count as unknown."""
     vectors: Text | None = None
     """File of word vectors in GloVe's text format; null: random."""
 

@@ -70,34 +70,32 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
 @click.option("--image-folder", type=OUT, required=True, help="Folder that the images' file names are in.")
 @click.option("--split-by", help="unc, umd, google ...: read refs(SPLIT_BY).p [default: expressions.json, own data].")
 @click.option("--max-words", type=click.IntRange(min=1), help="Longer expressions are cut [default: 15].")
-@click.option("--min-count", type=click.IntRange(min=1), help="Rarer words are unknown [default: 1].")
 @click.option(
     "--on-problem",
     type=click.Choice(["refuse", "report"]),
     default="refuse",
     help="Broken records: stop, or leave them out and count them.",
 )
-@click.option("--check-images/--no-check-images", default=True, help="Every image file must exist.")
 @click.option("--vocabulary", type=IN_FILE, help="Take this vocabulary.json's words and limits as they are.")
 @click.option("--out", type=OUT, required=True, help="Folder for refs.parquet and vocabulary.json.")
 def prepare(
-    folder: Path, image_folder: Path, split_by: str | None, max_words: int | None, min_count: int | None,
-    on_problem: Any, check_images: bool, vocabulary: Path | None, out: Path,
+    folder: Path, image_folder: Path, split_by: str | None, max_words: int | None, on_problem: Any,
+    vocabulary: Path | None, out: Path,
 ) -> None:  # fmt: skip
     """Read raw FOLDER (instances.json and the refs) to one row per ref, and count its words."""
     from partialres.data.refer import read_refs
     from partialres.data.vocabulary import Vocabulary, apply_vocabulary, build_vocabulary
     from partialres.files import read_json, write_json, write_table
 
-    if vocabulary and (max_words or min_count):
-        raise click.UsageError("--max-words and --min-count are the vocabulary's own; leave them out")
-    refs, problems = read_refs(folder, image_folder, split_by, on_problem=on_problem, check_images=check_images)
+    if vocabulary and max_words:
+        raise click.UsageError("--max-words is the vocabulary's own; leave it out")
+    refs, problems = read_refs(folder, image_folder, split_by, on_problem=on_problem)
     if problems:
         click.echo(f"left out of {folder}:\n{problems}", err=True)
     if vocabulary:
         words = apply_vocabulary(refs, Vocabulary.from_json(read_json(vocabulary)), report=problems.report())
     else:
-        words = build_vocabulary(refs, max_words=max_words or 15, min_count=min_count or 1, report=problems.report())
+        words = build_vocabulary(refs, max_words=max_words or 15, report=problems.report())
     write_table(refs, out / "refs.parquet")
     write_json(words.to_json(), out / "vocabulary.json")
     click.echo(f"{len(refs)} refs, {len(words)} words -> {out}", err=True)

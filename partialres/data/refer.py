@@ -91,12 +91,12 @@ class _LeftOut(Exception):
 
 
 def read_refs(
-    folder: Path, images: Path, split_by: str | None, *, on_problem: OnProblem, check_images: bool = True
+    folder: Path, images: Path, split_by: str | None, *, on_problem: OnProblem
 ) -> tuple[pd.DataFrame, Problems]:
     """Read the folder of a data set into one row a ref, in the file's order.
 
     split_by: names the pickle of refs; None reads expressions.json. images: the folder that the images' file names are
-    in; check_images demands all images of refs. on_problem: "refuse" raises DataError with all problems; "report"
+    in; each ref's must be there. on_problem: "refuse" raises DataError with all problems; "report"
     leaves out what is broken.
     Columns: ref_id, ann_id, image_id (int64), file_name, height, width, category_id (int32), split, bbox (x, y, width,
     height in pixels, cut to the image), mask (COCO compressed RLE counts; null if there is none), parts (polygons in
@@ -113,15 +113,15 @@ def read_refs(
     refs = _each(content, source, read_ref)
     problems = Problems()
     annotations = _read_annotations(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
-    if check_images and not images.is_dir():
-        raise DataError(f"{images}: no such folder of images; unpack them there or prepare without checking images")
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder of images; unpack them there")
     rows: list[Entry] = []
     read: set[int] = set()
     for place, ref in enumerate(refs):
         try:
             if ref.ref_id in read:
                 raise _LeftOut("duplicate ref_id", f"ref {ref.ref_id} (entry {place})")
-            rows.append(_row(ref, annotations.get(ref.ann_id), images if check_images else None, problems))
+            rows.append(_row(ref, annotations.get(ref.ann_id), images, problems))
         except _LeftOut as reason:
             problems.add(*reason.args)
         read.add(ref.ref_id)
@@ -134,8 +134,8 @@ def read_refs(
     return table, problems
 
 
-def _row(ref: RawRef, annotation: Entry | None, images: Path | None, problems: Problems) -> Entry:
-    """Build the row of a ref, or raise _LeftOut; lesser problems are noted. images: must hold its image, if given."""
+def _row(ref: RawRef, annotation: Entry | None, images: Path, problems: Problems) -> Entry:
+    """Build the row of a ref, or raise _LeftOut; lesser problems are noted. images: must hold its image."""
     name = f"ref {ref.ref_id}"
     if ref.split not in SPLITS:
         raise _LeftOut("unknown split", f"{name}: {ref.split!r}")
@@ -146,7 +146,7 @@ def _row(ref: RawRef, annotation: Entry | None, images: Path | None, problems: P
         raise _LeftOut("annotation of another image", f"{name}: image {ref.image_id}, its annotation's {image_id}")
     if image is None:
         raise _LeftOut("annotation without image entry", f"{name}: image {image_id}")
-    if images and not (images / image["file_name"]).is_file():
+    if not (images / image["file_name"]).is_file():
         raise _LeftOut("missing image", image["file_name"])
     height, width = image["height"], image["width"]
     bbox = boxes.within(annotation.get("bbox"), height, width)

@@ -35,7 +35,6 @@ class Vocabulary:
     words: tuple[str, ...]
     counts: tuple[int, ...]  # how often each word is in the training expressions; "<unk>": all unknown words together
     max_words: int  # longer expressions are cut
-    min_count: int = 1  # rarer words are unknown
     unknown_share: Mapping[str, float] = field(default_factory=dict)  # split -> share of unknown words, 0 to 1
     truncated_share: Mapping[str, float] = field(default_factory=dict)  # split -> share of cut expressions
     report: Mapping[str, Any] = field(default_factory=dict)  # how the refs were prepared
@@ -76,9 +75,7 @@ class Vocabulary:
             raise DataError(f"not a vocabulary of this program ({error}); prepare the data set again") from error
 
 
-def build_vocabulary(
-    refs: pd.DataFrame, *, max_words: int = 15, min_count: int = 1, report: Mapping[str, Any] = {}
-) -> Vocabulary:
+def build_vocabulary(refs: pd.DataFrame, *, max_words: int = 15, report: Mapping[str, Any] = {}) -> Vocabulary:
     """Collect the words of the training expressions, most frequent first, and count how far they reach in each split.
 
     refs: has split and expressions. report: is kept as it is. Raises DataError if there is no training split.
@@ -88,9 +85,8 @@ def build_vocabulary(
         splits = ", ".join(sorted(set(refs["split"])))
         raise DataError(f"no refs of split 'train' to take words from, only of {splits}; choose another split_by")
     counts = Counter(word for text in chain.from_iterable(train) for word in clean(text))
-    kept = (word for word, count in counts.items() if count >= min_count and word not in SPECIAL)
-    words = (*SPECIAL, *sorted(kept, key=lambda word: (-counts[word], word)))
-    return apply_vocabulary(refs, Vocabulary(words, (0,) * len(words), max_words, min_count), report=report)
+    words = (*SPECIAL, *sorted(counts.keys() - set(SPECIAL), key=lambda word: (-counts[word], word)))
+    return apply_vocabulary(refs, Vocabulary(words, (0,) * len(words), max_words), report=report)
 
 
 def apply_vocabulary(refs: pd.DataFrame, vocabulary: Vocabulary, *, report: Mapping[str, Any] = {}) -> Vocabulary:

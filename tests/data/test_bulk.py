@@ -35,7 +35,7 @@ def call(*arguments) -> None:
 
 @pytest.fixture(scope="module")
 def bulk(tmp_path_factory) -> tuple[Path, list[dict]]:
-    """A raw folder of RefCOCO's layout whose images do not exist, and its refs."""
+    """A raw folder of RefCOCO's layout, with empty files for images, and its refs."""
     folder = tmp_path_factory.mktemp("bulk")
     random = np.random.default_rng(0)
     words = [f"{kind}{number}" for number in range(300) for kind in ("left", "cat's", "t-shirt")]
@@ -43,6 +43,8 @@ def bulk(tmp_path_factory) -> tuple[Path, list[dict]]:
         {"id": 7 * number, "file_name": f"COCO_train2014_{7 * number:012d}.jpg", "height": 480, "width": 640}
         for number in range(IMAGES)
     ]
+    for image in images:
+        (folder / str(image["file_name"])).touch()
     annotations = []
     for number in range(3 * REFS):  # two of three have no ref
         x, y, side = (round(float(value), 2) for value in random.uniform((0, 0, 20), (500, 400, 80)))
@@ -65,17 +67,7 @@ def bulk(tmp_path_factory) -> tuple[Path, list[dict]]:
 
 def test_of_many_refs_every_expression_is_kept_and_counted(bulk, tmp_path):
     folder, refs = bulk
-    call(
-        "prepare",
-        folder,
-        "--split-by",
-        "unc",
-        "--image-folder",
-        tmp_path / "none",
-        "--no-check-images",
-        "--out",
-        tmp_path,
-    )
+    call("prepare", folder, "--split-by", "unc", "--image-folder", folder, "--out", tmp_path)
     table, report = read_table(tmp_path / "refs.parquet"), read_json(tmp_path / "vocabulary.json")["report"]
     assert table["ref_id"].tolist() == [ref["ref_id"] for ref in refs]
     assert [list(some) for some in table["expressions"]] == [[s["raw"] for s in ref["sentences"]] for ref in refs]
@@ -88,17 +80,7 @@ def test_of_many_refs_every_expression_is_kept_and_counted(bulk, tmp_path):
 
 
 def test_of_many_refs_each_ratio_labels_its_share_and_holds_the_smaller_ones(bulk, tmp_path):
-    call(
-        "prepare",
-        bulk[0],
-        "--split-by",
-        "unc",
-        "--image-folder",
-        tmp_path / "none",
-        "--no-check-images",
-        "--out",
-        tmp_path,
-    )
+    call("prepare", bulk[0], "--split-by", "unc", "--image-folder", bulk[0], "--out", tmp_path)
     smaller: set[int] = set()
     for ratio in (1, 5, 10, 100):
         call("split", tmp_path / "refs.parquet", "--ratio", ratio, "--seed", 3, "--out", tmp_path / "split.parquet")
@@ -128,11 +110,13 @@ def test_real_expressions_are_cleaned_counted_and_cut_with_the_shares_in_the_voc
                                 "split": "train" if split == "val" else split}  # fmt: skip
             grouped[key]["expressions"] += sentences
         entries += grouped.values()
+    for image in images.values():
+        (tmp_path / image["file_name"]).touch()
     (tmp_path / "instances.json").write_text(
         json.dumps({"images": list(images.values()), "annotations": list(annotations.values())})
     )
     (tmp_path / "expressions.json").write_text(json.dumps(entries))
-    call("prepare", tmp_path, "--image-folder", tmp_path, "--no-check-images", "--on-problem", "report",
+    call("prepare", tmp_path, "--image-folder", tmp_path, "--on-problem", "report",
          "--max-words", max_words, "--out", tmp_path / "out")  # fmt: skip
     vocabulary = Vocabulary.from_json(read_json(tmp_path / "out/vocabulary.json"))
     refs = read_table(tmp_path / "out/refs.parquet")

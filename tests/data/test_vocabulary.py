@@ -51,13 +51,6 @@ def test_words_come_from_train_only_most_frequent_first_then_by_alphabet():
     assert vocabulary.counts == (0, 0, 3, 1, 1)
 
 
-def test_rare_words_are_unknown_and_counted_together():
-    vocabulary = build_vocabulary(refs(train=[["a a b", "b c d"]]), min_count=2)
-    assert vocabulary.words == ("<pad>", "<unk>", "a", "b")
-    assert vocabulary.counts == (0, 2, 2, 2)
-    assert vocabulary.unknown_share == {"train": 2 / 6}
-
-
 def test_unknown_and_truncated_shares_are_counted_for_every_split():
     table = refs(train=[["a b"]], val=[["a z"], ["a b a z", "b"]], testA=[["z"]])
     vocabulary = build_vocabulary(table, max_words=2)
@@ -93,7 +86,7 @@ def test_the_digest_follows_what_indices_mean_and_nothing_else():
     def digest(words=("a", "b"), max_words=15, **rest):
         return Vocabulary(("<pad>", "<unk>", *words), (0,) * (2 + len(words)), max_words, **rest).digest()
 
-    assert digest() == digest(unknown_share={"val": 0.5}, min_count=3)
+    assert digest() == digest(unknown_share={"val": 0.5})
     assert len({digest(), digest(("b", "a")), digest(("a",)), digest(max_words=20)}) == 4
 
 
@@ -178,9 +171,9 @@ def test_every_published_expression_cleans_to_words_of_letters_without_punctuati
 
 def test_a_given_vocabulary_keeps_its_words_and_limits_and_counts_these_refs():
     table = refs(train=[["cat cat left", "dog"]], val=[["a very long left cat now"]])
-    given = Vocabulary(("<pad>", "<unk>", "left", "CLS", "cat"), (0,) * 5, max_words=4, min_count=3)
+    given = Vocabulary(("<pad>", "<unk>", "left", "CLS", "cat"), (0,) * 5, max_words=4)
     applied = apply_vocabulary(table, given, report={"kept": 2})
-    assert (applied.words, applied.max_words, applied.min_count) == (given.words, 4, 3)
+    assert (applied.words, applied.max_words) == (given.words, 4)
     assert applied.digest() == given.digest()
     assert applied.counts == (0, 1, 1, 0, 2) and applied.report == {"kept": 2}
     assert applied.unknown_share == {"train": 1 / 4, "val": 4 / 6}

@@ -58,10 +58,9 @@ def raw_options(wildcards):
     It must not take `input`: Snakemake would attribute its changes to the files, and a changed setting would rerun
     nothing.
     """
-    by, text = entry(wildcards).split_by, settings(wildcards).text
+    by, max_words = entry(wildcards).split_by, settings(wildcards).text.max_words
     refs = "" if by is None else f"--split-by {shlex.quote(by)}"
-    counted = f"--max-words {text.max_words} --min-count {text.min_count}"
-    return f"{refs} {option('--vocabulary', given_vocabulary)(wildcards) or counted}"
+    return f"{refs} {option('--vocabulary', given_vocabulary)(wildcards) or f'--max-words {max_words}'}"
 
 
 rule prepare:
