@@ -114,8 +114,10 @@ class UpstreamConfig(Section):
     """Which cell a bin means: the one that contains it, or floor(bin (cells - 1) / bins). Released: spread."""
     cctf_means: Literal["image", "frame"] = "image"
     """What the means of columns and rows are taken over: the image, or the frame with its padding. Released: frame."""
-    pmca_scale: Literal["divide", "multiply"] = "divide"
-    """How PMCA's scale enters eq. 7. Released: raw, squared, it multiplies distances in cells."""
+    pmca_scale: Literal["sigmoid", "raw"] = "sigmoid"
+    """PMCA's scale (eq. 6-7). Released: raw, squared, it multiplies distances in cells instead of dividing them."""
+    pmca_reads: Literal["content", "query"] = "content"
+    """What PMCA's MLP reads: the co-content embeddings S (eq. 6), or each layer's queries. Released: query."""
     start: Literal["zero", "learned"] = "zero"
     """The decoder's first input. Released segmentation: a learned vector."""
     end_token: Literal["last", "anywhere"] = "last"
@@ -215,6 +217,8 @@ class TrainConfig(Section):
 
     epochs: Positive = 90
     """Passes over the training refs, each with one of its expressions. [released]"""
+    updates: Positive | None = None
+    """Optimiser steps in all, however many refs there are: then `epochs` only divides the schedule. null: `epochs`."""
     batch: Positive = 128
     """Refs per step, over all devices (paper)."""
     learning_rate: Annotated[Number, Field(gt=0)] = 5e-4
@@ -299,6 +303,10 @@ class TextConfig(Section):
 class Settings(Section):
     """The settings of a run. Data sets and experiments override them."""
 
+    seeds: Positive = 1
+    """Number of runs, with seeds 0, 1, ...: each draws its own labelled refs. Tables show the mean over them."""
+    rec_seed: Natural | None = None
+    """Seed of the step 1 that every run starts from; null: each run starts from its own."""
     image_size: Annotated[StrictInt, Field(ge=32)] = 640
     """Long side of the images, pixels; a multiple of the backbone's stride, 16 (tiny) or 32 (sec. 4: 640)."""
     points: Annotated[StrictInt, Field(ge=3)] = 18
@@ -489,8 +497,6 @@ class Config(Section):
     """Folder for everything that the workflow makes, logs and benchmarks included."""
     downloads: DownloadConfig
     """Public files."""
-    seeds: Annotated[list[Natural], Field(min_length=1), AfterValidator(distinct)]
-    """One run of everything for each; a table's cell is the mean over them."""
     ratios: Annotated[list[Ratio], Field(min_length=1), AfterValidator(distinct)]
     """Per cent of the training refs that keep their masks."""
     datasets: Annotated[dict[Name, DatasetConfig], Field(min_length=1)]

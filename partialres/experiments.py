@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from partialres.config import Config, ConfigError, Head, ModelConfig, ReportConfig, Settings, check_init_backbone
 
 # What an experiment that takes another's step 2 may still override: what comes after it.
-AFTER_STEP_2 = ("predict", "pseudo", "retrain")
+AFTER_STEP_2 = ("seeds", "predict", "pseudo", "retrain")
 # What all experiments of a data set share: the data, the backbone and step 1.
 SHARED = ("image_size", "text", "init_backbone", "pretraining", "rec")
 
@@ -119,10 +119,10 @@ class Plan:
         return [
             Run(name, seed, f"{ratio:g}", each)
             for name in ([dataset] if dataset else self.datasets)
-            for seed in self.config.seeds
             for each in ([experiment] if experiment else self.experiments)
             for ratio in self.ratios(name, each)
             if step == "res" or self.last_step(each, ratio) == "retrain"
+            for seed in range(self.settings(name, each, ratio).seeds)
         ]
 
     def owner(self, experiment: str, part: str) -> str:
@@ -153,10 +153,15 @@ class Plan:
         """Return the head of an experiment's model."""
         return self.settings(dataset, experiment, min(self.ratios(dataset, experiment), default=100.0)).model.head
 
-    def heads(self, dataset: str) -> list[Head]:
-        """List the heads that need a step 1 on a data set."""
-        used = {self.head(dataset, name) for name in self.experiments if self.ratios(dataset, name)}
-        return [head for head in ("points", "mask") if head in used or head == "points"]
+    def rec_seed(self, run: Run) -> int:
+        """Return the seed of the step 1 that a run starts from."""
+        seed = self.settings(run.dataset, run.experiment, float(run.ratio)).rec_seed
+        return run.seed if seed is None else seed
+
+    def rec_runs(self) -> list[tuple[str, int, Head]]:
+        """List the steps 1 that runs start from: data set, seed and head."""
+        runs = [(run.dataset, self.rec_seed(run), self.head(run.dataset, run.experiment)) for run in self.runs()]
+        return list(dict.fromkeys(runs))
 
     def _check(self) -> None:
         """Check every run's settings and every name, so that a mistake shows before anything runs."""
@@ -213,9 +218,11 @@ class Plan:
                     "differ; remove the key or `from`"
                 )
         for dataset in self.datasets:
-            lacking = set(self.ratios(dataset, name)) - set(self.ratios(dataset, source))
-            if lacking:
-                raise ConfigError(f"{where}.from: {source} does not run at {min(lacking):g} % on {dataset}")
+            lacking = set(self.runs("retrain", name, dataset)) - {
+                run._replace(experiment=name) for run in self.runs("res", source, dataset)
+            }
+            for run in sorted(lacking):
+                raise ConfigError(f"{where}.from: {source} does not run at {run.ratio} % on {dataset}, seed {run.seed}")
 
     def _check_run(self, dataset: str, experiment: str, ratio: float) -> None:
         """Check a run's settings, and that what all experiments and ratios share is as in the data set's."""

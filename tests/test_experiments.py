@@ -76,8 +76,9 @@ def test_ratios_are_all_those_below_100_or_100_alone(config):
     config["experiments"]["every"] = {}
     plan = Plan(config)
     assert plan.ratios("refshapes", "every") == [1, 5, 10, 100]
-    assert plan.ratios("refshapes", "baseline") == plan.ratios("refshapes", "ours") == [1, 5, 10]
-    assert plan.ratios("refshapes", "oracle") == [100]
+    assert plan.ratios("refshapes", "ours") == [1, 5, 10] and plan.ratios("refshapes", "baseline") == [1, 5, 10, 100]
+    config["experiments"]["full"] = {"ratios": "full"}
+    assert Plan(config).ratios("refshapes", "full") == [100]
     assert plan.last_step("every", 100) == "res" and plan.last_step("every", 10) == "retrain"
     assert {run.ratio for run in plan.runs("retrain", experiment="every")} == {"1", "5", "10"}
 
@@ -85,7 +86,7 @@ def test_ratios_are_all_those_below_100_or_100_alone(config):
 def test_a_data_sets_own_ratios_take_the_place_of_the_configs_and_are_checked(config):
     config["datasets"]["more"] = {**config["datasets"]["refshapes"], "ratios": [2, 50]}
     plan = Plan(config)
-    assert plan.ratios("more", "ours") == [2, 50] and plan.ratios("more", "oracle") == []
+    assert plan.ratios("more", "ours") == [2, 50]
     assert plan.ratios("refshapes", "ours") == [1, 5, 10]
     config["settings"]["res"]["epochs"] = {"by_ratio": {"1": 3, "50": 0, "100": 3}}
     with pytest.raises(ConfigError, match=r"more, baseline, 50 %: res\.epochs"):
@@ -102,11 +103,11 @@ def test_an_experiment_uses_step_2_of_the_one_it_names_and_its_points_unless_it_
     plan = Plan(config)
     owners = {name: (plan.owner(name, "res"), plan.owner(name, "points")) for name in config["experiments"]}
     assert owners == {
-        "baseline": ("baseline", "baseline"), "ours": ("ours", "ours"), "oracle": ("oracle", "oracle"),
+        "baseline": ("baseline", "baseline"), "ours": ("ours", "ours"),
         "strict": ("ours", "ours"), "batched": ("ours", "batched"),
         "baseline_step_3": ("baseline", "baseline_step_3"), "alone": ("alone", "alone"),
     }  # fmt: skip
-    assert {run.experiment for run in plan.trained("res")} == {"baseline", "ours", "oracle", "alone"}
+    assert {run.experiment for run in plan.trained("res")} == {"baseline", "ours", "alone"}
     assert not plan.settings("refshapes", "baseline_step_3", 1).model.cctf
 
 
@@ -119,7 +120,7 @@ def test_an_experiment_uses_step_2_of_the_one_it_names_and_its_points_unless_it_
         ),
         ({"from": "ours", "settings": {"model": {"cctf": False}}}, r"experiments\.new\.settings\.model"),
         ({"from": "ours", "steps": [2]}, r"experiments\.new: takes step 2 from ours and stops there"),
-        ({"from": "ours", "ratios": [100]}, r"experiments\.new\.from: ours does not run at 100 % on refshapes"),
+        ({"from": "ours", "settings": {"seeds": 2}}, r"new\.from: ours does not run at 1 % on refshapes, seed 1"),
         ({"from": "theirs"}, r"experiments\.new\.from: no experiment 'theirs'; the experiments are baseline, ours"),
     ],
 )
@@ -146,8 +147,8 @@ def test_what_is_shared_is_just_what_the_rules_of_the_shared_steps_read():
     assert shared - {"model"} == {*SHARED}  # of the model what step 1 reads, which check_init compares
     step_2, step_3 = read_keys("step2_res"), read_keys("step3_pseudo")
     assert not step_2 & {*AFTER_STEP_2} and not shared & {*AFTER_STEP_2}
-    assert step_3 - step_2 == {*AFTER_STEP_2}
-    everything = shared | step_2 | step_3 | read_keys("evaluate")
+    assert step_3 - step_2 == {*AFTER_STEP_2} - {"seeds"}
+    everything = shared | step_2 | step_3 | read_keys("evaluate") | {"seeds", "rec_seed"}  # these two say what runs
     assert everything == set(Settings.model_fields)
 
 
@@ -228,7 +229,8 @@ def test_what_all_ratios_share_cannot_be_chosen_by_ratio(config):
         ({"ratio": [1]}, "ratio: unknown key; the keys are datasets, downloads"),
         ({"ratios": [0]}, r"ratios\.0: 0"),
         ({"ratios": [1, 1]}, "ratios: has 1"),
-        ({"seeds": ["0"]}, r"seeds\.0: '0'"),
+        ({"seeds": [0, 1]}, r"seeds: unknown key"),
+        ({"settings": {"seeds": 0}}, r"refshapes: seeds: 0: input should"),
         ({"datasets": None}, "datasets: None"),
         ({"experiments": {}}, r"experiments: \{\}"),
         ({"threads": {"rest": 2}}, r"threads\.rest"),
@@ -265,10 +267,10 @@ MASK_HEAD = {"ratios": "partial", "steps": [2], "settings": {"model": {"head": "
 
 
 def test_the_mask_head_has_a_step_1_of_its_own_with_its_own_length(config):
-    assert Plan(config).heads("refshapes") == ["points"]
+    assert Plan(config).rec_runs() == [("refshapes", 0, "points")]
     config["experiments"]["mask_head"] = MASK_HEAD
     plan = Plan(config)
-    assert plan.heads("refshapes") == ["points", "mask"]
+    assert plan.rec_runs() == [("refshapes", 0, "points"), ("refshapes", 0, "mask")]
     assert [plan.head("refshapes", name) for name in ("ours", "mask_head")] == ["points", "mask"]
     assert plan.step_1("refshapes", "mask") == plan.step_1("refshapes").replace(head="mask")
     assert [plan.settings("refshapes", head=head).rec.epochs for head in ("points", "mask")] == [12, 20]
@@ -293,6 +295,21 @@ def test_a_mask_head_for_all_experiments_is_refused(config):
     config["settings"]["model"] |= {"head": "mask", "cctf": False, "pmca": False}
     with pytest.raises(ConfigError, match=r"refshapes: model\.head: mask is an experiment's"):
         Plan(config)
+
+
+def test_runs_have_their_own_number_of_seeds_and_may_start_from_one_step_1(config):
+    config["settings"]["seeds"] = {"by_ratio": {"1": 4, "5": 2}}
+    config["experiments"]["strict"] = {"from": "ours", "ratios": [1], "settings": {"seeds": 3}}
+    plan = Plan(config)
+    assert [run.seed for run in plan.runs("retrain", "ours") if run.ratio == "1"] == [0, 1, 2, 3]
+    assert [run.seed for run in plan.runs("retrain", "ours") if run.ratio == "10"] == [0, 1]
+    assert [run.seed for run in plan.runs("retrain", "strict")] == [0, 1, 2]
+    assert [seed for _, seed, _ in plan.rec_runs()] == [0, 1, 2, 3]
+    config["settings"]["rec_seed"] = 0
+    config["experiments"]["ours"]["settings"] = {"rec_seed": 7}
+    plan = Plan(config)
+    assert sorted(plan.rec_runs()) == [("refshapes", 0, "points"), ("refshapes", 7, "points")]
+    assert {plan.rec_seed(run) for run in plan.runs("retrain", "strict")} == {7}
 
 
 def test_an_environment_variable_is_filled_in_or_named_if_it_is_not_set(monkeypatch):

@@ -80,7 +80,8 @@ def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> Mode
     partial_res = any(".point." in key for key in state)
     if partial_res:
         upstream = upstream.replace(
-            language_token=True, cctf_axes="transposed", cctf_cells="spread", cctf_means="frame", pmca_scale="multiply",
+            language_token=True, cctf_axes="transposed", cctf_cells="spread", cctf_means="frame", pmca_scale="raw",
+            pmca_reads="query",
             start="learned" if contour else "zero",
         )  # fmt: skip
     return ModelConfig(word=state[WORDS].shape[1], cctf=partial_res, pmca=partial_res, upstream=upstream)

@@ -42,6 +42,9 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.dropout = config.heads, config.dropout
         self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width) for _ in range(4))
+
+    def reset_parameters(self) -> None:
+        """Set the initial values that differ from a linear layer's."""
         for layer in (self.query, self.key, self.value):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

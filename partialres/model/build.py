@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
+
+import torch
+from torch import nn
+
 from partialres.config import ModelConfig
 from partialres.model.mask_head import MaskHeadModel
 from partialres.model.pointer import PointModel
@@ -10,9 +15,23 @@ from partialres.model.pointer import PointModel
 Model = PointModel | MaskHeadModel
 
 
-def build_model(config: ModelConfig, words: int, points: int) -> Model:
-    """Build the model with the config's head and random weights.
+def build_model(config: ModelConfig, words: int, points: int, seed: int = 0) -> Model:
+    """Build the model with the config's head and random weights (see `initialise`).
 
     words: size of the vocabulary with padding and unknown. points: N; two in step 1, for a box, whatever the head.
     """
-    return (PointModel if config.head == "points" else MaskHeadModel)(config, words, points)
+    model = (PointModel if config.head == "points" else MaskHeadModel)(config, words, points)
+    initialise(model, seed)
+    return model
+
+
+def initialise(model: nn.Module, seed: int) -> None:
+    """Draw each module's initial values from a generator of its own, seeded with the seed and the module's name.
+
+    Models that differ in one part thus start with equal values, to the bit, in all other parts.
+    """
+    with torch.random.fork_rng(devices=[]):
+        for name, module in reversed(list(model.named_modules())):  # children first: a parent may set them anew
+            if hasattr(module, "reset_parameters"):
+                torch.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+                module.reset_parameters()

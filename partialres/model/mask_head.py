@@ -52,13 +52,16 @@ class MaskHead(nn.Module):
         super().__init__()
         self.heads, width = config.heads, config.width
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        for layer in (self.query, self.key):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
         self.coarse = nn.Sequential(_block(width + config.heads, width), _block(width, width))
         self.middle = _block(width, width // 2)
         self.fine = _block(width // 2, width // 4)
         self.out = nn.Conv2d(width // 4, 1, 3, padding=1)
+
+    def reset_parameters(self) -> None:
+        """Set the initial values that differ from a linear layer's."""
+        for layer in (self.query, self.key):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def attention(self, query: Tensor, memory: Memory, positions: int) -> Tensor:
         """query [B, D] -> attention maps [B, h, positions] that sum to one over heads and positions, as in DETR."""
@@ -92,9 +95,13 @@ class MaskHeadModel(Grounding):
     def __init__(self, config: ModelConfig, words: int, points: int) -> None:
         """points: two in step 1, which has no mask head."""
         super().__init__(config, words, points)
-        self.query = nn.Parameter(torch.randn(1, config.width))
+        self.query = nn.Parameter(torch.empty(1, config.width))
         self.box_head = mlp(config.width, config.width, config.width, 4)
         self.mask_head = MaskHead(config) if points > 2 else None
+
+    def reset_parameters(self) -> None:
+        """Draw the query's initial values."""
+        nn.init.normal_(self.query)
 
     def samples(
         self, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary,
@@ -130,7 +137,7 @@ class MaskHeadModel(Grounding):
         x = torch.zeros_like(memory.features[:, :1])
         for index, layer in enumerate(self.decoder):
             own = layer.self_attention.keys_values(x, self.query)
-            x = layer(x, self.query, own, None, memory, index)
+            x = layer(x, x, self.query, own, None, memory, index)
         return self.decoder_norm(x)[:, 0]
 
     def loss(self, output: Output, batch: Batch, config: TrainConfig) -> Tensor:

@@ -5,7 +5,6 @@ B batch · T queries · H, W positions of the features · K = H * W (and the lan
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,8 @@ from torch.nn import functional as F
 
 from partialres.config import ModelConfig
 from partialres.model.attention import mlp, split_heads
+
+LEAST_SPREAD = 1e-4  # of sigma s^2, in squared frames: a hundredth of the frame, far below a cell
 
 
 @dataclass
@@ -33,29 +34,38 @@ class Grid:
 
 
 class PointPrior(nn.Module):
-    """Gives for each query and head a centre and a scale (eq. 6), and the logarithm of a Gaussian there (eq. 7).
+    """Gives each query and head a centre and a scale, all in (0, 1) (eq. 6), and the log of a Gaussian there (eq. 7).
 
-    The last layer starts at zero: centre in the middle, scale one, so that training starts from almost plain attention.
-    The released form multiplies by the square of the raw scale instead, with distances in feature cells and the centre
-    within the image's part of the frame. There a scale of zero has no gradient and would stay: weights start at random.
+    Distances are in units of the frame. The last layer starts at zero: the centre in the middle, the scale one half.
+    In the released form the raw scale multiplies distances in feature cells, and the centre lies within the image's
+    part of the frame. A raw scale of zero has no gradient and would stay, so that its layer starts at random.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads, self.sigma, self.form = config.heads, config.pmca_sigma, config.upstream.pmca_scale
+        self.reads = config.upstream.pmca_reads
         self.locate = mlp(config.width, config.width // 2, config.width // 4, 4 * config.heads)
+
+    def reset_parameters(self) -> None:
+        """Set the last layer's initial values."""
         *_, weight, bias = self.locate.parameters()
-        initialise = nn.init.zeros_ if self.form == "divide" else nn.init.xavier_uniform_
-        initialise(weight)
+        draw = nn.init.zeros_ if self.form == "sigmoid" else nn.init.xavier_uniform_
+        draw(weight)
         nn.init.zeros_(bias)
 
-    def forward(self, query: Tensor, grid: Grid, positions: int) -> Tensor:
-        """query [B, T, D] -> log G [B, h, T, positions], at most 0; 0 for the language token, the last position."""
-        raw = split_heads(self.locate(query), self.heads).float()  # [B, h, T, 4]
+    def forward(self, content: Tensor, query: Tensor, grid: Grid, positions: int) -> Tensor:
+        """Compute log G [B, h, T, positions], at most 0, and 0 for the language token, the last position.
+
+        content [B, T, D]: the co-content embeddings S, which the MLP reads. query [B, T, D]: the layer's queries after
+        self-attention, which the released code reads instead.
+        """
+        raw = split_heads(
+            self.locate(content if self.reads == "content" else query), self.heads
+        ).float()  # [B, h, T, 4]
         centre, scale = raw[..., :2].sigmoid(), raw[..., 2:]
-        if self.form == "divide":
-            # exp(-(u-c)^2 / (sigma s^2)) needs s > 0: softplus shifted to give one at zero
-            weight = 1 / (self.sigma * F.softplus(scale + math.log(math.e - 1)).square() + 1e-4)
+        if self.form == "sigmoid":
+            weight = 1 / (self.sigma * scale.sigmoid().square()).clamp(min=LEAST_SPREAD)
         else:
             centre = centre * grid.extent[:, None, None]
             cells = torch.tensor([len(grid.x), len(grid.y)], dtype=torch.float32, device=query.device)

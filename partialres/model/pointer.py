@@ -68,12 +68,12 @@ class PointModel(Grounding):
     def logits(self, memory: Memory, tokens: Tensor) -> Tensor:
         """Compute the logits [B, T, bins + 1] of every token given those before it."""
         length = tokens.shape[1]
-        x = torch.cat([self.start.expand(len(tokens), 1, -1), self.embed(tokens[:, :-1], memory)], 1)
+        x = content = torch.cat([self.start.expand(len(tokens), 1, -1), self.embed(tokens[:, :-1], memory)], 1)
         positions = self.positions.weight[:length]
         causal = torch.full((length, length), -torch.inf, dtype=x.dtype, device=x.device).triu(1)[None, None]
         for index, layer in enumerate(self.decoder):
             own = layer.self_attention.keys_values(x, positions)
-            x = layer(x, positions, own, causal, memory, index)
+            x = layer(x, content, positions, own, causal, memory, index)
         return self.predictor(self.decoder_norm(x))
 
     @torch.no_grad()
@@ -84,22 +84,22 @@ class PointModel(Grounding):
         Returns tokens int64 [B, 2N] and their probabilities, float [B, 2N], among the bins and the end.
         """
         heads, length = self.config.heads, 2 * self.points
-        x = self.start.expand(len(memory.features), 1, -1)  # the input before the next token, [B, 1, D]
-        cache = x.new_empty(len(self.decoder), 2, len(x), heads, length, self.config.width // heads)
+        content = self.start.expand(len(memory.features), 1, -1)  # the input before the next token, [B, 1, D]
+        cache = content.new_empty(len(self.decoder), 2, len(content), heads, length, self.config.width // heads)
         tokens, probabilities = [], []
         for place in range(length):
             this = slice(place, place + 1)
-            positions = self.positions.weight[this]
+            x, positions = content, self.positions.weight[this]
             for index, (layer, (keys, values)) in enumerate(zip(self.decoder, cache, strict=True)):  # [B, h, 2N, D/h]
                 keys[:, :, this], values[:, :, this] = layer.self_attention.keys_values(x, positions)
                 own = keys[:, :, : place + 1], values[:, :, : place + 1]
-                x = layer(x, positions, own, None, memory, index)
+                x = layer(x, content, positions, own, None, memory, index)
             logits = self.predictor(self.decoder_norm(x))[:, 0].float()
             choices = logits[:, :-1] if self.config.upstream.end_token == "last" else logits
             token = choices.argmax(-1, keepdim=True)
             tokens.append(token)
             probabilities.append(logits.softmax(-1).gather(1, token))
-            x = self.embed(token, memory, place)
+            content = self.embed(token, memory, place)
         return torch.cat(tokens, 1), torch.cat(probabilities, 1)
 
     def answers(self, batch: Batch, windows: Sequence[Window]) -> list[Answer]:

@@ -73,14 +73,17 @@ class DecoderLayer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, positions: Tensor, own: tuple[Tensor, Tensor], causal: Tensor | None, memory: Memory,
-        layer: int,
+        self, x: Tensor, content: Tensor, positions: Tensor, own: tuple[Tensor, Tensor], causal: Tensor | None,
+        memory: Memory, layer: int,
     ) -> Tensor:  # fmt: skip
-        """x [B, T, D], positions [T, D], own: keys and values of the tokens up to these -> [B, T, D]."""
+        """x [B, T, D], positions [T, D], own: keys and values of the tokens up to these -> [B, T, D].
+
+        content [B, T, D]: what x was before the first layer, for PMCA.
+        """
         x = self.norm1(x + self.dropout(self.self_attention(x + positions, *own, causal)))
         bias = memory.bias
         if self.prior is not None:
-            bias = self.prior(x, memory.grid, memory.features.shape[1]).add_(bias)
+            bias = self.prior(content, x, memory.grid, memory.features.shape[1]).add_(bias)
         seen = self.cross_attention(x + positions, memory.keys[layer], memory.values[layer], bias.to(x.dtype))
         x = self.norm2(x + self.dropout(seen))
         return self.norm3(x + self.dropout(self.feedforward(x)))

@@ -1,4 +1,4 @@
-"""Say how certain a gain is: the difference of two models' mIoU with a paired bootstrap interval over expressions."""
+"""Say how certain a gain is: an interval of the difference of two models' mIoU, over labelled draws and objects."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
+from scipy import stats
 
 from partialres.files import DataError, read_table
 from partialres.report.evaluations import evaluation_of
 
-CONFIDENCE, RESAMPLES = 0.95, 2000
+CONFIDENCE = 0.95
 MEANING = (
-    f"Brackets: {100 * CONFIDENCE:.0f} % interval of the gain from a paired bootstrap over expressions ({RESAMPLES:,} "
-    "resamples, IoU averaged over seeds first). It covers which expressions a split happens to have, not what another "
-    "training seed would do: ± shows that. Expressions of one object count as independent, which makes it somewhat too "
-    "narrow."
+    f"Brackets: {100 * CONFIDENCE:.0f} % interval of the gain, paired by seed and expression. It covers both the "
+    "labelled refs and initial values that another seed would draw and the objects that another split would hold. With "
+    "a single seed it covers the objects alone."
 )
 
 
@@ -31,9 +30,9 @@ class Model(NamedTuple):
     step: str  # res or retrain
 
 
-# IoU of every expression: (model, split) -> seed -> float [expressions] in 0-1. All arrays of a data set's split are of
+# IoU of every expression: (model, split) -> seed -> values in 0-1, indexed by ref_id. All of a data set's split are of
 # the same expressions in the same order.
-Scores = Mapping[tuple[Model, str], Mapping[int, np.ndarray]]
+Scores = Mapping[tuple[Model, str], Mapping[int, pd.Series]]
 
 
 def of_gain(scores: Scores, model: Model, reference: Model, split: str) -> tuple[float, float]:
@@ -49,22 +48,31 @@ def of_gain(scores: Scores, model: Model, reference: Model, split: str) -> tuple
                 f"'{reference.experiment}' at {reference.ratio:g} %: give {scored.dataset}/seed{lacking[0]}/"
                 f"ratio{scored.ratio:g}/{scored.experiment}/{scored.step}/{split}/metrics.json too"
             )
-    return interval(np.mean([100 * (mine[seed] - theirs[seed]) for seed in sorted(mine)], axis=0))
+    differences = np.array([100 * (mine[seed] - theirs[seed]) for seed in sorted(mine)])
+    return interval(differences, next(iter(mine.values())).index.to_numpy())
 
 
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean of float [n]; NaN, NaN with fewer than two.
+def interval(differences: np.ndarray, refs: np.ndarray) -> tuple[float, float]:
+    """Return the confidence interval of the mean of paired differences [seeds, expressions]; NaN with under two refs.
 
-    The numbers are resampled with replacement (Efron and Tibshirani 1993, ch. 13); where each is the difference of a
-    pair, this is the paired bootstrap of the difference of two means. Equal input gives equal output.
+    refs: [expressions], whose object each is: expressions of one object are not independent. The variance of the mean
+    is the sum of two, that of the seeds' means over the number of seeds and that between objects (cluster-robust); the
+    quantile is Student's, with Satterthwaite's degrees of freedom.
     """
-    if len(differences) < 2:
+    seeds, mean = differences.mean(axis=1), differences.mean()
+    by_object = pd.Series(differences.mean(axis=0) - mean).groupby(refs).sum()
+    objects = len(by_object)
+    if objects < 2:
         return np.nan, np.nan
-    result = bootstrap(
-        (differences,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, vectorized=True,
-        method="percentile", rng=np.random.default_rng(0), batch=100,  # resamples at once, for the sake of memory
-    )  # fmt: skip
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    parts = [(float((by_object**2).sum()) / len(refs) ** 2 * objects / (objects - 1), objects - 1)]
+    if len(seeds) > 1:
+        parts.append((float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1))
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return float(mean), float(mean)
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * variance**0.5
+    return float(mean - half), float(mean + half)
 
 
 def read_scores(metrics: Iterable[Path]) -> Scores:
@@ -73,7 +81,7 @@ def read_scores(metrics: Iterable[Path]) -> Scores:
     Raises DataError if one is missing or lacks a column, if an IoU is not in 0-1, or if two models of a data set's
     split were not scored on the same expressions in the same order.
     """
-    iou: dict[tuple[Model, str], dict[int, np.ndarray]] = {}
+    iou: dict[tuple[Model, str], dict[int, pd.Series]] = {}
     first: dict[tuple[str, str], tuple[Path, pd.DataFrame]] = {}
     for path in map(Path, metrics):
         run = evaluation_of(path)
@@ -86,7 +94,9 @@ def read_scores(metrics: Iterable[Path]) -> Scores:
         wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
         if len(wrong):
             raise DataError(f"{beside}: row {wrong[0]}: iou is {values[wrong[0]]}, not in 0-1; evaluate again")
-        iou.setdefault((Model(run.dataset, run.ratio, run.experiment, run.step), run.split), {})[run.seed] = values
+        iou.setdefault((Model(run.dataset, run.ratio, run.experiment, run.step), run.split), {})[run.seed] = (
+            table.set_index("ref_id")["iou"]
+        )
     return iou
 
 

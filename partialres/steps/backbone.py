@@ -12,6 +12,7 @@ from partialres.checkpoints.darknet import is_darknet, read_weights
 from partialres.config import ModelConfig, PretrainConfig
 from partialres.data.inputs import FEATURES, FEATURES_INFO, Inputs
 from partialres.files import DataError, atomic, progress, read_table, say, write_json, write_text
+from partialres.model.build import initialise
 from partialres.model.visual import Visual
 from partialres.provenance import provenance
 from partialres.training.distributed import pick_device
@@ -22,8 +23,8 @@ def pretrain_backbone(
     instances: Path, refs: Path, images: Path, model: ModelConfig, config: PretrainConfig, seed: int, out: Path
 ) -> None:
     """Pre-train on the images of split train; writes visual.safetensors, metrics.csv and provenance.json."""
-    torch.manual_seed(seed)
     visual = Visual(model)
+    initialise(visual, seed)
     inputs = Inputs(images, visual.stride)
     table = read_table(refs, ["image_id", "split"])
     held_out = set(table["image_id"][table["split"] != "train"])

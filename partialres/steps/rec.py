@@ -32,8 +32,7 @@ def train_rec(
     format. Without them both start at random.
     """
     words = sources.words()
-    torch.manual_seed(execution.seed)
-    model = build_model(config.step_1(), len(words), points=2)
+    model = build_model(config.step_1(), len(words), points=2, seed=execution.seed)
     if init_backbone:
         load_visual(model.visual, init_backbone)
     if vectors:

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 
 from partialres.checkpoints.model_file import load_weights, read_config
 from partialres.config import ConfigError, ModelConfig, TrainConfig, check_contour
@@ -42,8 +41,7 @@ def train_res(
     check_contour(sampling, config)
     if config.head == "mask" and selected is not None:
         raise ConfigError("model.head: mask predicts no points for step 3 to learn from; set steps: [2]")
-    torch.manual_seed(execution.seed)
-    model = build_model(config, len(words), points)
+    model = build_model(config, len(words), points, execution.seed)
     fresh = load_weights(model, init, words.digest(), position_table)
     say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
     everything = read_table(split, ["ref_id", "image_id", "height", "width", "bbox", "mask", "labelled", "expressions"])

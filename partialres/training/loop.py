@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -59,6 +60,7 @@ def train(
     Raises TrainingError if the loss is not finite, ConfigError if a batch has fewer refs than there are processes.
     """
     per_epoch = steps_per_epoch(samples, config.batch)
+    updates = config.updates or config.epochs * per_epoch
     smallest = batch_size(samples, config.batch, per_epoch - 1)
     if smallest < processes.count:
         raise ConfigError(f"{label}: batches of {smallest} refs cannot be shared by {processes.count} processes")
@@ -74,16 +76,19 @@ def train(
         history = state["history"]
         say(f"{label}: resuming after epoch {len(history)}")
     (group,) = optimiser.param_groups
-    for epoch in progress(range(len(history), config.epochs), label):
+    epochs = -(-updates // per_epoch)
+    for epoch in progress(range(len(history), epochs), label):
         torch.manual_seed((hash((seed, epoch)) & 0x7FFFFFFF) + processes.rank)  # dropout
         total = norm = waiting = 0.0
         start = asked = time.perf_counter()
         batches = epoch_batches(
             samples, inputs, config.batch, seed, epoch, workers, grouped=config.group_images, share=processes.share
         )
-        for step, batch in enumerate(batches):
+        steps = min(per_epoch, updates - epoch * per_epoch)
+        for step, batch in enumerate(islice(batches, steps)):
             waiting += time.perf_counter() - asked
-            group["lr"] = config.learning_rate * rate_factor(config, epoch + step / per_epoch)
+            place = config.epochs * (epoch * per_epoch + step) / updates  # in the schedule
+            group["lr"] = config.learning_rate * rate_factor(config, place)
             batch = batch.to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 output = called(batch)
@@ -105,12 +110,12 @@ def train(
         seconds = time.perf_counter() - start
         history.append(
             {
-                "epoch": epoch, "step": (epoch + 1) * per_epoch,
-                "loss": mean_of_all(total, processes, device) / per_epoch,
+                "epoch": epoch, "step": epoch * per_epoch + steps,
+                "loss": mean_of_all(total, processes, device) / steps,
                 "learning_rate": group["lr"], "gradient_norm": norm, "seconds": seconds, "waiting": waiting / seconds,
             }
         )  # fmt: skip
-        if processes.first and (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < config.epochs:
+        if processes.first and (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < epochs:
             states = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state()}
             resume.save({**states, "history": history})
         if after_epoch is not None:

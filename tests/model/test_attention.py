@@ -5,6 +5,7 @@ from torch import nn
 
 from partialres.config import ModelConfig
 from partialres.model.attention import Attention, project, split_heads
+from partialres.model.build import initialise
 
 HEADS, WIDTH = 4, 32
 
@@ -13,6 +14,7 @@ HEADS, WIDTH = 4, 32
 def test_attention_is_torch_s_multi_head_attention():
     torch.manual_seed(0)
     ours = Attention(ModelConfig(width=WIDTH, heads=HEADS)).eval()
+    initialise(ours, seed=0)
     theirs = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
     theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
     theirs.out_proj.weight.copy_(ours.out.weight)

@@ -118,6 +118,8 @@ def test_published_figures_stand_beside_ours_where_there_are_any(runs: list[Path
     assert names["RefShapes: mIoU"] == {"mIoU", "of oracle", "gain"}
     assert names["RefCOCO: oIoU"] == {"oIoU", "of oracle", "gain"}
     assert at(table, dataset="refcoco", ratio=5, experiment="baseline", metric="mIoU")["published"] == 61.72
+    assert cell(table, "RefCOCO: mIoU", "100 %", "MCN, CVPR'20, DN53", ("testA", "paper")) == "64.20"
+    assert cell(table, "RefCOCO: mIoU", "100 %", "MCN, CVPR'20, DN53", ("testA", "mIoU")) == render.ABSENT
 
 
 STEP_2 = {"1/baseline/res": 40.0, "1/cctf/res": 42.0, "1/ours/res": 43.0}
@@ -167,6 +169,9 @@ def test_the_papers_rows_stand_below_ours_on_its_data_set_and_split_alone(scored
     assert [row.label for row in table.grids[0].rows][:2] == ["Baseline", "Baseline, paper"]
     assert line(table, "Baseline, paper")["mIoU"] == "42.57"
     paths = [scored(f"refshapes/seed0/ratio1/{name}/res") for name in ("baseline", "cctf")]
+    assert captions.LOST_ROW not in table.notes
+    full = compare(scored, {"100/baseline/res": 70.0, "100/cctf/res": 71.0}, TABLE_2[:2])
+    assert captions.LOST_ROW in full.notes
     other = comparison.comparison("title", collect(paths), read_scores(paths), TABLE_2[:2], "")
     assert not [row for row in other.grids[0].rows if "paper" in row.label]
     assert not [note for note in other.notes if note.startswith("paper")]

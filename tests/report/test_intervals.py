@@ -15,49 +15,68 @@ Write = Callable[..., Path]
 OURS, BASELINE = Model("refshapes", 1, "ours", "retrain"), Model("refshapes", 1, "baseline", "res")
 
 
-def test_the_interval_of_many_normal_differences_is_that_of_theory() -> None:
+def single(values: np.ndarray) -> tuple[float, float]:
+    """The interval of one seed's differences, each of an object of its own."""
+    return intervals.interval(values[None], np.arange(len(values)))
+
+
+def series(values: np.ndarray) -> pd.Series:
+    return pd.Series(values, index=np.arange(len(values)))
+
+
+def test_the_interval_of_normal_differences_is_that_of_theory() -> None:
     differences = np.random.default_rng(1).normal(2, 5, 4000)
-    low, high = intervals.interval(differences)
     half = 1.96 * differences.std() / np.sqrt(len(differences))
-    assert low == pytest.approx(differences.mean() - half, abs=0.03)
-    assert high == pytest.approx(differences.mean() + half, abs=0.03)
+    assert single(differences) == pytest.approx((differences.mean() - half, differences.mean() + half), abs=0.01)
 
 
-def test_about_95_of_100_intervals_hold_the_truth() -> None:
+def test_about_95_of_100_intervals_hold_the_truth_of_objects_alone() -> None:
     draws = np.random.default_rng(2).exponential(3, (200, 150))
-    held = [low <= 3 <= high for low, high in map(intervals.interval, draws)]
+    held = [low <= 3 <= high for low, high in map(single, draws)]
     assert 0.89 <= np.mean(held) <= 0.99
 
 
-def test_equal_differences_have_no_width_and_one_has_no_interval() -> None:
-    assert intervals.interval(np.full(50, 1.5)) == (1.5, 1.5)
-    assert np.isnan(intervals.interval(np.array([1.0]))).all()
+def test_about_95_of_100_intervals_hold_the_truth_of_seeds_and_objects() -> None:
+    """Each seed shifts all expressions, each object all seeds and both of its expressions."""
+    random = np.random.default_rng(5)
+    refs, held = np.repeat(np.arange(60), 2), []
+    for _ in range(400):
+        of_seeds, of_objects = random.normal(0, 1.5, (5, 1)), random.normal(0, 6, 60)[refs]
+        low, high = intervals.interval(2 + of_seeds + of_objects + random.normal(0, 3, (5, 120)), refs)
+        held.append(low <= 2 <= high)
+    assert 0.93 <= np.mean(held) <= 0.99
+
+
+def test_equal_differences_have_no_width_and_one_object_has_no_interval() -> None:
+    assert single(np.full(50, 1.5)) == (1.5, 1.5)
+    assert np.isnan(intervals.interval(np.ones((3, 4)), np.zeros(4))).all()
+
+
+def test_expressions_of_one_object_count_as_one() -> None:
+    values = np.random.default_rng(6).normal(0, 1, 100)
+    repeated = intervals.interval(np.repeat(values, 3)[None], np.repeat(np.arange(100), 3))
+    assert repeated == pytest.approx(single(values))
 
 
 def test_pairing_takes_out_what_both_models_find_hard() -> None:
     random = np.random.default_rng(3)
     hard = random.uniform(0, 0.9, 1000)
-    mine, theirs = hard + 0.05 + random.normal(0, 0.01, 1000), hard
+    mine, theirs = series(hard + 0.05 + random.normal(0, 0.01, 1000)), series(hard)
     low, high = of_gain({(OURS, "val"): {0: mine}, (BASELINE, "val"): {0: theirs}}, OURS, BASELINE, "val")
     assert (low + high) / 2 == pytest.approx(5, abs=0.1)
     assert high - low < 0.2  # unpaired it were 2 * 1.96 * sqrt(2) * 26 / sqrt(1000) = 4.6
 
 
-def test_seeds_are_averaged_before_expressions_are_resampled() -> None:
-    """Seeds that differ by a constant widen nothing, those whose errors cancel narrow it."""
-    noise = np.random.default_rng(4).normal(0, 0.1, 500)
-    base = np.full(500, 0.5)
-    theirs = dict.fromkeys((0, 1), base)
-    apart, opposed, single = (
-        np.ptp(of_gain({(OURS, "val"): mine, (BASELINE, "val"): theirs}, OURS, BASELINE, "val"))
-        for mine in ({0: base + noise, 1: base + noise + 0.1}, {0: base + noise, 1: base - noise}, {0: base + noise})
-    )
-    assert apart == pytest.approx(single)
-    assert opposed == pytest.approx(0, abs=1e-9)
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    noise = np.random.default_rng(4).normal(0, 1, 500)
+    refs = np.arange(500)
+    agreeing, disagreeing = (np.stack([noise + shift, noise - shift, noise]) for shift in (0, 3))
+    assert np.ptp(intervals.interval(disagreeing, refs)) > 10 * np.ptp(intervals.interval(agreeing, refs))
 
 
 def test_the_gain_is_of_equal_seeds_and_a_missing_one_is_named() -> None:
-    iou = {(OURS, "val"): {1: np.full(9, 0.5)}, (BASELINE, "val"): {0: np.zeros(9), 1: np.full(9, 0.25)}}
+    iou = {(OURS, "val"): {1: series(np.full(9, 0.5))}}
+    iou[BASELINE, "val"] = {0: series(np.zeros(9)), 1: series(np.full(9, 0.25))}
     assert of_gain(iou, OURS, BASELINE, "val") == (25, 25)
     with pytest.raises(DataError, match=r"refshapes/seed0/ratio1/ours/retrain/val/metrics\.json"):
         of_gain(iou, BASELINE, OURS, "val")

@@ -50,7 +50,7 @@ CHANGES = [
     Change("`rec.epochs`", setting("rec.epochs", 3)),
     Change("`pretraining.epochs`", setting("pretraining.epochs", 2)),
     Change("`evaluate.batch`", setting("evaluate.batch", 7)),
-    Change("a seed more", {"seeds": [0, 1]}),
+    Change("a seed more (`seeds`)", setting("seeds", 2)),
     Change("a ratio more", {"ratios": [5, 10, 100]}),
     Change("a ratio less", {"ratios": [10]}),
     Change("an experiment with `from: ours` more", {"experiments": {"strict": STRICT}}),

@@ -13,7 +13,7 @@ if (CHECKOUT / "partialres").is_dir() and str(CHECKOUT) not in sys.path:
 
 import partialres
 from partialres import code_digest
-from partialres.experiments import FLAVOUR_FOLDERS, Plan, expand_path, first_on_path, present
+from partialres.experiments import FLAVOUR_FOLDERS, Plan, Run, expand_path, first_on_path, present
 
 config.update(present(config))
 plan = Plan(config)

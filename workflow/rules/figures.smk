@@ -22,10 +22,8 @@ use rule table1 as figure_training with:
     input:
         files=[
             results(f"{name}/seed{seed}/rec/{head}/metrics.csv")
-            for name, each in plan.datasets.items()
-            for seed in plan.config.seeds
-            for head in plan.heads(name)
-            if each.rec is None or head == "mask"
+            for name, seed, head in plan.rec_runs()
+            if plan.datasets[name].rec is None or head == "mask"
         ]
         + [
             results(f"{RUN.format(**run._asdict())}/{step}/metrics.csv")
@@ -52,9 +50,9 @@ use rule table1 as figure_pseudo with:
 
 def first_predictions(dataset, models):
     """predictions.parquet of (experiment, step, ratio) by the first seed, on a data set's first split."""
-    seed, split = plan.config.seeds[0], plan.datasets[dataset].splits[0]
+    split = plan.datasets[dataset].splits[0]
     return [
-        results(f"{dataset}/seed{seed}/ratio{ratio:g}/{experiment}/{step}/{split}/predictions.parquet")
+        results(f"{dataset}/seed0/ratio{ratio:g}/{experiment}/{step}/{split}/predictions.parquet")
         for experiment, step, ratio in models
     ]
 

@@ -122,6 +122,8 @@ rule train_rec:
 
 def rec_model(wildcards):
     """Step 1's model that a run starts from: the data set's imported one, or the one with the experiment's head."""
-    head = wildcards.get("head") or plan.head(wildcards.dataset, wildcards.experiment)
+    head, seed = wildcards.get("head"), wildcards.seed
+    if head is None:
+        head, seed = plan.head(wildcards.dataset, wildcards.experiment), plan.rec_seed(Run(**wildcards))
     imported = imported_rec(wildcards) if head == "points" else []
-    return imported or [results(f"{wildcards.dataset}/seed{wildcards.seed}/rec/{head}/model.safetensors")]
+    return imported or [results(f"{wildcards.dataset}/seed{seed}/rec/{head}/model.safetensors")]

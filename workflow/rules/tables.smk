@@ -157,10 +157,8 @@ use rule table1 as table_rec with:
     input:
         files=[
             results(f"{name}/seed{seed}/rec/{head}/{split}/metrics.json")
-            for name, each in plan.datasets.items()
-            for seed in plan.config.seeds
-            for head in plan.heads(name)
-            for split in each.splits
+            for name, seed, head in plan.rec_runs()
+            for split in plan.datasets[name].splits
         ],
     output: **report_output(table("rec"), "html", "Results", "boxes after step 1")
     params: command="tables rec", options="", code=code("tables rec")
@@ -178,7 +176,7 @@ use rule table1 as table_pseudo with:
 
 def labelled():
     """split.parquet of every ratio, by the first seed."""
-    runs = [run for run in plan.runs() if run.seed == plan.config.seeds[0]]
+    runs = [run for run in plan.runs() if run.seed == 0]
     return unique(results(f"{run.dataset}/seed{run.seed}/ratio{run.ratio}/split.parquet") for run in runs)
 
 
