@@ -22,8 +22,8 @@ Mask = NDArray[np.bool_]
 Outline = NDArray[np.float64]  # [K, 2] x, y
 Rng = np.random.Generator
 
-CURVED = ("circle", "heart", "moon", "drop", "flower")
-STRAIGHT = ("square", "triangle", "star", "cross", "arrow")
+CURVED = ("circle", "heart", "moon", "drop", "flower", "fish", "mushroom")
+STRAIGHT = ("square", "triangle", "star", "cross", "arrow", "bolt", "crown")
 KINDS = CURVED + STRAIGHT
 
 COLOURS = {  # RGB, far enough apart to survive shading and JPEG
@@ -42,6 +42,8 @@ POLYGONS: dict[str, Any] = {  # x, y of the corners
     "triangle": ((0, 1.08, -1.08), (-1, 0.8, 0.8)),
     "cross": ((2, 2, 5, 5, 2, 2, -2, -2, -5, -5, -2, -2), (-5, -2, -2, 2, 2, 5, 5, 2, 2, -2, -2, -5)),
     "arrow": ((0, 0.8, 0.36, 0.36, -0.36, -0.36, -0.8), (-1, -0.1, -0.1, 1, 1, -0.1, -0.1)),  # points up
+    "bolt": ((0.3, -0.6, -0.05, -0.3, 0.6, 0.1), (-1, 0.15, 0.15, 1, -0.25, -0.25)),
+    "crown": ((-0.9, -1, -0.45, 0, 0.45, 1, 0.9), (0.7, -0.6, 0, -0.8, 0, -0.6, 0.7)),
 }
 
 # Lengths are shares of the image's longer side.
@@ -174,6 +176,13 @@ def upright(kind: str) -> Outline:
     elif kind == "flower":
         radius = 0.6 + 0.4 * np.abs(np.cos(2.5 * turn))
         x, y = radius * np.sin(turn), -radius * np.cos(turn)
+    elif kind == "fish":  # an ellipse, and behind it a tail with a notch
+        body = np.linspace(0.35, 2 * np.pi - 0.35, 40)
+        x = np.append(0.75 * np.cos(body) - 0.25, (1, 0.8, 1))
+        y = np.append(0.45 * np.sin(body), (-0.45, 0, 0.45))
+    elif kind == "mushroom":  # half a disc on a stem
+        cap = np.linspace(np.pi, 2 * np.pi, 32)
+        x, y = np.append(np.cos(cap), (0.35, 0.35, -0.35, -0.35)), np.append(np.sin(cap), (0, 0.8, 0.8, 0))
     elif kind == "star":
         spikes, radius = np.arange(10) * np.pi / 5, np.tile([1.0, 0.52], 5)
         x, y = radius * np.sin(spikes), -radius * np.cos(spikes)
@@ -192,7 +201,7 @@ def _turned(kind: str, extent: float, rng: Rng) -> Outline:
     angle = math.radians(rng.uniform(-20, 20))
     if kind == "arrow":
         angle += rng.integers(4) * math.pi / 2
-    elif kind == "moon":
+    elif kind in ("moon", "fish"):
         angle += rng.integers(2) * math.pi
     cos, sin = math.cos(angle), math.sin(angle)
     points = upright(kind) @ np.array([[cos, sin], [-sin, cos]])
