@@ -66,7 +66,7 @@ def test_the_prior_is_the_gaussian_of_each_heads_centre_and_scale():
 def test_the_prior_is_greatest_at_its_centre_and_falls_with_distance(form, scale):
     prior = make_prior(form, (0.3, 0.7), scale)(torch.randn(1, 3, CONFIG.width), grid(10, 10), 100)
     assert prior.shape == (1, CONFIG.heads, 3, 100) and (prior <= 0).all()
-    corner = {62, 63, 72, 73}  # that four cells share
+    corner = {62, 63, 72, 73}  # the corner that four cells share
     assert set(prior.argmax(-1).unique().tolist()) <= corner
     assert (prior.unflatten(-1, (10, 10))[0, 0, 0, 7, 3:].diff() < 0).all()
 
@@ -74,7 +74,7 @@ def test_the_prior_is_greatest_at_its_centre_and_falls_with_distance(form, scale
 @torch.no_grad()
 def test_a_new_prior_is_almost_plain_attention():
     prior = PointPrior(CONFIG)(torch.randn(2, 3, CONFIG.width), grid(20, 20), 400)
-    assert prior.abs().max() < 1 / 16 + 1e-3  # half the image from its middle on both axes, over sigma
+    assert prior.abs().max() < 1 / 16 + 1e-3  # half the image away from its middle on both axes, over sigma
 
 
 @torch.no_grad()

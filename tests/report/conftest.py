@@ -20,7 +20,7 @@ Write = Callable[..., Path]
 def scored(tmp_path: Path) -> Write:
     """Write the metrics.json of one evaluation; keyword arguments replace its figures. Returns its path.
 
-    Of steps 2 and 3 predictions.parquet lies beside it: IoU of every expression, scattered by 0.02 about its mIoU.
+    For steps 2 and 3, predictions.parquet is written beside it: every expression's IoU, scattered by 0.02 around mIoU.
     """
 
     def write(run: str, split: str = "val", **figures: Any) -> Path:
@@ -38,7 +38,7 @@ def scored(tmp_path: Path) -> Write:
 
 
 def write_predictions(path: Path, run: str, mean: float) -> None:
-    """Two expressions a ref; the first of each ref is as much above the mean as the second is below, by 0.02 or so."""
+    """Two expressions per ref; the first is as far above the mean as the second is below it, by about 0.02."""
     refs = EXPRESSIONS[path.parent.name] // 2
     scatter = np.random.default_rng(crc32(run.encode())).normal(0, 0.02, refs).clip(-0.05, 0.05)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def runs(scored: Write) -> list[Path]:
 
 @pytest.fixture
 def selected(tmp_path: Path) -> Write:
-    """Write the summary of one selection. Returns its path."""
+    """Write one selection.json and return its path."""
 
     def write(run: str, **figures: Any) -> Path:
         summary = {

@@ -40,11 +40,11 @@ def test_pairing_takes_out_what_both_models_find_hard() -> None:
     mine, theirs = hard + 0.05 + random.normal(0, 0.01, 1000), hard
     low, high = of_gain({(OURS, "val"): {0: mine}, (BASELINE, "val"): {0: theirs}}, OURS, BASELINE, "val")
     assert (low + high) / 2 == pytest.approx(5, abs=0.1)
-    assert high - low < 0.2  # unpaired it were 2 * 1.96 * sqrt(2) * 26 / sqrt(1000) = 4.6
+    assert high - low < 0.2  # unpaired, it would be 2 * 1.96 * sqrt(2) * 26 / sqrt(1000) = 4.6
 
 
 def test_seeds_are_averaged_before_expressions_are_resampled() -> None:
-    """Seeds that differ by a constant widen nothing, those whose errors cancel narrow it."""
+    """Seeds that differ by a constant do not widen the interval; seeds whose errors cancel narrow it."""
     noise = np.random.default_rng(4).normal(0, 0.1, 500)
     base = np.full(500, 0.5)
     theirs = dict.fromkeys((0, 1), base)
