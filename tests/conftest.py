@@ -18,8 +18,8 @@ from partialres.model.pointer import PointModel
 from partialres.refshapes.generate import RefshapesConfig, generate
 from tests.tiny import SIDE, TINY, Prepared, changed
 
-# Machines that run tests are busy with other things: how long one example takes says nothing.
-# Examples are the same in every run, so that a change passes or fails, not a run of it.
+# No deadline: test machines are busy with other work, so the time of one example means nothing.
+# The same examples in every run, so that only a change to the code makes a test fail or pass.
 settings.register_profile("partialres", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("partialres")
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
@@ -27,7 +27,7 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """Images of 64 x 48 to 64 x 64 pixels, upright and lying, of every split."""
+    """A data set with images of 64 x 48 to 64 x 64 pixels, portrait and landscape, in every split."""
     folder = tmp_path_factory.mktemp("prepared")
     raw = generate(RefshapesConfig(images=50, side=SIDE), folder / "raw")
     pictures = folder / "raw/images/train2014"
@@ -52,5 +52,5 @@ def tiny_model(data: Prepared):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first: where tests run in several processes, a file in each, these must start early."""
+    """Put the longest files first: tests may run in several processes, one file each, and these must start early."""
     items.sort(key=lambda item: (item.path.name != "test_slurm.py", "workflow" not in item.path.parts))

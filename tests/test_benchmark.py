@@ -1,4 +1,4 @@
-"""Whatever is measured, both ways of doing it give the same."""
+"""In every case that is measured, the package and the plain code give the same result."""
 
 import json
 

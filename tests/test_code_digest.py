@@ -1,4 +1,4 @@
-"""The code that a command runs, known by reading its imports."""
+"""The digest of a command's code: which modules it covers, as found from their imports."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_command_has_a_digest_and_others_are_refused():
 
 @pytest.fixture
 def changed_digest(tmp_path):
-    """(command, module, old text, new text) -> the digest in a copy of the package with that change."""
+    """(command, module, old text, new text) -> the command's digest in a copy of the package with that change."""
 
     def digest(command: str, module: str = "", old: str = "", new: str = "") -> str:
         folder = tmp_path / "partialres"
@@ -84,7 +84,7 @@ def test_a_data_file_that_a_module_names_counts(changed_digest):
 
 
 def test_everything_that_a_command_calls_is_in_the_modules_that_it_imports(data, tmp_path):
-    """The same by running: no function of the package is called that reading the imports misses."""
+    """Checks the same by running: a command calls no function of a module that its imports do not lead to."""
     model = TINY.model_dump_json()
     training = ["--training", json.dumps({"epochs": 1, "batch": 16, "warmup_epochs": 0})]
     here = data.folder
@@ -118,6 +118,6 @@ def test_everything_that_a_command_calls_is_in_the_modules_that_it_imports(data,
         finally:
             sys.setprofile(None)
         assert answer.exit_code == 0, answer.output
-        # Options are parsed by config, and run in threads that the CPU's room prepares.
+        # Every command also calls config, which parses its options, and model/cpu.py, which sets up its threads.
         assert called - {*code_digest.NOT_COUNTED, "partialres.model.cpu"} <= code_digest.closure(name), name
         assert len(called) > 1

@@ -1,4 +1,4 @@
-"""Sections are read strictly; what they say of themselves is what the docs and the schema say."""
+"""Sections are read strictly, and the docs and the JSON schema agree with them."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-CONDA = {  # PyPI's names that are others in conda-forge
+CONDA = {  # packages with another name on conda-forge than on PyPI
     "matplotlib": "matplotlib-base", "opencv-python-headless": "py-opencv", "seaborn": "seaborn-base",
     "torch": "pytorch",
 }  # fmt: skip
-OUTSIDE = {"snakemake"}  # starts the rules; it is not what they run in
-PROGRAMS = {"curl"}  # what rules call that is no Python package
+OUTSIDE = {"snakemake"}  # Snakemake starts the rules; they do not need it inside
+PROGRAMS = {"curl"}  # programs that rules call, no Python packages
 
 
 def project() -> dict:
@@ -30,7 +30,7 @@ def constraints() -> dict[str, str]:
 
 
 def environment(name: str) -> dict[str, str]:
-    """Package -> version of an environment, by PyPI's names."""
+    """Package -> version in an environment file, by the names on PyPI."""
     content = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())
     pypi = {conda: name for name, conda in CONDA.items()}
     pins = dict(entry.split("=") for entry in content["dependencies"])
@@ -71,13 +71,13 @@ def test_constraints_satisfy_the_projects_own_lower_bounds():
 
 @ENVIRONMENTS
 def test_an_environment_names_channels_alone(name):
-    """From conda 26.7 on `nodefaults` is taken for a channel, which there is none of."""
+    """From 26.7 on, conda takes `nodefaults` for a channel, and no such channel exists."""
     assert yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())["channels"] == ["conda-forge"]
 
 
 @ENVIRONMENTS
 def test_an_environment_is_solved_from_a_local_channel_of_stand_ins(name, tmp_path):
-    """That the file is one that conda's solver takes; not that conda-forge has these versions."""
+    """Checks that conda's solver accepts the file, not that conda-forge has these versions."""
     rattler = pytest.importorskip("rattler")
     content = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())
     packages = {}

@@ -56,7 +56,7 @@ def test_the_released_score_is_taken_in_the_resized_and_padded_frame():
     assert row["iou"] == row["iou_upstream"] == pytest.approx(1 / 3)  # twice as large
     odd = scored([ref(SQUARE)], predicted(SQUARE + np.array([1, 0])), size=25).iloc[0]
     assert odd["iou"] == pytest.approx(9 / 11) and odd["iou_upstream"] != pytest.approx(9 / 11)  # half a pixel
-    edge = np.array([[40, 10], [60, 10], [60, 20], [40, 20]], dtype=float)  # of which the image has a half
+    edge = np.array([[40, 10], [60, 10], [60, 20], [40, 20]], dtype=float)  # half of it lies in the image
     row = scored([ref(edge, box=(40, 10, 10, 10))], predicted(edge)).iloc[0]
     assert row["iou"] == 1 and row["iou_upstream"] == pytest.approx(0.5)  # padding counts as predicted
 
@@ -87,7 +87,7 @@ def test_boxes_are_scored_whichever_corner_comes_first():
 
 
 def with_mask(mask, corners):
-    """What a mask head predicts: a mask of its own and the corners of its box."""
+    """A mask head's prediction: a mask, and the corners of its box."""
     runs = {"size": list(mask.shape), "counts": contour.encode(mask).encode()}
     return Prediction(0, "expression", np.asarray(corners, dtype=float), np.empty(0), runs)
 

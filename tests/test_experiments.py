@@ -1,4 +1,4 @@
-"""From one base config to every run's settings, and whose files each run uses."""
+"""How a config becomes each run's settings, and which experiment's files each run uses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES = ROOT / "workflow/rules"
 
 @pytest.fixture
 def config():
-    """The embedded config, to be changed at will."""
+    """A copy of the default config, which tests may change."""
     return yaml.safe_load((ROOT / "config/config.yaml").read_text())
 
 
@@ -131,7 +131,7 @@ def test_what_an_experiment_cannot_take_from_another_is_named(config, entry, mes
 
 
 def read_keys(rules: str) -> set[str]:
-    """Top-level settings that the rules of a file read."""
+    """The top-level settings that a file's rules read."""
     text = (RULES / f"{rules}.smk").read_text()
     asked = (
         r"setting\(\"(\w+)|training_of\(\"(\w+)|settings\(wildcards\)\.(\w+)|\.settings\(wildcards\.dataset\)\.(\w+)"
@@ -142,9 +142,9 @@ def read_keys(rules: str) -> set[str]:
 
 
 def test_what_is_shared_is_just_what_the_rules_of_the_shared_steps_read():
-    """A key that a rule comes to read belongs to one of these lists, or to step 2's own."""
+    """Every key that a rule reads must be in one of these lists, or be step 2's own."""
     shared = read_keys("data") | read_keys("step1_rec")
-    assert shared - {"model"} == {*SHARED}  # of the model what step 1 reads, which check_init compares
+    assert shared - {"model"} == {*SHARED}  # those of the model's settings that step 1 reads, which check_init compares
     step_2, step_3 = read_keys("step2_res"), read_keys("step3_pseudo")
     assert not step_2 & {*AFTER_STEP_2} and not shared & {*AFTER_STEP_2}
     assert step_3 - step_2 == {*AFTER_STEP_2} - {"seeds"}
@@ -153,7 +153,7 @@ def test_what_is_shared_is_just_what_the_rules_of_the_shared_steps_read():
 
 
 def test_every_switch_of_the_model_is_either_step_1s_or_left_out_of_it():
-    """check_init compares step 1's model: a new field is compared unless it is declared as step 2's or training's."""
+    """check_init compares every field of step 1's model, even a new one, unless declared as step 2's or training's."""
     changed = {"backbone": "tiny", "head": "points", "view": "box", "upstream": UpstreamConfig(span="image")}
     for name, field in ModelConfig.model_fields.items():
         value = changed.get(name, field.default)

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and errors name them."""
+"""Files are written whole or not at all, and errors name them."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Ours against what the released implementations computed. PARTIALRES_SHARED names the folder that has golden/."""
+"""Our model against outputs of the released ones. PARTIALRES_SHARED names the folder that holds golden/."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_words_contours_and_scores_are_those_of_the_released_data_code(dataset, 
         predictions = [Prediction(place, "", traced, np.ones(1)) for place, traced in enumerate(points)]
         scores = score_masks(refs, predictions, size=640, multiple=32)
         np.testing.assert_allclose(scores["iou"], [item[f"iou{number}"] for item in truth], atol=1e-4)
-        # The recording is of the images' own size: of frames of 640 pixels it tells only where an image is as large.
+        # The recording is at the images' own size, so it checks frames of 640 pixels only for images that large.
         released = np.array([item[f"iou{number}_upstream"] for item in truth])
         same = (refs[["height", "width"]].max(axis=1) == 640).to_numpy()
         np.testing.assert_allclose(scores["iou_upstream"][same], released[same], atol=1e-4)

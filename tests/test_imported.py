@@ -1,4 +1,4 @@
-"""A step 1 from elsewhere, with its own vocabulary and the released settings of step 2, through the commands."""
+"""An imported step 1, with its own vocabulary, and step 2 in the released settings, through the commands."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ TRAINING = SHORT.replace(epochs=1).model_dump_json()
 
 @pytest.fixture(scope="module")
 def place(data, tmp_path_factory):
-    """A folder with the data set prepared for another vocabulary, its model of step 1, and step 2 from there."""
+    """A folder: the data set prepared with an imported vocabulary, a model of step 1, and step 2 started from it."""
     folder = tmp_path_factory.mktemp("imported")
     words = replace(data.vocabulary, words=("<pad>", "<unk>", "CLS", *sorted(data.vocabulary.words[2:])[:-1]))
     write_json(words.to_json(), folder / "given.json")

@@ -1,4 +1,4 @@
-"""The folder list is the architecture: imports go one way, down."""
+"""The order of the folders is the architecture: a module imports only from those below its own."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -8,7 +8,7 @@ import partialres
 
 PACKAGE = Path(partialres.__file__).parent
 
-# From the bottom up: a module imports from its own folder and from lines above its own in this list.
+# From the bottom up: a module imports only from its own folder and from folders earlier in this list.
 LAYERS = [
     {"files", "geometry"},
     {"metrics", "config", "provenance"},
@@ -24,7 +24,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
 def imports_of(file: Path) -> set[str]:
-    """Return the package's modules that a file imports anywhere, also inside functions."""
+    """Return the package's modules that a file imports, inside functions too."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -39,7 +39,7 @@ FILES = {
     ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): file
     for file in sorted(PACKAGE.rglob("*.py"))
 }
-MODULES = set(FILES) - {"partialres"}  # the root has the version alone
+MODULES = set(FILES) - {"partialres"}  # the package's root has only the version
 IMPORTS = {module: imports_of(FILES[module]) for module in sorted(MODULES)}
 
 
@@ -62,5 +62,5 @@ def test_no_import_points_upward():
 
 
 def test_no_circle_among_modules():
-    # A package's __init__ is imported on the way to its modules; only what it imports itself can close a circle.
+    # Importing a module runs its package's __init__ first, so only what __init__ itself imports can close a cycle.
     TopologicalSorter({module: names - {module} for module, names in IMPORTS.items()}).prepare()  # CycleError names it

@@ -1,4 +1,4 @@
-"""Scores against a plain second implementation on pixels."""
+"""Scores against a second, plain implementation on pixels."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def rle(mask):
 
 
 def predictions(masks, refs=None, box_ious=None):
-    """Make a predictions table of pairs of predicted and true masks."""
+    """Make a table of predictions from pairs of predicted and true masks."""
     areas = np.array([metrics.areas(*map(rle, pair)) for pair in masks])
     overlap = [metrics.iou(*map(rle, pair)) for pair in masks]
     return pd.DataFrame(

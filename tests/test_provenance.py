@@ -1,4 +1,4 @@
-"""What made a result: the same for equal runs, another where anything differs."""
+"""Provenance is the same for equal runs, and differs if anything in the run does."""
 
 import json
 

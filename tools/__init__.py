@@ -1,1 +1,1 @@
-"""Programs for people who work on the project: python -m tools.NAME --help."""
+"""Programs for developers of the project: python -m tools.NAME --help."""

@@ -1,7 +1,7 @@
-"""How well N points can outline the masks of a data set at best: python -m tools.ceiling SIZE REFS ...
+"""The best IoU that contours of N points can reach on a data set's masks: python -m tools.ceiling SIZE REFS ...
 
-REFS are refs.parquet of `partialres prepare`, SIZE is the long side of the images as a model would see them. Prints,
-for both samplings, the IoU of each mask with the polygon through its own points, and the released evaluation's figure.
+REFS are refs.parquet files of `partialres prepare`; SIZE is the long side, in pixels, of the images that a model sees.
+Prints, for both samplings, the mean IoU of each mask with the polygon through its own points, and iou_upstream.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SAMPLINGS: tuple[contour.Sampling, ...] = ("uniform", "released")
 
 
 def ceiling(refs: pd.DataFrame, number: int, sampling: contour.Sampling, size: int) -> tuple[float, float, float]:
-    """Mean IoU and iou_upstream of the refs' masks, and the share of contours of fewer than N points, in per cent."""
+    """Mean IoU and iou_upstream of the refs' masks, and the share of contours with fewer than N points, in per cent."""
     rows = refs[["mask", "height", "width"]].itertuples(index=False, name=None)
     points = [contour.sample(contour.decode(*row), number, sampling) for row in rows]
     predictions = [Prediction(place, "", outline, np.ones(2 * number)) for place, outline in enumerate(points)]
@@ -30,7 +30,7 @@ def ceiling(refs: pd.DataFrame, number: int, sampling: contour.Sampling, size: i
 
 
 def main(size: int, files: list[Path]) -> None:
-    """A line for each number of points and sampling."""
+    """Print a line for each number of points and sampling."""
     refs = pd.concat([read_table(path) for path in files], ignore_index=True)
     refs = refs[refs["mask"].notna()].reset_index(drop=True)
     several = int((refs["parts"].map(len) > 1).sum())

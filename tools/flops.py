@@ -1,9 +1,9 @@
-"""What training costs: FLOPs a ref, counted by torch on tensors without data, and GPU hours of config/paper.yaml.
+"""What training costs: FLOPs per ref, counted by torch on tensors without data, and GPU hours of config/paper.yaml.
 
-    python -m tools.flops [TFLOP_PER_SECOND]       sustained by the GPU; default 78, a quarter of 312
+    python -m tools.flops [TFLOP_PER_SECOND]       what the GPU sustains; default 78, a quarter of 312
 
-Refs times epochs times FLOPs, for every training that the config plans. In step 3 every unlabelled ref counts as kept,
-so that it is an upper bound. Prediction, evaluation and the optimiser are left out.
+The hours are refs times epochs times FLOPs, for every training that the config plans. Step 3 is counted as if it kept
+every unlabelled ref, an upper bound. Prediction, evaluation and the optimiser are left out.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from partialres.model.pointer import PointModel, sequence_loss
 
 CONFIG = Path(__file__).parents[1] / "config"
 TRAIN_REFS = {"refcoco": 42_404, "refcoco+": 42_278, "refcocog": 42_226}  # unc, unc, umd
-WORDS = 10_000  # of the vocabulary; no product depends on it
+WORDS = 10_000  # in the vocabulary; does not affect the FLOPs
 
 
 class _NoModules:
-    """In place of torch's tracker of modules, which cannot be where some of them take no gradient."""
+    """Replaces torch's module tracker, which fails if some modules take no gradient."""
 
     parents = frozenset({"Global"})
 
@@ -38,7 +38,7 @@ class _NoModules:
 
 
 def flops_of_a_ref(config: ModelConfig, points: int, words: int, size: int, batch: int = 2) -> float:
-    """Forward and backward of one ref with its own view of its image; a multiplication and an addition are two."""
+    """FLOPs of forward and backward for one ref with its own view; a multiplication and an addition are two."""
     cells = size // 32
     with torch.device("meta"):
         model = PointModel(config, WORDS, points).train()
@@ -64,7 +64,7 @@ def main() -> None:
     everything = 0.0
     for name, refs in TRAIN_REFS.items():
         settings = plan.settings(name)
-        # The GRU reads padding here: packed sequences need lengths, which tensors on the meta device do not have.
+        # Let the GRU read padding: packed sequences need lengths, which tensors on the meta device do not have.
         model = settings.model.replace(upstream={"padded_words": settings.text.max_words})
         shape = (settings.text.max_words, settings.image_size)
         of_step_1 = flops_of_a_ref(model.step_1(), 2, *shape)

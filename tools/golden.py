@@ -1,7 +1,7 @@
-"""Our model against recorded outputs of the released ones: python -m tools.golden FOLDER
+"""Compare our model with recorded outputs of the released ones: python -m tools.golden FOLDER
 
-Reads every .npz of a folder with its .parameters.tsv, rebuilds the weights by the recordings' formula, and compares
-what the released code computed with what ours does. One line a file: the largest error of each quantity.
+Reads every .npz in the folder with its .parameters.tsv, rebuilds the weights with the recordings' formula, and compares
+the released code's outputs with ours. Prints one line per file: the largest error of each quantity.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ TOLERANCE = 1e-4
 
 @functools.cache
 def weight(name: str, shape: tuple[int, ...]) -> Tensor:
-    """The parameter or buffer of that released name and shape.
+    """Compute the parameter or buffer with this released name and shape from the formula.
 
-    The word table follows the formula like every other: the recorded language vectors are of those values.
+    The word table follows the formula, too: the recordings were made with it, not with real word vectors.
     """
     if not shape:
         return torch.tensor(0)  # num_batches_tracked
@@ -53,7 +53,7 @@ def weight(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a .parameters.tsv."""
+    """Read names and shapes from a .parameters.tsv."""
     rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]
     return {name: tuple(int(size) for size in shape.split("x") if size) for name, shape in rows}
 
@@ -75,7 +75,7 @@ def target(recording: dict[str, np.ndarray], model: PointModel) -> Tensor:
     extent = recording["hw"][::-1]
     points = recording["vertices"].transpose(0, 2, 1) if "vertices" in recording else recording["bbox"].reshape(2, 2, 2)
     bins, rounding = model.config.bins, model.config.upstream.rounding
-    # Each axis has its own extent here: in units of the frame both are 1.
+    # Dividing each axis by its own extent makes the frame's side 1 on both.
     sequences = [points_to_sequence(each / extent, 1.0, bins, rounding) for each in points]
     return torch.from_numpy(np.stack(sequences))
 
@@ -99,7 +99,7 @@ def outputs(recording: dict[str, np.ndarray], model: PointModel) -> dict[str, np
     end_weight, first_weight = (0.1, 1.0) if contour else (1.0, 1.5)
     computed["loss"] = sequence_loss(computed["logits"].double(), tokens, 0.1, end_weight, first_weight)
     chosen, _ = model.decode(memory)
-    if contour:  # the released code takes one token more, which no point needs
+    if contour:  # the released code decodes one more token, which belongs to no point
         last = model.logits(memory, torch.cat([chosen, tokens[:, -1:]], 1))[:, -1].argmax(-1)
         chosen = torch.cat([chosen, last[:, None]], 1)
     computed["tokens"] = chosen
@@ -107,7 +107,7 @@ def outputs(recording: dict[str, np.ndarray], model: PointModel) -> dict[str, np
 
 
 def errors(recording: dict[str, np.ndarray], computed: dict[str, np.ndarray]) -> dict[str, float]:
-    """Of each quantity the largest difference, in standard deviations; of the loss as it is; of tokens how many."""
+    """The largest difference of each quantity in standard deviations; for the loss absolute; for tokens a count."""
     result = {}
     for name, value in computed.items():
         truth = recording[name]
@@ -123,7 +123,7 @@ def errors(recording: dict[str, np.ndarray], computed: dict[str, np.ndarray]) ->
 
 
 def check(path: Path) -> dict[str, float]:
-    """The errors of one recording."""
+    """Compare one recording and return the errors."""
     with np.load(path) as archive:
         recording = dict(archive)
     shapes = read_shapes(path.with_name(path.stem + ".parameters.tsv"))
@@ -133,7 +133,7 @@ def check(path: Path) -> dict[str, float]:
 
 
 def main(folder: Path) -> int:
-    """One line a recording; returns how many are beyond the tolerance, or 1 if there are none at all."""
+    """Print one line per recording; return how many exceed the tolerance, or 1 if there are no recordings."""
     paths = sorted(folder.glob("*.npz"))
     if not paths:
         print(f"{folder}: no recordings (.npz)", file=sys.stderr)
@@ -148,7 +148,7 @@ def main(folder: Path) -> int:
 
 
 def show(computed: dict[str, float]) -> str:
-    """The errors in a line."""
+    """The errors as one line of text."""
     return "  ".join(f"{name} {error:{'g' if name == 'tokens' else '.1e'}}" for name, error in computed.items())
 
 

@@ -1,6 +1,6 @@
-"""Write what is made from partialres/config.py: python -m tools.reference
+"""Write the files that are generated from partialres/config.py: python -m tools.reference
 
-The JSON schema in workflow/schemas and the tables of keys in config/README.md.
+These are the JSON schema in workflow/schemas and the tables of keys in config/README.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ START, END = "<!-- keys: made by python -m tools.reference -->", "<!-- end of ke
 
 
 def descriptions() -> dict[str, dict[str, str]]:
-    """Read the sentence below each field: class -> field -> text."""
+    """Read the string below each field in the source: class -> field -> text."""
     tables_by_name: dict[str, dict[str, str]] = {}
     for node in ast.parse(inspect.getsource(config)).body:
         if isinstance(node, ast.ClassDef):
@@ -40,7 +40,7 @@ LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "
 
 
 def limits(field: Any) -> dict[str, float]:
-    """Return a number's range as its JSON schema has it: pydantic leaves it out where text is read as a number."""
+    """Return a number's range in JSON schema's words: pydantic omits it for numbers that may be given as text."""
     return {LIMITS[name]: getattr(item, name) for item in field.metadata for name in LIMITS if hasattr(item, name)}
 
 
@@ -78,7 +78,7 @@ def schema() -> dict[str, Any]:
 
 
 def tables() -> str:
-    """Make the tables of keys, a section each."""
+    """Make the tables of keys, one per section."""
     said, done = descriptions(), []
     sections: list[tuple[str, type[Section]]] = [
         ("The whole config", config.Config), ("`datasets.NAME`", config.DatasetConfig),
@@ -103,7 +103,7 @@ def tables() -> str:
 
 
 def _type(value: dict[str, Any], kinds: dict[str, Any]) -> str:
-    """Say a field's JSON schema in a few words: its type and range, or its choices."""
+    """Describe a field by its JSON schema: its type and range, or its choices."""
     if "$ref" in value:
         return _type(kinds[value["$ref"].split("/")[-1]], kinds)
     if "anyOf" in value:
@@ -134,7 +134,7 @@ def _default(field: Any) -> str:
 
 
 def readme() -> str:
-    """Put the tables into config/README.md, between their marks."""
+    """Return config/README.md with new tables between its marks."""
     before, rest = README.read_text().split(START)
     return f"{before}{START}\n\n{tables()}\n\n{END}{rest.split(END)[1]}"
 

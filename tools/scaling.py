@@ -1,8 +1,8 @@
-"""How long a workflow takes on so many workers: its DAG from Snakemake, the cost of its jobs from benchmark files.
+"""Compute a workflow's wall time by number of workers, from Snakemake's DAG and the jobs' benchmark files.
 
     snakemake --forceall --dag | python -m tools.scaling results/benchmarks --cost train_rec=36000
 
-A worker runs one job at a time; of the jobs that are ready, the one with the longest way to the end goes first.
+A worker runs one job at a time; of the jobs that are ready, the one with the longest remaining path goes first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def read_dag(dot: str) -> tuple[dict[str, str], dict[str, set[str]]]:
-    """Job -> rule, and job -> the jobs it waits for, out of what `snakemake --dag` prints."""
+    """Job -> rule, and job -> the jobs it waits for, from the output of `snakemake --dag`."""
     rules = {
         job: label.split("\\n")[0] for job, label in re.findall(r'^\s*(\d+)\[label = "([^"]*)"', dot, re.MULTILINE)
     }
@@ -42,7 +42,7 @@ def measured(folder: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def ways(before: Mapping[str, set[str]], cost: Mapping[str, float]) -> dict[str, float]:
-    """Job -> seconds from its start to the end of all, if nothing ever waits for a worker."""
+    """Job -> seconds from its start to the end of the workflow if no job ever waits for a worker."""
     after: dict[str, list[str]] = {job: [] for job in before}
     for job, earlier in before.items():
         for each in earlier:
@@ -54,7 +54,7 @@ def ways(before: Mapping[str, set[str]], cost: Mapping[str, float]) -> dict[str,
 
 
 def in_order(before: Mapping[str, set[str]]) -> list[str]:
-    """Jobs, each after those it waits for."""
+    """All jobs, each after those that it depends on."""
     done: dict[str, None] = {}
     waiting = dict(before)
     while waiting:
@@ -67,7 +67,7 @@ def in_order(before: Mapping[str, set[str]]) -> list[str]:
 
 
 def wall_time(before: Mapping[str, set[str]], cost: Mapping[str, float], workers: int) -> float:
-    """Seconds until every job is done."""
+    """Seconds until every job is done, with so many workers."""
     left = {job: len(earlier) for job, earlier in before.items()}
     way = ways(before, cost)
     after: dict[str, list[str]] = {job: [] for job in before}
@@ -91,7 +91,7 @@ def wall_time(before: Mapping[str, set[str]], cost: Mapping[str, float], workers
 
 
 def critical_path(before: Mapping[str, set[str]], cost: Mapping[str, float]) -> list[str]:
-    """The jobs whose costs add up to the shortest time there can be."""
+    """The critical path: the jobs whose costs add up to the shortest possible wall time."""
     way = ways(before, cost)
     path = [max(way, key=lambda job: way[job])]
     while True:

@@ -1,4 +1,4 @@
-"""DarkNet's .weights files, read and written: round trips, detectors' further layers, and every way to be broken."""
+"""Reading and writing DarkNet's .weights files: round trips, detectors' additional layers, and every kind of damage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADER = 20
 
 
 def small(seed: int = 0) -> DarkNet:
-    """Make eleven convolutions before a detection block of four, none with its initial values."""
+    """Make eleven convolutions and a detection block of four more, all without their initial values."""
     torch.manual_seed(seed)
     backbone = DarkNet(4, [(8, 1), (8, 1), (8, 1), (8, 0)], pairs=2)
     for unit in backbone.convolutions():
@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def equal(first: DarkNet, second: DarkNet, number: int | None = None) -> list[bool]:
-    """Tell of each convolution whether both networks have the same values in it."""
+    """Say for each convolution whether it has the same values in both networks."""
     names = ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
     units = zip(first.convolutions()[:number], second.convolutions()[:number], strict=True)
     return [all(torch.equal(a.state_dict()[name], b.state_dict()[name]) for name in names) for a, b in units]

@@ -1,4 +1,4 @@
-"""Released checkpoints to ours and back. PARTIALRES_SHARED names the folder that has golden/."""
+"""Released checkpoints imported and exported. PARTIALRES_SHARED names the folder that holds golden/."""
 
 import os
 import pickle
@@ -23,14 +23,14 @@ from tools import golden
 
 SHARED = Path(os.environ["PARTIALRES_SHARED"]) if os.environ.get("PARTIALRES_SHARED") else None
 GOLDEN = sorted((SHARED / "golden").glob("*.parameters.tsv")) if SHARED else []
-TABLES = {path.read_text(): path for path in GOLDEN}.values()  # several recordings may be of one model
+TABLES = {path.read_text(): path for path in GOLDEN}.values()  # several recordings may share a model
 NUMBER = 60  # words
 TOKENS = {"PAD": 0, "UNK": 1, "CLS": 2} | {f"word{index}": index for index in range(3, NUMBER)}
 
 
 @pytest.fixture
 def place():
-    """A folder that goes when the test ends: pytest keeps its own, and these files are large."""
+    """A folder that is removed when the test ends: pytest keeps its tmp_path, and these files are large."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
@@ -43,7 +43,7 @@ def write(place, content, tokens=TOKENS):
 
 @pytest.fixture(scope="module")
 def state():
-    """Make a released SeqTR detection state dict, each tensor of one number."""
+    """Make a released SeqTR detection state dict in which each tensor repeats one number."""
     config = ModelConfig(upstream=RELEASED).step_1()
     with torch.device("meta"):
         shapes = to_released(PointModel(config, NUMBER, 2))
@@ -101,7 +101,7 @@ def test_batch_statistics_that_the_average_lacks_are_those_beside_it_and_nothing
 
 
 class Trap:
-    """What a pickle may not hold."""
+    """An object that a checkpoint's pickle must not contain."""
 
     def __reduce__(self):
         return (os.system, ("true",))

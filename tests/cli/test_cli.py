@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def commands(group=main, path=()):
-    """Walk through every command and group of commands, by its words."""
+    """Yield every command and command group, with the words that call it."""
     yield path, group
     for name, command in sorted(getattr(group, "commands", {}).items()):
         yield from commands(command, (*path, name))
@@ -54,7 +54,7 @@ def test_the_version_is_the_packages_also_where_it_is_not_installed():
 
 
 def refused(answer, *words):
-    """Whether a command ended with a message that has these words, and without a traceback."""
+    """Whether a command failed with a message that contains these words, and without a traceback."""
     assert answer.exit_code not in (0, None) and "Traceback" not in answer.output
     missing = [word for word in words if str(word) not in answer.output]
     assert not missing, answer.output
@@ -93,7 +93,7 @@ def test_a_section_is_json_or_a_file_of_json_or_yaml(data, tmp_path):
     (tmp_path / "empty.yaml").write_text("")
     assert refused(train_res(data, tmp_path, training=tmp_path / "wrong.yaml"), "TrainConfig.unknown: unknown key")
     assert refused(train_res(data, tmp_path, training=tmp_path / "list.yaml"), "TrainConfig: [1]", "valid dictionary")
-    for good in (tmp_path / "train.yaml", tmp_path / "empty.yaml", '  {"epochs": 3}'):  # then the next mistake is found
+    for good in (tmp_path / "train.yaml", tmp_path / "empty.yaml", '  {"epochs": 3}'):  # then the next one is found
         assert refused(train_res(data, tmp_path, training=good), "refs.parquet: cannot be read as a model")
 
 

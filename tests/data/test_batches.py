@@ -15,7 +15,7 @@ POINTS = 4
 
 @pytest.fixture(scope="module")
 def samples(data):
-    """All training refs; the first two tokens of each tell its place."""
+    """All training refs; the first two tokens of each encode its position."""
     rows = data.inputs.rows(data.train["image_id"].tolist()).tolist()
     marks = [np.full((POINTS, 2), [place % 16, place // 16]) * 2 for place in range(len(rows))]
     points = [data.inputs.window(row).to_file(mark) for row, mark in zip(rows, marks, strict=True)]
@@ -23,7 +23,7 @@ def samples(data):
 
 
 def places(batch):
-    """Which samples are in a batch."""
+    """The positions of the samples in a batch."""
     return (batch.tokens[:, 0] + 16 * batch.tokens[:, 1]).tolist()
 
 
@@ -33,7 +33,7 @@ def equal(first, second):
 
 
 def frame(inputs, row):
-    """The whole image in a cache row as the model sees it."""
+    """The whole image in a row of the cache, as the model sees it."""
     return torch.from_numpy(inputs.frames(np.array([row]), [inputs.window(row)])[0])
 
 
@@ -96,7 +96,7 @@ def test_grouped_batches_hold_each_ref_once_and_the_refs_of_an_image_together(da
         batches = list(epoch_batches(samples, data.inputs, 7, seed=0, epoch=epoch, grouped=True))
         seen.append([place for batch in batches for place in places(batch)])
         images.append(sum(len(batch.images) for batch in batches))
-        assert images[-1] <= len(np.unique(samples.rows)) + len(batches) - 1  # only one at each border is seen twice
+        assert images[-1] <= len(np.unique(samples.rows)) + len(batches) - 1  # one image per border counts twice
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(len(samples.rows))) and seen[0] != seen[1]
     plain = list(epoch_batches(samples, data.inputs, 7, seed=0, epoch=0))
     assert sum(len(batch.images) for batch in plain) > images[0]
@@ -117,7 +117,7 @@ def test_all_expressions_are_covered_once_image_by_image_whatever_the_tables_ind
             images += np.unique(rows).tolist()
             assert len(batch.images) == len(np.unique(rows))
         assert sorted(seen) == sorted(asked)
-        assert len(images) == len(set(images)) == refs["image_id"].nunique()  # each image's features are made once
+        assert len(images) == len(set(images)) == refs["image_id"].nunique()  # each image's features are computed once
     assert not list(expression_batches(refs.head(0), data.inputs, data.vocabulary, 4))
 
 

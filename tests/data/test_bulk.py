@@ -1,6 +1,6 @@
-"""Many refs, and the real data sets' own words, through `prepare` and `split`: nothing is lost, everything is counted.
+"""`prepare` and `split` on many refs and on the real data sets' words: nothing is lost, and everything is counted.
 
-How long RefCOCO's whole size takes is in docs/real-data.md; here it is a 25th of it.
+The data set here is a 25th of RefCOCO's size; docs/real-data.md has the times for all of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from partialres.files import read_json, read_table
 
 shared = pytest.mark.skipif("PARTIALRES_SHARED" not in os.environ, reason="PARTIALRES_SHARED names no folder")
 IMAGES, REFS, EXPRESSIONS = 800, 2_000, 5_689
-# The test files' share of a data set's expressions: val stands for train here, which they have none of.
+# Most words, and expressions per split, of the shared files: they have no train split, so val stands in for it.
 TEXT = {"refcoco": (15, {"val": 10834, "testA": 5657, "testB": 5095}),
         "refcoco+": (15, {"val": 10758, "testA": 5726, "testB": 4889}),
         "refcocog": (20, {"val": 4896, "test": 9602})}  # fmt: skip
@@ -35,7 +35,7 @@ def call(*arguments) -> None:
 
 @pytest.fixture(scope="module")
 def bulk(tmp_path_factory) -> tuple[Path, list[dict]]:
-    """A raw folder of RefCOCO's layout, with empty files for images, and its refs."""
+    """A raw folder in RefCOCO's layout, with empty files as images, and its refs."""
     folder = tmp_path_factory.mktemp("bulk")
     random = np.random.default_rng(0)
     words = [f"{kind}{number}" for number in range(300) for kind in ("left", "cat's", "t-shirt")]
@@ -46,7 +46,7 @@ def bulk(tmp_path_factory) -> tuple[Path, list[dict]]:
     for image in images:
         (folder / str(image["file_name"])).touch()
     annotations = []
-    for number in range(3 * REFS):  # two of three have no ref
+    for number in range(3 * REFS):  # two in three have no ref
         x, y, side = (round(float(value), 2) for value in random.uniform((0, 0, 20), (500, 400, 80)))
         square = [x, y, x + side, y, x + side, y + side, x, y + side]
         annotations.append(
@@ -129,7 +129,7 @@ def test_real_expressions_are_cleaned_counted_and_cut_with_the_shares_in_the_voc
     assert dropped <= 3 and set(vocabulary.report["problems"]) <= {"empty expression", "ref without expressions"}
     assert vocabulary.unknown_share["train"] == 0
     for split in vocabulary.unknown_share.keys() - {"train"}:
-        assert 0 < vocabulary.unknown_share[split] < 0.1  # of a tenth of the training text; all of it knows more
+        assert 0 < vocabulary.unknown_share[split] < 0.1  # words known: those of a tenth of the text
     assert all(0 < share < 0.06 for share in vocabulary.truncated_share.values())
     encoded = [vocabulary.encode(text) for some in refs["expressions"] for text in some]
     assert all(len(indices) == max_words and indices[0] > 0 for indices in encoded)

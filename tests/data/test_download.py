@@ -28,13 +28,13 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 @dataclass
 class Site:
-    """What the server does, and what it was asked for."""
+    """How the server behaves, and which requests it got."""
 
     content: bytes = CONTENT
-    cut: list[int] = field(default_factory=list)  # after how many bytes of an answer the connection breaks, in turn
-    ranges: bool = True  # whether it can send a file from the middle
-    status: list[int] = field(default_factory=list)  # answers with these first
-    asked: list[str] = field(default_factory=list)  # the Range of each request
+    cut: list[int] = field(default_factory=list)  # for each answer in turn, the bytes after which the connection breaks
+    ranges: bool = True  # whether it supports Range requests
+    status: list[int] = field(default_factory=list)  # status codes that it answers with first
+    asked: list[str] = field(default_factory=list)  # the Range header of each request
     address: str = ""
 
 

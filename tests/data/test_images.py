@@ -19,7 +19,7 @@ shared = pytest.mark.skipif("PARTIALRES_SHARED" not in os.environ, reason="PARTI
 
 
 def write_image(path: Path, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A random RGB image, written without loss (PNG)."""
+    """A random RGB image, written losslessly (PNG)."""
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

@@ -130,7 +130,7 @@ def test_the_row_order_is_the_files(tmp_path):
 
 
 def test_a_python_2_pickle_is_read_whatever_its_encoding(tmp_path):
-    # Python 2's protocol 0 and 2 as its cPickle writes them: str is bytes, here once UTF-8 and once Latin-1.
+    # Pickles as Python 2's cPickle writes them, protocols 0 and 2: str is bytes, here once UTF-8 and once Latin-1.
     fields = b"S'ref_id'\nI1\nsS'ann_id'\nL11L\nsS'image_id'\nI5\nsS'category_id'\nI3\nsS'split'\nS'train'\ns"
     old = b"(lp0\n(d" + fields + b"S'sentences'\n(l(dS'raw'\nS'caf\\xc3\\xa9'\nsa(dS'raw'\nS'caf\\xe9 na\\xefve'\nsa"
     old += b"(dS'raw'\nVcaf\\u00e9\nsasa."

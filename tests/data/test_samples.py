@@ -1,4 +1,4 @@
-"""Targets of training refs: token sequences of whole images and of windows, and what a mask head learns."""
+"""Training targets: token sequences for whole images and for windows, and boxes and masks for a mask head."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from partialres.files import DataError
 from partialres.geometry import contour, tokens
 from tests.tiny import TINY, changed, masks_of, shown
 
-MODEL = TINY.replace(bins=64)  # a bin is a pixel of the frame
+MODEL = TINY.replace(bins=64)  # a bin is one pixel of the frame
 SCALES = (0.3, 1.4)
 
 
@@ -40,7 +40,7 @@ def test_contours_are_scaled_to_the_frame_and_quantised(data):
     refs = data.train.head(1)
     height, width = refs[["height", "width"]].iloc[0]
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=float)
-    right, bottom = min(width, 63), min(height, 63)  # the cache's images are 64 pixels as they are
+    right, bottom = min(width, 63), min(height, 63)  # the cached images' long side is 64 pixels already
     batch = whole_batch(data, data.samples(refs.assign(points=[corners]), MODEL))
     assert batch.tokens.tolist() == [[0, 0, right, 0, right, bottom, 0, bottom, 64]]
 
@@ -76,7 +76,7 @@ def shaken(data):
 
 
 def seen(data, samples):
-    """Draw a window of each ref: the windows, and the refs' tokens in them."""
+    """Draw a window for each ref; return the windows and the refs' tokens in them."""
     drawn = [samples.view(member, data.inputs, (0, 0)) for member in range(len(samples.rows))]
     how, bins = samples.model.upstream, samples.model.bins
     targets = [
@@ -137,7 +137,7 @@ def test_a_jittered_box_is_cut_to_its_window(data):
 
 @pytest.fixture(scope="module")
 def around_boxes(data):
-    """The training refs, seen around their boxes."""
+    """The training refs, each seen in a window around its box."""
     points = [contour.trace(mask, 8) for mask in masks_of(data.train)]
     return data.samples(data.train.assign(points=points), MODEL.replace(view="box"))
 

@@ -13,7 +13,7 @@ from partialres.files import DataError
 
 
 def table(without_mask=()):
-    """40 training refs and 3 others among them, ref_ids not in order."""
+    """40 training refs with 3 others among them; ref_ids are not in order."""
     number = 43
     masks = [None if n in without_mask else f"<mask {n}>" for n in range(number)]
     return pd.DataFrame(

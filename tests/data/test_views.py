@@ -1,4 +1,4 @@
-"""Windows: the whole image, the surroundings of a box, large-scale jitter. Pixels, boxes, masks and contours agree."""
+"""Windows (the whole image, a box's surroundings, large-scale jitter): pixels, boxes, masks and contours agree."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ sides, shares = st.integers(8, 90), st.floats(0.05, 1)
 
 
 def cut_box(window, corners):
-    """The part of a box, corners [2, 2] in pixels of the file, that a window shows: in pixels of the frame."""
+    """The part of a box (corners [2, 2] in the file's pixels) that a window shows, in pixels of the frame."""
     return np.clip(window.to_frame(corners), 0, window.shape[::-1])
 
 
@@ -79,7 +79,7 @@ def test_the_pixels_of_the_surroundings_are_the_regions():
 
 
 def ellipse(height, width, seed):
-    """A mask of one ellipse that reaches at least 24 pixels and may touch the image's edges."""
+    """A mask of one ellipse, at least 24 pixels long and wide, which the image's edges may cut."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0.2, 0.8, 2) * (width, height)
     radii = rng.uniform(12, 0.6 * min(height, width), 2)
@@ -89,7 +89,7 @@ def ellipse(height, width, seed):
 
 @st.composite
 def scenes(draw):
-    """A mask of an ellipse in an image, and a window on the image, its long side SIZE times a factor."""
+    """The mask of an ellipse in an image, and a window on the image whose long side is SIZE times a factor."""
     long, short, upright = draw(st.integers(60, 200)), draw(st.floats(0.5, 1)), draw(st.booleans())
     height, width = (long, max(40, round(long * short)))[:: 1 if upright else -1]
     mask = ellipse(height, width, draw(seeds))
@@ -99,7 +99,7 @@ def scenes(draw):
 
 
 def grain(window):
-    """A pixel of the frame or, where that is larger, of the file, whose steps the window shows enlarged."""
+    """The tolerance: a pixel of the frame or, if larger, one of the file, which an enlarging window makes a step."""
     return max(1.0, *(np.array(window.resized) / window.file_size))
 
 
@@ -149,7 +149,7 @@ def test_a_cut_window_holds_at_least_half_of_the_object_wherever_that_is_possibl
     rng = np.random.default_rng(seed)
     start, end = np.sort(rng.uniform(0, 1, (2, 2)), axis=0) * (SIZE, side)
     start = np.minimum(start, (SIZE - 1, side - 1))
-    corners = np.stack([start, np.maximum(end, start + 1)])  # in the image, at least a pixel large
+    corners = np.stack([start, np.maximum(end, start + 1)])  # inside the image and at least a pixel large
     window = jittered(whole((side, SIZE), (side, SIZE), SIZE), corners, (factor, factor), rng)
     box, inside = window.to_frame(corners), cut_box(window, corners)
     assert np.prod(inside[1] - inside[0]) / np.prod(box[1] - box[0]) >= min(OVERLAPS) - 1e-6

@@ -84,7 +84,7 @@ def test_a_window_holds_the_whole_mask_and_no_empty_row_or_column_around_it(mask
 
 
 def parts(mask):
-    """Every part of a mask, eight neighbours together, with its holes filled."""
+    """Every part of a mask (8-connected), with its holes filled."""
     number, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     for part in range(1, number):
         _, outside = cv2.connectedComponents((np.pad(labels, 1) != part).astype(np.uint8), connectivity=4)
@@ -108,7 +108,7 @@ def test_the_outline_is_clockwise_starts_at_the_top_left_and_stays_in_the_image(
 
 
 def grown(mask):
-    """The outline by growing polygons: through the quarters of the outermost pixels, a quarter of a pixel outwards."""
+    """The outline, by growing polygons: a quarter of a pixel outwards, through the quarters of the outermost pixels."""
     doubled = np.kron(mask, np.ones((2, 2))).astype(np.uint8)
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     parts = [shapely.Polygon((part[:, 0] + 0.5) / 2).buffer(0.25, join_style="mitre") for part in contours]
@@ -200,7 +200,7 @@ def test_a_polygon_that_leaves_the_image_is_cut_to_it(points):
     [
         ([[1, 1], [5, 1], [5, 5], [1, 5]], 16),  # inside
         ([[-5, 2], [5, 2], [5, 4], [-5, 4]], 10),  # half of it
-        ([[-9, -9], [30, -9], [30, 30], [-9, 30]], 80),  # around all of the window
+        ([[-9, -9], [30, -9], [30, 30], [-9, 30]], 80),  # around the whole window
         ([[-2, 1], [3, 1], [3, 6], [7, 6], [7, 9], [-2, 9], [-2, 8], [-1, 8], [-1, 2], [-2, 2]], None),
         ([[0, 0], [6, 6], [6, 0], [0, 6]], 9),  # crosses itself: the larger lobe
     ],

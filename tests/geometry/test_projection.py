@@ -34,7 +34,7 @@ def test_each_axis_adds_one_minus_its_dice():
 
 
 def test_the_released_code_truncates_corner_and_size_by_themselves():
-    box = np.array([5.6, 6.0, 9.9, 8.0])  # 5.6 to 15.5: centres of pixels 6 to 15; as released 5 to 13
+    box = np.array([5.6, 6.0, 9.9, 8.0])  # 5.6 to 15.5 holds the centres of 6 to 15; the released code takes 5 to 13
     assert projection_dice_loss(block(6, 6, 10, 8), box) == pytest.approx(0)
     assert projection_dice_loss(block(5, 6, 9, 8), box, "truncate") == 0
     assert projection_dice_loss(block(6, 6, 10, 8), box, "truncate") == pytest.approx(1 - 2 * 8 / 19)

@@ -29,7 +29,7 @@ def test_runs_of_any_length_are_read(runs):
         (b"", "compressed text"),
         (b"0~0", "compressed text"),
         (b"0\x20", "compressed text"),
-        (b"4P", "compressed text"),  # says that more follows
+        (b"4P", "compressed text"),  # its continuation bit says that more follows
         (b"PPPPPPPP0", "beyond any image"),
     ],
 )

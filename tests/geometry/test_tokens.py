@@ -8,7 +8,7 @@ from partialres.geometry import tokens
 
 
 def back(numbers, extent, bins):
-    """The coordinates of bins: as x and as y of a point each."""
+    """The coordinates of bins, each decoded as a point's x and y."""
     points = tokens.sequence_to_points(np.stack([numbers, numbers], axis=-1), extent, bins)
     assert (points[..., 0] == points[..., 1]).all()
     return points[..., 0].reshape(np.shape(numbers))
@@ -26,7 +26,7 @@ def test_a_coordinate_comes_back_within_half_a_bin(extent, bins, share):
 @given(st.integers(1, 2000), st.integers(2, 1000), st.data())
 def test_the_start_of_a_bin_is_in_that_bin_however_it_is_rounded(extent, bins, data):
     number = data.draw(st.integers(0, bins - 1))
-    if number * extent % bins == 0:  # a start that is a whole pixel
+    if number * extent % bins == 0:  # a bin that starts at a whole pixel
         for rounding in ("round", "truncate"):
             assert tokens.quantise(np.array(number * extent // bins), extent, bins, rounding) == number
 

@@ -1,4 +1,4 @@
-"""A small model whose every part has a say, and inputs for it."""
+"""A small model in which every part affects the output, and inputs for it."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ WORDS, POINTS, CELLS = 20, 4, (3, 5)
 
 
 def make_model(config: ModelConfig, points: int = POINTS) -> Model:
-    """Make a model in evaluation mode, without the zeros and ones that parts start from: they would hide mistakes."""
+    """Make a model in evaluation mode, without parameters initialised to zeros and ones: they would hide mistakes."""
     torch.manual_seed(0)
     model = build_model(config, WORDS, points)
     with torch.no_grad():
@@ -33,7 +33,7 @@ def make_model(config: ModelConfig, points: int = POINTS) -> Model:
 
 
 def make_batch(config: ModelConfig) -> Batch:
-    """Make four expressions of 1 to 5 words about two images, one of them padded; visual features as if cached."""
+    """Make a batch of four expressions of 1 to 5 words about two images, one of them padded, with cached features."""
     generator = torch.Generator().manual_seed(1)
     words = torch.randint(2, WORDS, (4, 5), generator=generator)
     for row, length in enumerate((5, 1, 3, 4)):
@@ -72,5 +72,5 @@ def batch_for():
 
 @pytest.fixture
 def model_with():
-    """Changed settings of the paper's small model -> that model."""
+    """Settings to change -> the paper's small model with these changes."""
     return lambda **changes: make_model(tiny.changed(PAPER, **changes))

@@ -1,4 +1,4 @@
-"""Attention against PyTorch's, and how keys and values lie in memory."""
+"""Attention against PyTorch's, and the memory layout of keys and values."""
 
 import torch
 from torch import nn

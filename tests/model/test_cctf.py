@@ -27,7 +27,7 @@ def test_means_are_those_of_a_plain_loop_over_the_positions_that_count():
             torch.testing.assert_close(means.rows[image, y], expected)
 
 
-# 50 bins over 5 columns and 3 rows: 10 bins a column, 16.7 a row. Column x has the feature x, row y has 100 + y.
+# 50 bins over 5 columns and 3 rows: 10 bins per column, 16.7 per row. Column x has the feature x, row y 100 + y.
 @pytest.mark.parametrize(
     ("settings", "tokens", "pointed"),
     [

@@ -1,4 +1,4 @@
-"""What only a CPU needs, against PyTorch's own: Winograd's convolution, dropout, the layout of keys."""
+"""CPU-only code (Winograd's convolution, dropout, the layout of keys) against PyTorch's own."""
 
 from itertools import product
 

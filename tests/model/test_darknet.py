@@ -1,4 +1,4 @@
-"""The backbones: how many convolutions, which maps, which of them train."""
+"""The backbones: how many convolutions, which maps, and which layers train."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The expression encoder and the gate."""
+"""The expression encoder and the gate that fuses it with the image."""
 
 import torch
 
@@ -15,7 +15,7 @@ WORDS = torch.tensor([[5, 3, 9, 0, 0], [4, 0, 0, 0, 0]])
 def encoder(padded_words=0):
     torch.manual_seed(0)
     made = LanguageEncoder(changed(SMALL, padded_words=padded_words), 10)
-    torch.nn.init.normal_(made.embedding.weight)  # the padding's vector too, as in the released word tables
+    torch.nn.init.normal_(made.embedding.weight)  # the padding token has a vector, too, as in the released word tables
     return made
 
 
@@ -37,7 +37,7 @@ def test_padding_is_not_read_unless_the_released_setting_says_so():
     torch.testing.assert_close(encode(released, WORDS[:, :3]), encode(released, WORDS))
     states, _ = released.gru(released.embedding(WORDS))
     torch.testing.assert_close(encode(released, WORDS)[1], states[1, 0])
-    # the forward direction reads it later
+    # the forward direction reads the padding after the words
     torch.testing.assert_close(encode(released, WORDS)[:, :16], encode(plain, WORDS)[:, :16])
     assert not torch.allclose(encode(released, WORDS)[:, 16:], encode(plain, WORDS)[:, 16:], atol=1e-3)
 

@@ -1,4 +1,4 @@
-"""The two-head peer: its losses against plain formulas, and what the model promises as the point model does."""
+"""The two-head model: its losses against plain formulas, and the guarantees that it shares with the point model."""
 
 import math
 from dataclasses import replace
@@ -30,13 +30,13 @@ CONFIG = PLAIN.replace(head="mask")
 
 
 def make_model(points=4, **changes):
-    """The small model with a mask head, or in step 1 (two points) without."""
+    """The small model with a mask head; in step 1 (two points) it has none."""
     return made(changed(CONFIG, **changes), points)
 
 
 @pytest.fixture
 def batch():
-    """The point model's batch with what a mask head learns in place of tokens."""
+    """The point model's batch, with a mask head's targets instead of tokens."""
     generator = torch.Generator().manual_seed(1)
     masks = torch.randint(0, 256, (4, *(4 * side for side in CELLS)), generator=generator)
     targets = {"boxes": torch.rand(4, 4, generator=generator) / 2 + 0.2, "masks": masks.to(torch.uint8)}
@@ -99,7 +99,7 @@ def test_the_expression_decides_the_output(batch):
     assert not torch.allclose(model(other).boxes, model(batch).boxes, atol=1e-4)
 
 
-# A query that is alone attends to itself whatever its key, and its first value is of zeros.
+# A single query attends only to itself, whatever its key, and its first value is all zeros.
 NO_GRADIENT = ("key.bias", "self_attention.query.weight", "self_attention.query.bias", "self_attention.key.weight",
                "decoder.0.self_attention.value.weight")  # fmt: skip
 
@@ -142,7 +142,7 @@ def test_a_training_step_leaves_no_tensor_behind_on_another_device(batch):
     [
         ((0.5, 0.5, 0.4, 0.4), (0.5, 0.5, 0.4, 0.4), 1.0),
         ((0.25, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0), 0.5),  # the left half of the frame
-        ((0.3, 0.3, 0.2, 0.2), (0.4, 0.3, 0.2, 0.2), 1 / 3),  # moved by a half, no corner of the hull empty
+        ((0.3, 0.3, 0.2, 0.2), (0.4, 0.3, 0.2, 0.2), 1 / 3),  # moved by half its width: no corner of the hull is empty
         ((0.3, 0.3, 0.2, 0.2), (0.4, 0.4, 0.2, 0.2), 1 / 7 - 2 / 9),
         ((0.1, 0.5, 0.2, 1.0), (0.9, 0.5, 0.2, 1.0), -0.6),  # the outer fifths
         ((0.5, 0.5, 0.0, 0.0), (0.25, 0.25, 0.5, 0.5), 0.0),  # a point in a corner

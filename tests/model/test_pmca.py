@@ -77,7 +77,7 @@ def test_the_prior_is_the_gaussian_of_each_heads_centre_and_scale():
 def test_the_prior_is_greatest_at_its_centre_and_falls_with_distance(form, scale):
     prior = make_prior(form, (0.3, 0.7), scale)(*read(torch.randn(1, 3, CONFIG.width)), grid(10, 10), 100)
     assert prior.shape == (1, CONFIG.heads, 3, 100) and (prior <= 0).all()
-    corner = {62, 63, 72, 73}  # that four cells share
+    corner = {62, 63, 72, 73}  # the corner that four cells share
     assert set(prior.argmax(-1).unique().tolist()) <= corner
     assert (prior.unflatten(-1, (10, 10))[0, 0, 0, 7, 3:].diff() < 0).all()
 

@@ -1,4 +1,4 @@
-"""What the whole model promises, in the paper's setting, the released one, and without CCTF and PMCA."""
+"""The whole model's guarantees, in the paper's setting, in the released one, and without CCTF and PMCA."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def test_what_stands_in_the_padding_of_an_image_does_not_reach_the_logits(model_
     inside = batch.valid[batch.image_index].flatten(1)[..., None]
     before = model(batch)
     model.gate.register_forward_hook(lambda module, inputs, gated: torch.where(inside, gated, 9.0))
-    assert torch.allclose(model(batch), before, atol=1e-5) == (means == "image")  # as released the means count it
+    assert torch.allclose(model(batch), before, atol=1e-5) == (means == "image")  # the released means count the padding
 
 
 @torch.no_grad()
@@ -122,7 +122,7 @@ def test_answers_are_points_in_pixels_of_the_image_file(model_with, batch_for, m
     tokens = torch.tensor([[0, 0, 25, 25, 49, 10, 0, 40]]).repeat(4, 1)
     monkeypatch.setattr(model, "decode", lambda memory: (tokens, torch.full((4, 8), 0.5)))
     answers = model.answers(batch_for(model), [whole((60, 160), (30, 80), 80)] * 4)
-    height = {"frame": 160, "image": 64}[span]  # of the file's pixels: 80, or 30 in whole strides of 16, times two
+    height = {"frame": 160, "image": 64}[span]  # in the file's pixels: 80, or 30 rounded up to strides of 16, times 2
     expected = tokens[0].view(4, 2).numpy() / 50 * (160, height)
     for answer in answers:
         np.testing.assert_allclose(answer.points, expected)
@@ -154,7 +154,7 @@ def test_training_moves_every_part_that_trains(model, batch_for):
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_training_and_decoding_make_no_tensor_on_another_device(model, batch_for, cached):
-    """On the meta device a tensor made on the CPU by oversight would raise."""
+    """On the meta device, a tensor made on the CPU by mistake would raise an error."""
     batch = batch_for(model)
     if not cached:
         batch = replace(batch, images=torch.zeros(2, 48, 80, 3, dtype=torch.uint8))

@@ -1,4 +1,4 @@
-"""Positions of the encoder and the decoder."""
+"""Position encodings of the encoder and the decoder."""
 
 import torch
 

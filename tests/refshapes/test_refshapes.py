@@ -1,4 +1,4 @@
-"""The generated data set: what is said is true of one shape only, and the files are what RefCOCO's are."""
+"""The generated data set: each expression fits one shape only, and the files are like RefCOCO's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS_OF_PLACE = {
 
 @dataclass(frozen=True)
 class Generated:
-    """A data set as written, by its ids."""
+    """A data set's files, with records by their ids."""
 
     config: RefshapesConfig
     out: Path
@@ -43,7 +43,7 @@ class Generated:
         return image_id - 1 - self.config.seed * refshapes.IDS_A_SEED
 
     def shape(self, annotation: dict[str, Any]) -> Shape:
-        """The shape of an annotation: the only one with its box and kind."""
+        """An annotation's shape: the only one with its box and kind."""
         scene = refshapes.scene_of(self.config, self.index(annotation["image_id"]))
         kind = self.categories[annotation["category_id"]]
         (shape,) = [s for s in scene.shapes if list(s.box) == annotation["bbox"] and s.kind == kind]
@@ -75,7 +75,7 @@ def scenes() -> list[Scene]:
     return [refshapes.scene_of(config, index) for index in range(config.images)]
 
 
-# An evaluator of its own: it reads the text and knows no margins, only who is farther, bigger or nearer to a direction.
+# A second, independent evaluator. It reads the text and uses no margins: only which shape is farther, bigger and so on.
 
 KIND_OF = {kind: kind for kind in KINDS}
 KIND_OF |= {"ball": "circle", "crescent": "moon", "teardrop": "drop", "box": "square", "plus": "cross"}
@@ -87,7 +87,7 @@ SUFFIX = re.compile(r"\s(?:on|at|in)(?: the)? ((?:top|bottom) (?:left|right)|lef
 
 
 def meant(text: str, scene: Scene) -> list[Shape]:
-    """The shapes that a text describes, taken literally."""
+    """The shapes that a text, taken literally, describes."""
     head, *rest = RELATION.split(text.lower().rstrip("."))
     shapes = described(head, scene)
     for relation, landmark in zip(rest[::2], rest[1::2], strict=True):
@@ -338,7 +338,7 @@ def test_refs_have_the_fields_of_refcoco(data: Generated) -> None:
 
 
 def picture(path: Path) -> NDArray[np.uint8]:
-    """The pixels of a file, RGB [height, width, 3]."""
+    """An image file's pixels, RGB [height, width, 3]."""
     pixels = cv2.imread(str(path))
     assert pixels is not None, path
     return np.asarray(pixels[:, :, ::-1], np.uint8)

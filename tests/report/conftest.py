@@ -20,7 +20,7 @@ Write = Callable[..., Path]
 def scored(tmp_path: Path) -> Write:
     """Write the metrics.json of one evaluation; keyword arguments replace its figures. Returns its path.
 
-    Of steps 2 and 3 predictions.parquet lies beside it: IoU of every expression, scattered by 0.02 about its mIoU.
+    For steps 2 and 3, predictions.parquet is written beside it: every expression's IoU, scattered by 0.02 around mIoU.
     """
 
     def write(run: str, split: str = "val", **figures: Any) -> Path:
@@ -69,7 +69,7 @@ def runs(scored: Write) -> list[Path]:
 
 @pytest.fixture
 def selected(tmp_path: Path) -> Write:
-    """Write the summary of one selection. Returns its path."""
+    """Write one selection.json and return its path."""
 
     def write(run: str, **figures: Any) -> Path:
         summary = {

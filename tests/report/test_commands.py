@@ -1,4 +1,4 @@
-"""The commands: from files to a table in three forms or a figure in two, and the same bytes each time."""
+"""The commands turn files into a table in three formats or a figure in two, with the same bytes every time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(group: object, *arguments: object) -> Result:
 
 @pytest.fixture
 def folder(runs: list[Path], scored: Write, selected: Write, tmp_path: Path) -> Path:
-    """Results with every kind of file that the commands take."""
+    """Results with every kind of file that the commands read."""
     results = tmp_path / "results"
     square = np.zeros((30, 40), dtype=bool)
     square[5:25, 10:30] = True
@@ -53,7 +53,7 @@ def folder(runs: list[Path], scored: Write, selected: Write, tmp_path: Path) -> 
 
 
 def asked(folder: Path, name: str, turned: int = 1) -> list[object]:
-    """A command's arguments but --out."""
+    """A command's arguments, without --out."""
     every = sorted(folder.glob("*/seed*/ratio*/*/*/*/metrics.json"))[::turned]
     val = [path for path in every if path.parent.name == "val"]
     refs, oracle = folder / "refshapes/refs.parquet", ["--oracle", "baseline"]

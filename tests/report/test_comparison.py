@@ -21,7 +21,7 @@ def table1(paths: list[Path], oracle: str = "baseline") -> render.Table:
 
 
 def at(table: render.Table, **where: object) -> pd.Series:
-    """The one row of a table's data where columns have these values."""
+    """The only row of a table's data whose columns have these values."""
     data = table.data
     for column, value in where.items():
         data = data[data[column] == value]
@@ -30,7 +30,7 @@ def at(table: render.Table, **where: object) -> pd.Series:
 
 
 def cell(table: render.Table, heading: str, group: str, label: str, column: tuple[str, str]) -> str:
-    """What a reader finds in a grid."""
+    """The text that a reader sees in a grid."""
     grid = next(grid for grid in table.grids if grid.heading == heading)
     row = next(row for row in grid.rows if (row.group, row.label) == (group, label))
     return row.cells[grid.columns.index(column)]
@@ -140,7 +140,7 @@ def compare(
 
 
 def line(table: render.Table, label: str, group: str = "1 %") -> dict[str, str]:
-    """A row's cells by their columns' names."""
+    """A row's cells, by column name."""
     grid = table.grids[0]
     (row,) = (each for each in grid.rows if (each.group, each.label) == (group, label))
     return {name: text for (_, name), text in zip(grid.columns, row.cells, strict=True)}
@@ -181,7 +181,7 @@ def test_ratios_have_their_own_reference_and_only_the_rows_that_were_run(scored:
     runs = STEP_2 | {"5/baseline/res": 50.0, "5/ours/res": 50.5, "10/ours/res": 60.0}
     table = compare(scored, runs, TABLE_2)
     assert line(table, "Ours, step 2", "5 %")["gain"].startswith("+0.50 [")
-    assert line(table, "Ours, step 2", "10 %")["gain"] == render.ABSENT  # no reference there
+    assert line(table, "Ours, step 2", "10 %")["gain"] == render.ABSENT  # the reference has no run there
     rows = [(row.group, row.label) for row in table.grids[0].rows if "paper" not in row.label]
     assert rows[3:] == [("5 %", "Baseline"), ("5 %", "Ours, step 2"), ("10 %", "Ours, step 2")]
 
@@ -192,7 +192,7 @@ def test_shares_of_the_oracle_are_shown_where_its_files_were_given(scored: Write
     guided = line(table, "box_guided, step 3")
     assert guided["of oracle"] == "71.2 %"  # 57 of 80
     assert guided["gain"].startswith("+6.00 [5.")
-    assert {row.group for row in table.grids[0].rows} == {"1 %"}  # the oracle is no row of this table
+    assert {row.group for row in table.grids[0].rows} == {"1 %"}  # the oracle is not among this table's rows
     assert "of oracle" not in line(compare(scored, STEP_3, TABLE_4), "Ours, step 3")
     full = compare(scored, STEP_2 | {"100/baseline/res": 79.0}, TABLE_2)
     assert line(full, "Oracle", "100 %")["of oracle"] == "100.0 %"
@@ -241,4 +241,4 @@ def test_every_published_row_of_tables_2_to_4_has_all_six_figures() -> None:
     }  # fmt: skip
     others = part[part["metric"] != "mIoU"]
     precision = others.pivot_table(index=["experiment", "step"], columns="metric", values="value")
-    assert (np.diff(precision.to_numpy(), axis=1) < 0).all()  # a higher bar is met less often
+    assert (np.diff(precision.to_numpy(), axis=1) < 0).all()  # fewer predictions reach a higher threshold

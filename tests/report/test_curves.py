@@ -23,7 +23,7 @@ def data(line: Line2D) -> dict[float, float]:
 
 
 def line(axes: Axes, colour: str) -> dict[float, float]:
-    """The points of the one solid line of a colour."""
+    """The points of the only solid line in a colour."""
     solid = [each for each in axes.lines if each.get_linestyle() == "-" and len(each.get_xydata()) > 1]
     (drawn,) = (each for each in solid if to_hex(str(each.get_color())) == colour)
     return data(drawn)
@@ -91,7 +91,7 @@ def test_the_papers_figures_are_faint_points_on_its_data_sets_alone(runs: list[P
 
 @pytest.fixture
 def peers(runs: list[Path], scored: Write) -> list[Path]:
-    """The runs on val but ours with every mask, and a mask head at 20 and 40 with 1 and 100 %."""
+    """The runs on val except ours with every mask, and a mask head with mIoU 20 at 1 % and 40 at 100 %."""
     kept = [path for path in runs if path.parent.name == "val" and not path.match("ratio100/ours/*/*/*")]
     masks = [scored(f"refshapes/seed0/ratio{r}/mask_head/res", mIoU=mean) for r, mean in ((1, 20.0), (100, 40.0))]
     return kept + masks

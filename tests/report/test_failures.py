@@ -60,7 +60,7 @@ def predictions(folder: Path, run: str, iou: list[float], box_iou: list[float], 
 
 @pytest.fixture
 def models(tmp_path: Path) -> list[Path]:
-    """The baseline by two seeds and ours by one, at 1 %."""
+    """The baseline with two seeds and ours with one, at 1 %."""
     boxes = [0.9, 0.4, 0.6, 0.9]
     return [
         predictions(tmp_path, "refshapes/seed0/ratio1/baseline/res", [0.2, 0.1, 0.3, 0.6], boxes),
@@ -75,7 +75,7 @@ def test_objects_are_described_by_size_parts_and_convexity(refs: Path) -> None:
     assert found["size"].tolist()[:3] == [300 / 1600, 400 / 1600, 100 / 1600]
     assert found["parts"].tolist() == [1, 1, 2, 1]
     assert found["solidity"].tolist()[1:3] == [1, 0.5]  # the blocks' hull is 10 x 20
-    assert 300 / 400 < found["solidity"].iloc[0] < 0.95  # its hull lacks a corner of the square about it
+    assert 300 / 400 < found["solidity"].iloc[0] < 0.95  # its hull leaves out a corner of the square around it
     assert found["solidity"].iloc[3] == pytest.approx(1, abs=0.05)
     assert found["length"].tolist() == [6, 2, 2, 10]
 

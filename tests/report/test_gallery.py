@@ -18,7 +18,7 @@ Inputs = tuple[Path, Path, list[tuple[str, Path]]]
 
 
 def made(folder: Path, height: int, width: int) -> Inputs:
-    """Ten refs of two expressions, each a 20 x 20 square; 'weak' finds its left quarter, 'good' a share that
+    """Ten refs of two expressions, each a 20 x 20 square; 'weak' predicts its left quarter, 'good' a share that
     grows with the ref (5 % a ref, from 50 %).
     """
     square = np.zeros((height, width), dtype=bool)

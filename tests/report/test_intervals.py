@@ -64,7 +64,7 @@ def test_pairing_takes_out_what_both_models_find_hard() -> None:
     mine, theirs = series(hard + 0.05 + random.normal(0, 0.01, 1000)), series(hard)
     low, high = of_gain({(OURS, "val"): {0: mine}, (BASELINE, "val"): {0: theirs}}, OURS, BASELINE, "val")
     assert (low + high) / 2 == pytest.approx(5, abs=0.1)
-    assert high - low < 0.2  # unpaired it were 2 * 1.96 * sqrt(2) * 26 / sqrt(1000) = 4.6
+    assert high - low < 0.2  # unpaired, it would be 2 * 1.96 * sqrt(2) * 26 / sqrt(1000) = 4.6
 
 
 def test_seeds_that_disagree_widen_the_interval() -> None:

@@ -14,7 +14,7 @@ Write = Callable[..., Path]
 
 
 def cell(table: render.Table, heading: str, group: str, label: str, column: str) -> str:
-    """What a reader finds in a grid."""
+    """The text that a reader sees in a grid."""
     grid = next(grid for grid in table.grids if grid.heading == heading)
     row = next(row for row in grid.rows if (row.group, row.label) == (group, label))
     return row.cells[grid.columns.index(("", column))]

@@ -51,13 +51,13 @@ def test_a_table_is_written_in_three_forms(tmp_path: Path) -> None:
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert "| masks | model           |         val mIoU | val gain | test mIoU |" in lines
     assert "| 1 %   | **ours**        | **61.00 ± 1.41** |        – |         – |" in lines
-    assert "| split | refs |" in lines  # a column without any text is left out
+    assert "| split | refs |" in lines  # a column with no text is left out
     assert "A title" in (tmp_path / "table.html").read_text()
 
 
 def test_every_line_of_the_html_fills_its_grid() -> None:
     class Widths(HTMLParser):
-        """Cells of each line, a cell that spans several lines counted in each."""
+        """The number of cells in each line; a cell that spans several lines counts in each of them."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -82,7 +82,7 @@ def test_every_line_of_the_html_fills_its_grid() -> None:
     page = render.to_html(TABLE)
     parser.feed(page)
     assert [set(widths) for widths in parser.tables] == [{2 + 3}, {1 + 1}]
-    assert "http" not in page  # it needs nothing else
+    assert "http" not in page  # the page needs no other file
     assert "prefers-color-scheme: dark" in page
 
 

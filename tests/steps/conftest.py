@@ -1,4 +1,4 @@
-"""What every step makes of the tiny data set, through the commands."""
+"""The outputs of every step on the tiny data set, made by the commands."""
 
 import pytest
 
@@ -28,9 +28,9 @@ def predict(data, model, out, *options, split=None, call=done):
 
 @pytest.fixture(scope="session")
 def place(data, tmp_path_factory):
-    """A folder with what every step made: rec, res, points.parquet, selected.parquet, retrain.
+    """A folder with every step's outputs: rec, res, points.parquet, selected.parquet, retrain.
 
-    So little training makes no masks: step 3 has the corners of the boxes instead of the points of step 2.
+    After so little training step 2 predicts no masks, so step 3 gets the boxes' corners as pseudo points.
     """
     folder = tmp_path_factory.mktemp("steps")
     train_rec(data, folder / "rec")

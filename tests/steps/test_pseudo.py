@@ -1,4 +1,4 @@
-"""Which pseudo points are kept, and that nothing of the truth gets into them."""
+"""Which pseudo points are kept, and that nothing of the true masks gets into them."""
 
 import numpy as np
 import pandas as pd
@@ -47,9 +47,9 @@ def test_a_mask_that_vanishes_is_dropped_and_not_replaced_by_another():
 
 def test_as_released_kept_points_are_every_so_many_pixels_and_may_be_too_few():
     (row,) = select(points((1, SQUARE, 0.0)), SIZES, PseudoConfig(), 7, "released")["points"]
-    assert row[:2] == [[10, 10], [10, 21]] and np.array(row).shape == (7, 2)  # a contour of 76 pixels, every eleventh
+    assert row[:2] == [[10, 10], [10, 21]] and np.array(row).shape == (7, 2)  # every eleventh of the contour's 76
     (row,) = select(points((1, SQUARE, 0.0)), SIZES, PseudoConfig(), 12, "released")["points"]
-    assert np.isnan(np.array(row)[-1]).all() and np.isfinite(np.array(row)[:-1]).all()  # every seventh: 11 points
+    assert np.isnan(np.array(row)[-1]).all() and np.isfinite(np.array(row)[:-1]).all()  # every seventh pixel: 11 points
     line = [[10.0, 10.0], [30.0, 10.0], [30.0, 11.0], [10.0, 11.0]]
     assert select(points((1, line, 0.0)), SIZES, PseudoConfig(), 7, "released").empty
     assert len(select(points((1, line, 0.0)), SIZES, PseudoConfig(), 7)) == 1

@@ -1,4 +1,4 @@
-"""The steps that run a model, through their commands: what they write, what decides it and what cannot."""
+"""The commands that run a model: what they write, what determines it, and what cannot change it."""
 
 import json
 from types import SimpleNamespace
@@ -138,12 +138,12 @@ def test_selected_points_of_another_number_are_refused(place, data, tmp_path):
 
 
 class Killed(Exception):
-    """Stands in for a training's death."""
+    """Raised to interrupt a training."""
 
 
 @pytest.fixture
 def stopped(place, data, tmp_path, monkeypatch):
-    """Step 2 after its training died in the second epoch: the option that resumes it."""
+    """Step 2, interrupted in its second epoch: the option that resumes it."""
     resume, train = ["--resume", tmp_path / "resume"], loop.train
 
     def at(epoch):
@@ -254,7 +254,7 @@ def test_cached_features_give_what_pixels_give(featured, data, tmp_path):
     evaluate(data, tmp_path / "rec", tmp_path / "cached", "--features", featured)
     evaluate(data, tmp_path / "rec", tmp_path / "pixels")
     cached, pixels = (read_json(tmp_path / name / "metrics.json") for name in ("cached", "pixels"))
-    assert cached == pytest.approx(pixels, abs=2)  # features are kept in half precision
+    assert cached == pytest.approx(pixels, abs=2)  # features are stored in half precision
 
 
 def test_cached_features_of_other_weights_or_of_a_backbone_that_trains_are_refused(featured, place, data, tmp_path):

@@ -1,4 +1,4 @@
-"""The two-head peer through the commands: both steps, evaluation, and what it cannot do."""
+"""The two-head model through the commands: both steps, evaluation, and what it cannot do."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A step 2 that sees the known box's surroundings enlarged (model.view: box)."""
+"""A step 2 that sees an enlarged window around the known box (model.view: box)."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ MODEL = ["--model", TINY.replace(view="box").model_dump_json()]
 
 @pytest.fixture(scope="module")
 def teacher(data, place, tmp_path_factory):
-    """Step 2's model and its points of the unlabelled refs."""
+    """Step 2's model, and its points for the unlabelled refs."""
     folder = tmp_path_factory.mktemp("teacher")
     train_res(data, place, folder, *MODEL)
     predict(data, folder, folder / "points.parquet")
@@ -30,7 +30,7 @@ def test_its_points_lie_in_what_it_sees_around_the_known_box(data, place, teache
     for points, box in zip(table["points"], refs["bbox"], strict=True):
         low, high = boxes.to_corners(np.asarray(box, dtype=float))
         side, flat = (high - low).max(), np.array(points.tolist())
-        start = low - MARGIN * side - 1  # regions are of whole pixels
+        start = low - MARGIN * side - 1  # regions are cut at whole pixels
         assert flat.shape == (POINTS, 2)
         assert (flat >= start).all() and (flat <= np.maximum(start, 0) + (1 + 2 * MARGIN) * side + 2).all()
 

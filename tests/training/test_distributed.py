@@ -1,4 +1,4 @@
-"""Two processes on the CPU, started by torchrun as on GPUs, against one."""
+"""Two processes on the CPU, started by torchrun as on GPUs, compared with one."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ from tests.tiny import SHORT, TINY
 ROOT = Path(__file__).parents[2]
 POINTS = 4
 MODEL = TINY.replace(dropout=0.0)  # each process draws its own
-# 4 steps an epoch. Adam divides by the gradient's size: with a small epsilon rounding would count as much as it.
+# 4 steps per epoch. Adam divides by the gradient's size: with a small epsilon, it would magnify rounding errors.
 TRAINING = SHORT.replace(epochs=5, batch=14, checkpoint_epochs=2, epsilon=1e-3)
 
 
@@ -38,7 +38,7 @@ def partialres(processes, *arguments):
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """Train and evaluate step 2 by one process and by two: a folder with a folder for each."""
+    """Train and evaluate step 2 in one process and in two; the folder has a subfolder for each."""
     folder = tmp_path_factory.mktemp("distributed")
     torch.manual_seed(0)
     first = PointModel(MODEL.step_1(), len(data.vocabulary), 2)

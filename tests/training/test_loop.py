@@ -1,4 +1,4 @@
-"""Training: what it depends on, how it stops and how it goes on."""
+"""Training: what it depends on, how it stops and how it resumes."""
 
 import math
 from dataclasses import replace
@@ -36,7 +36,7 @@ def fit(data, tiny_model):
 
 
 class Killed(Exception):
-    """Stands in for a training's death."""
+    """Raised to interrupt a training."""
 
 
 def kill(after):

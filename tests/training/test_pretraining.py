@@ -1,4 +1,4 @@
-"""Detection pre-training: what it sees of a COCO file, and what it cannot see."""
+"""Detection pre-training: what it reads from a COCO file, and what it never sees."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ def scenes(data, tmp_path, images, *annotations):
 
 @pytest.fixture
 def image(data):
-    """The id of an image that fills the frame, so that its pixels are the frame's."""
+    """The id of an image that fills the frame, so that its pixels are the frame's pixels."""
     return next(i for i, row in data.inputs.cache.rows.items() if data.inputs.cache.image(row).shape[:2] == (64, 64))
 
 
@@ -38,7 +38,7 @@ def test_the_positions_on_an_object_have_its_labels_and_the_distances_to_its_sid
     made = scenes(data, tmp_path, [image], thing(image, (16, 0, 32, 64), attributes={"colour": "red"}))
     assert made.rows.tolist() == [data.inputs.cache.rows[image]] and made.classes == [1, 1]
     expected = np.zeros((4, 4), dtype=bool)
-    expected[1:3, 1:3] = True  # of the height an inner part counts, which the middles at 8 and 56 are outside of
+    expected[1:3, 1:3] = True  # only the height's inner part counts; the middles at 8 and 56 are outside
     assert (made.present[0] == expected).all() and not made.labels[0][expected].any()
     sides = made.sides[0, 1, 1] * 64  # the position's middle is at 24, 24
     assert sides.tolist() == [24 - 16, 24 - 0, 48 - 24, 64 - 24]

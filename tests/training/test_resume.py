@@ -1,4 +1,4 @@
-"""The state that a stopped training resumes from."""
+"""The state from which a stopped training resumes."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_without_a_folder_nothing_is_kept():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A saved state, its file and the bytes of it."""
+    """A saved state, its file and the file's bytes."""
     state = Resume(tmp_path_factory.mktemp("resume"), {})
     state.save(STATE)
     return state, state.path.read_bytes()
@@ -56,7 +56,7 @@ def test_training_says_that_it_starts_anew(saved, capsys):
 
 
 class Foreign:
-    """Unpickling it creates a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -71,4 +71,4 @@ def test_a_state_that_would_run_code_is_refused(tmp_path, capsys):
     assert state.load() is None and not (tmp_path / "created").exists()
     assert "starting anew" in capsys.readouterr().err
     torch.load(state.path, weights_only=False)
-    assert (tmp_path / "created").exists()  # so the danger was real
+    assert (tmp_path / "created").exists()  # plain unpickling does run the code

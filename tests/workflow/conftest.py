@@ -1,4 +1,4 @@
-"""One whole run of the tiny workflow a session, to be looked at, copied, and asked what a change would make again."""
+"""One complete run of the tiny workflow per session, to inspect, to copy, and to ask what a change would rerun."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.workflow.running import Workflow, checkout_copy
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout that tests may change."""
+    """A copy of the checkout, which tests may change."""
     return checkout_copy(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="session")
 def done(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The workflow after a whole run; to be looked at only. Where tests run in several processes they share it."""
+    """The workflow after a complete run, which tests must not change: tests in several processes share it."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "whole"
     workflow = Workflow(checkout, folder)
@@ -35,13 +35,13 @@ def done(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 @pytest.fixture
 def copy(done: Workflow, tmp_path: Path) -> Workflow:
-    """A copy of the run that may go on."""
+    """A copy of the complete run, which tests may continue."""
     shutil.copytree(done.folder, tmp_path / "run")
     return Workflow(done.checkout, tmp_path / "run")
 
 
 @pytest.fixture
 def empty(checkout: Path, tmp_path: Path) -> Workflow:
-    """The workflow where nothing has run."""
+    """The workflow in a folder where nothing has run."""
     (tmp_path / "run").mkdir()
     return Workflow(checkout, tmp_path / "run")

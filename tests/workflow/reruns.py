@@ -14,7 +14,7 @@ from tests.workflow.running import ROOT, Workflow, checkout_copy
 
 PAGE = ROOT / "docs/workflow.md"
 START, END = "<!-- reruns: made by python -m tests.workflow.reruns -->", "<!-- end of reruns -->"
-# Rules that often run again together; a row names the group where all of it does.
+# Rules that often run again together: a row names the group if all of its rules run.
 GROUPS = {
     "step 1": ["train_rec", "evaluate_rec", "table_rec"],
     "step 2": ["train_res", "train_res_full", "predict_pseudo_points"],
@@ -26,7 +26,7 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Change:
-    """A change of the config or of a module of the package."""
+    """A change to the config or to one of the package's modules."""
 
     what: str
     config: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Change:
 
 
 def setting(name: str, value: Any) -> dict[str, Any]:
-    """Return a config that changes a setting, by its dotted key."""
+    """Return a config that changes the setting with this dotted key."""
     for key in reversed(name.split(".")):
         value = {key: value}
     return {"settings": value}
@@ -71,7 +71,7 @@ CHANGES = [
 
 @contextmanager
 def changed(path: Path) -> Iterator[None]:
-    """Let a module do one thing more when it is imported."""
+    """Add a statement to a module, which runs when it is imported."""
     code, status = path.read_bytes(), path.stat()
     path.write_bytes(code + b"\nassert True\n")
     try:
@@ -82,7 +82,7 @@ def changed(path: Path) -> Iterator[None]:
 
 
 def pending(done: Workflow, change: Change) -> dict[str, set[str]]:
-    """Return what a change makes again after a whole run: rule -> paths."""
+    """Return what a change reruns after a complete run: rule -> paths."""
     if change.module:
         with changed(done.checkout / f"partialres/{change.module}.py"):
             return done.pending()

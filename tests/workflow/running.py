@@ -1,4 +1,4 @@
-"""Snakemake on the real workflow and a tiny config, in a folder of its own."""
+"""Run Snakemake on the real workflow with a tiny config, in a separate folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TINY = Path(__file__).parent / "tiny.yaml"
 
 
 def checkout_copy(folder: Path) -> Path:
-    """Copy what a run needs of the checkout: tests may change it, and editing the checkout breaks no test."""
+    """Copy what a run needs from the checkout: tests may change it, and edits to the checkout break no test."""
     for part in ("partialres", "workflow", "config", "envs"):
         shutil.copytree(ROOT / part, folder / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
@@ -34,7 +34,7 @@ class Workflow:
     folder: Path
 
     def command(self, *options: Any, config: dict[str, Any] | None = None, base: Path = TINY) -> list[str]:
-        """Snakemake's command line, with configs laid over the default one as users do it: that is not named."""
+        """Snakemake's command line, with configs that override the default one, which users need not name."""
         default = self.folder / "config/config.yaml"
         if not default.exists():
             default.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ class Workflow:
         return [str(part) for part in parts]
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What Snakemake runs in: nothing of the caller's imports, one thread."""
+        """Snakemake's environment variables: without the caller's import path, and with one thread."""
         mine = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return mine | {"OMP_NUM_THREADS": "1"} | more
 
@@ -63,7 +63,7 @@ class Workflow:
         env: dict[str, str] | None = None,
         cores: int | None = 2,
     ) -> str:
-        """Snakemake's output; CalledProcessError if it fails. cores: none where a profile says."""
+        """Run Snakemake and return its output; CalledProcessError if it fails. cores: None if a profile sets them."""
         number = ["--cores", cores] if cores else []
         answer = subprocess.run(
             self.command(*options, *number, config=config, base=base),
@@ -75,7 +75,7 @@ class Workflow:
         return answer.stdout
 
     def pending(self, config: dict[str, Any] | None = None, base: Path = TINY) -> dict[str, set[str]]:
-        """Files that a run would make, and make again: rule -> paths."""
+        """Files that a run would make or remake: rule -> paths."""
         table = self("--summary", config=config, base=base)
         lines = table[table.index("output_file\t") :]
         waiting: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""The real workflow on a config so small that it ends in a minute: what it makes, what a change makes again."""
+"""The real workflow with a config so small that it ends in a minute: what it makes, and what a change reruns."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_two_gpus_are_two_processes_of_one_training(copy):
 
 
 def test_lint_finds_nothing_but_input_functions_beside_their_rules(empty):
-    """They stand above the rule that uses them, where a reader looks for them."""
+    """The linter wants functions in a file apart; here they stand above the rule that uses them."""
     with pytest.raises(subprocess.CalledProcessError) as caught:
         empty("--lint")
     found = re.findall(r"^    \* (.+?):?$", caught.value.output, re.MULTILINE)
@@ -155,7 +155,7 @@ def test_the_workflow_runs_on_real_files(empty, name):
     config = ROOT / f"config/{name}.yaml"
     if not config.exists():
         pytest.skip(f"there is no config/{name}.yaml")
-    # Small pictures and one split: the sizes of the paper are the golden recordings' to check.
+    # Small images and one split: the golden recordings check the paper's sizes.
     smaller = {"settings": {"image_size": 160}, "datasets": {name: {"splits": ["val"]}}}
     empty(base=config, config=smaller)
     results = empty.folder / yaml.safe_load(config.read_text()).get("results", "results")
@@ -163,7 +163,7 @@ def test_the_workflow_runs_on_real_files(empty, name):
         assert list(results.glob(files)), f"no {files}"
     (refs,) = results.glob("*/refs.parquet")
     table = read_table(refs)
-    assert any(parts is not None and len(parts) > 1 for parts in table["parts"])  # masks of several parts
+    assert any(parts is not None and len(parts) > 1 for parts in table["parts"])  # masks with several parts
     for path in results.rglob("ratio*/**/metrics.json"):
         scores = json.loads(path.read_text())
         split = table[table["split"] == path.parent.name]

@@ -1,4 +1,4 @@
-"""Step 1 from a file: the DAG then trains none, and words are those that the model knows. Dry runs only."""
+"""With an imported step 1, the workflow trains none and uses the model's vocabulary. Dry runs only."""
 
 import json
 import os
@@ -16,7 +16,7 @@ TINY = Path(__file__).parent / "tiny.yaml"
 
 @pytest.fixture
 def plan(tmp_path):
-    """(further experiments, data set's keys) -> what a dry run says it would do."""
+    """(more experiments, keys of the data set) -> the output of a dry run."""
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "vocabulary.json").write_text(json.dumps({}))
 
@@ -36,7 +36,7 @@ def plan(tmp_path):
 
 
 def jobs(plan):
-    """Rule -> number of jobs, from the table that a dry run ends with."""
+    """Rule -> number of jobs, from the table at the end of a dry run."""
     rows = [line.split() for line in plan.splitlines()]
     return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
 

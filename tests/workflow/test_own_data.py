@@ -1,4 +1,4 @@
-"""The documented example of own data, run from the text of the docs alone."""
+"""The docs' example of a user's own data, run from the text of the docs alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECTION = (ROOT / "docs/real-data.md").read_text().split("## Your own data")[1].
 
 
 def block(kind: str, place: int = 0) -> str:
-    """The text of a fenced block of a kind in the docs' section."""
+    """The text of a fenced block in the docs' section, by language and position."""
     return re.findall(rf"```{kind}\n(.*?)```", SECTION, re.DOTALL)[place]
 
 
@@ -35,14 +35,14 @@ def test_the_example_runs_as_it_is_written(empty):
     run(empty, block("sh"))
     names = {path.name for path in (folder / "results/kitchen/tables").iterdir()}
     assert {"table1.csv", "data.csv", "pseudo.csv"} <= names
-    assert not (folder / "results/tables").exists()  # make reproduce's
+    assert not (folder / "results/tables").exists()  # these are make reproduce's
 
 
 def run(workflow: Workflow, command: str) -> None:
-    """A documented snakemake command, in the checkout's workflow."""
+    """Run a documented snakemake command on the checkout's workflow."""
     program, *words = shlex.split(command)
     assert program == "snakemake"
-    workflow.command("-n")  # puts the default config beside it
+    workflow.command("-n")  # copies the default config into the folder
     answer = subprocess.run(
         [sys.executable, "-m", "snakemake", *words, "-s", workflow.checkout / "workflow/Snakefile"],
         cwd=workflow.folder, env=workflow.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

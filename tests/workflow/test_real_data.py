@@ -1,5 +1,5 @@
-"""The real data sets: the paper's plan, files that are fetched or put there by hand, and own data, all seen on the plan
-or on a small server of this machine."""
+"""The real data sets: the plan of paper.yaml, files downloaded or put in place by hand, and a user's own data, checked
+by dry runs or with a small server on this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RAW = {
 
 @pytest.fixture
 def snakemake(tmp_path: Path) -> Callable[..., str]:
-    """(options, configs or overrides ...) -> what Snakemake says."""
+    """(options, configs or overrides ...) -> Snakemake's output."""
 
     def run(*options: str | Path, configs: list[Path | dict]) -> str:
         files = []
@@ -112,7 +112,7 @@ def test_own_data_enters_by_expressions_json(snakemake, tmp_path):
 
 @pytest.fixture
 def public(tmp_path: Path) -> Iterator[dict]:
-    """`downloads` of a config whose table names small files of a server on this machine."""
+    """A config's `downloads`, whose table names small files on a server on this machine."""
     site = tmp_path / "site"
     site.mkdir()
     with zipfile.ZipFile(site / "refcoco.zip", "w") as content:
@@ -157,7 +157,7 @@ def test_what_the_config_names_below_the_downloads_folder_is_fetched_checked_and
     assert (data / "vectors/glove.6B.300d.txt").read_text() == "the 1 2"
     assert (data / "weights/small.weights").read_bytes() == b"weights"
     assert len(list((data / "downloads").glob("*.sha256"))) == 4
-    again = snakemake("-n", "--forceall", *wanted, configs=configs)  # nothing removes a downloaded file
+    again = snakemake("-n", "--forceall", *wanted, configs=configs)  # Snakemake does not remove a downloaded file
     assert jobs(again)["download"] == 4 and (data / "downloads/refcoco.zip").exists()
     plan = jobs(snakemake("-n", configs=configs))
     assert plan["prepare"] == 1 and not {"download", "unpack"} & plan.keys()

@@ -40,7 +40,7 @@ def report(done, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def problems() -> list[str]:
-    """Errors that the page has logged."""
+    """Errors that the page logs."""
     return []
 
 
@@ -75,7 +75,7 @@ def test_the_report_comes_as_a_folder_too(done):
 
 
 def test_the_menu_has_every_category(page):
-    items = [text for text in page.locator("nav li a").all_inner_texts() if text]  # the first is a picture of a house
+    items = [text for text in page.locator("nav li a").all_inner_texts() if text]  # the first is an icon
     assert items == ["Workflow", "Statistics", "About", *EXPECTED]
 
 
@@ -96,7 +96,7 @@ def test_every_entry_of_a_category_shows_when_it_is_clicked(page, problems, cate
             table = page.frame_locator("#app iframe").locator("table").first
             table.wait_for()
             assert len(table.inner_text()) > 50
-    rows.first.locator("a").nth(1).click()  # what is said of the first entry
+    rows.first.locator("a").nth(1).click()  # opens the first entry's description
     page.get_by_text("Snakemake rule").first.wait_for()
     assert problems == []
 

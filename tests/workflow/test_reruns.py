@@ -1,4 +1,4 @@
-"""What a change makes again, and that it makes nothing else again."""
+"""What each change reruns, and that it reruns nothing else."""
 
 from __future__ import annotations
 

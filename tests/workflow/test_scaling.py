@@ -1,4 +1,4 @@
-"""Wall time on paper: from the DAG that Snakemake prints and the costs that jobs had."""
+"""Wall time, computed from the DAG that Snakemake prints and from the jobs' measured costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workflow elsewhere: as a module of another one, on any scheduler."""
+"""The workflow in other places: as a module of another workflow, and on any scheduler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROFILES = ROOT / "workflow/profiles"
 
 
 def jobs(output: str) -> dict[str, int]:
-    """Rule -> number of jobs, of the table that a dry run begins with."""
+    """Rule -> number of jobs, from the table at the start of a dry run."""
     return {name: int(number) for name, number in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
 
 
@@ -84,7 +84,7 @@ def test_a_profile_names_rules_and_groups_of_the_workflow(profile):
     reason="needs snakemake-executor-plugin-cluster-generic",
 )
 def test_any_scheduler_with_a_submit_command_runs_it(checkout, tmp_path):
-    """A stand-in for Grid Engine's qsub: it notes what it is asked for and runs the script by itself."""
+    """A stand-in for Grid Engine's qsub that records its arguments and runs the script itself."""
     qsub = tmp_path / "qsub"
     qsub.write_text(
         f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nfor script; do :; done\n'

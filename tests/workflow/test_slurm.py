@@ -1,4 +1,4 @@
-"""The slurm profile on a real SLURM of one node, which tests/slurm/start.sh starts and stop.sh ends. Some minutes."""
+"""The slurm profile on a real SLURM with one node, which tests/slurm/start.sh starts. Takes some minutes."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ pytestmark = [
         not importlib.util.find_spec("snakemake_executor_plugin_slurm"), reason="needs snakemake-executor-plugin-slurm"
     ),
 ]
-# There is no accounting here, and nobody else to be spared questions. Asked too early, the plugin waits for another ten
-# seconds before it asks again.
+# This SLURM has no accounting, hence squeue, and no other users whom frequent queries would disturb. If the first check
+# comes before the job's end, the plugin waits ten more seconds before the next.
 SECONDS_OF_A_JOB = "8"
 OPTIONS = [
     "--workflow-profile", "workflow/profiles/slurm", "--slurm-status-command", "squeue",
     "--slurm-init-seconds-before-status-checks", SECONDS_OF_A_JOB, "--seconds-between-status-checks", "1",
     "--latency-wait", "5", "--cores", "2",
 ]  # fmt: skip
-LITTLE = {"resources": {"pretraining": {"mem_mb": 450, "runtime": 5}}}  # with the Snakemakes around it, it takes more
+LITTLE = {"resources": {"pretraining": {"mem_mb": 450, "runtime": 5}}}  # too little, with Snakemake's processes
 
 
 @dataclass(frozen=True)
 class Story:
-    """A run that was interrupted, and the run after it."""
+    """An interrupted run, and the run that resumes it."""
 
     workflow: Workflow
     cancelled: str  # the first run's output
     finished: str  # the second's
     again: str  # a third's
-    queue_then: list[tuple[str, int, str]]  # state, MB and rules of every submission, after the first run
-    queue: list[tuple[str, int, str]]  # and after the second
+    queue_then: list[tuple[str, int, str]]  # state, MB and rules of every submission after the first run
+    queue: list[tuple[str, int, str]]  # the same after the second run
 
 
 def submissions() -> list[tuple[str, int, str]]:
-    """State, memory in MB and rules of every job that SLURM knows, in order."""
+    """State, memory in MB and rules of every job that SLURM lists, in order."""
     answer = subprocess.run(
         ["squeue", "--states=all", "--noheader", "--sort=i", "--format=%T|%m|%k"], capture_output=True, text=True
     )
@@ -73,7 +73,7 @@ def story(slurm: None, checkout: Path, tmp_path_factory: pytest.TempPathFactory)
     with log.open("w") as file:
         first = subprocess.Popen(
             workflow.command(*options, config=LITTLE), env=workflow.environment(), stdout=file, stderr=file,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in a shell's background ignore it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell's jobs ignore it
         )  # fmt: skip
         while first.poll() is None and not any("cache_features" in rules for _, _, rules in submissions()):
             time.sleep(0.2)
@@ -106,5 +106,5 @@ def test_a_cancelled_run_leaves_no_job_and_goes_on_from_where_it_was(story):
 
 def test_small_jobs_are_submitted_together(story):
     evaluations = [rules for _, _, rules in story.queue if "evaluate" in rules]
-    assert len(evaluations) == 1  # of ten jobs
-    assert len(story.queue) < 22  # of 34 jobs, with those that failed or were cancelled
+    assert len(evaluations) == 1  # for ten jobs
+    assert len(story.queue) < 22  # for 34 jobs, including those that failed or were cancelled

@@ -1,4 +1,4 @@
-"""A table or figure is a target of the workflow exactly where the config's `report` asks for it."""
+"""A table or figure is a target of the workflow exactly when the config's `report` asks for it."""
 
 from __future__ import annotations
 

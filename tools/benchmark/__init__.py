@@ -1,1 +1,1 @@
-"""How fast the stages are, as ratios against plain implementations of the same work."""
+"""How fast the stages are, compared with plain implementations of the same work."""

@@ -25,7 +25,7 @@ def benchmark(
 ) -> None:  # fmt: skip
     """Measure evaluation, decoding, training, selection and scoring against plain implementations of the same work.
 
-    Takes about five minutes at the paper's sizes on two CPU cores. Slowness is no error: the figures are the result.
+    Takes about five minutes at the paper's sizes on two CPU cores. Slow times are reported, not treated as errors.
     """
     import torch
 

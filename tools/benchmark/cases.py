@@ -1,4 +1,4 @@
-"""What is measured: each case one piece of work, done by the package and done plainly, with how far the two differ."""
+"""What is measured: pieces of work, each done by the package and by plain code, whose results are compared."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ from partialres.training.loop import make_optimiser
 from tools.benchmark import plain
 from tools.benchmark.measure import flops, timed
 
-WORDS, LENGTH = 1000, 6  # size of the vocabulary, words an expression
+WORDS, LENGTH = 1000, 6  # size of the vocabulary, words per expression
 IMAGE = 480, 640  # height and width of a COCO image
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much work there is; the defaults are RefCOCO's shape."""
+    """How much work there is; the defaults are like RefCOCO."""
 
     model: ModelConfig
     image_size: int = 640
     points: int = 18
     images: int = 5  # in an evaluated batch
-    expressions: float = 7.2  # about an image, in evaluation
-    refs: float = 2.5  # of an image, in training
+    expressions: float = 7.2  # per image, in evaluation
+    refs: float = 2.5  # per image, in training
     trained_images: int = 4  # in a training batch
     predictions: int = 42_404  # RefCOCO's training refs
-    plain_predictions: int = 500  # of these
+    plain_predictions: int = 500  # how many of them the plain code does
     pairs: int = 10_000
     plain_pairs: int = 1_000
 
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of work. Functions run all of it; `units` of it are done by `ours`, `plain_units` by `plain`."""
+    """One piece of work: a call of `ours` does `units` of it, a call of `plain` does `plain_units`."""
 
     name: str
     unit: str
-    aim: str  # what is aimed at, for people
+    aim: str  # the speed to reach, in words
     ours: Callable[[], Any]
     plain: Callable[[], Any]
     units: int
     plain_units: int
-    difference: Callable[[], float]  # largest difference of the two results
+    difference: Callable[[], float]  # the largest difference between the two results
 
     def measured(self, repeats: int) -> dict[str, Any]:
-        """Median seconds a unit of both, their ratio, the spreads, and the difference of the results."""
+        """Median seconds per unit of both, their ratio, the spreads, and the difference between the results."""
         ours, slow = timed(self.ours, repeats), timed(self.plain, repeats)
         per_unit, per_plain = ours.median / self.units, slow.median / self.plain_units
         return {
@@ -75,7 +75,7 @@ def random_model(sizes: Sizes) -> PointModel:
 
 
 def random_batch(model: PointModel, size: int, images: int, each: float) -> Batch:
-    """Random images of size x size pixels, `each` expressions (or refs) about an image, with random contours."""
+    """Random images of size x size pixels, `each` expressions (or refs) per image, with random contours."""
     generator = torch.Generator().manual_seed(0)
     number, cells = round(images * each), size // model.visual.stride
     tokens = torch.randint(0, model.config.bins, (number, 2 * model.points + 1), generator=generator)
@@ -90,7 +90,7 @@ def random_batch(model: PointModel, size: int, images: int, each: float) -> Batc
 
 
 def evaluation(sizes: Sizes) -> Case:
-    """From images and expressions to tokens: evaluation and pseudo points alike."""
+    """From images and expressions to tokens, as in evaluation and for pseudo points."""
     model = random_model(sizes)
     batch = random_batch(model, sizes.image_size, sizes.images, sizes.expressions)
     few = random_batch(model, sizes.image_size, 1, 2)
@@ -135,7 +135,7 @@ def decoding(sizes: Sizes) -> Case:
 
 
 def training(sizes: Sizes) -> Case:
-    """One step: forward, backward, clipping, optimiser, average."""
+    """One training step: forward, backward, clipping, optimiser, moving average."""
     config = TrainConfig()
     model = random_model(sizes).train()
     batch = random_batch(model, sizes.image_size, sizes.trained_images, sizes.refs)
@@ -156,7 +156,7 @@ def training(sizes: Sizes) -> Case:
 
     @torch.no_grad()
     def difference() -> float:
-        model.eval()  # without dropout and batch statistics the two are the same function
+        model.eval()  # without dropout and batch statistics both compute the same function
         difference_by_name = float((model(few) - model(plain.unshared(few))).abs().max())
         model.train()
         return difference_by_name
@@ -255,7 +255,7 @@ def stages(sizes: Sizes) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def growth(sizes: Sizes) -> list[dict[str, Any]]:
-    """Seconds and bytes of evaluating 1, 2 and 4 images, and 1, 4 and 16 expressions about each of 2."""
+    """Seconds and bytes of evaluating 1, 2 and 4 images, and 1, 4 and 16 expressions for each of 2 images."""
     model = random_model(sizes)
     grown = []
     for images, each in ((1, 4), (2, 4), (4, 4), (2, 1), (2, 16)):

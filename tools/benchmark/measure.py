@@ -1,4 +1,4 @@
-"""Taking times: warm-up, several runs, medians and spread, and what machine it was."""
+"""Time measurements: warm-up, several runs, their median and spread, and the machine they ran on."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-PEAK_SIZE = 2048  # rows and columns of the matrices whose product is the machine's peak
+PEAK_SIZE = 2048  # rows and columns of the matrices whose product measures the machine's peak
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of several runs of one piece of work, in the order they were taken."""
+    """Seconds of several runs of one piece of work, in the order of the runs."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median of the seconds."""
         return statistics.median(self.seconds)
 
     @property
@@ -35,7 +35,7 @@ class Timing:
 
 
 def timed(work: Callable[[], Any], repeats: int) -> Timing:
-    """Run once to warm up, then `repeats` times with the clock on."""
+    """Run once to warm up, then `repeats` times, timed."""
     work()
     seconds = []
     for _ in range(repeats):
@@ -53,13 +53,13 @@ def flops(work: Callable[[], Any]) -> int:
 
 
 def peak(repeats: int = 5) -> float:
-    """Floating-point operations a second of a large float32 matrix product, the best of several."""
+    """Floating-point operations per second in a large float32 matrix product, the best of several runs."""
     first, second = torch.randn(2, PEAK_SIZE, PEAK_SIZE).unbind()
     return 2 * PEAK_SIZE**3 / min(timed(lambda: first @ second, repeats).seconds)
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """The machine and software that the times were measured on."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -74,7 +74,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name as Linux tells it, with its widest vector instructions."""
+    """The processor's name as Linux reports it, with its widest vector instructions."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             fields = dict(line.split(":", 1) for line in lines if ":" in line)

@@ -1,7 +1,7 @@
-"""The same work done plainly, as a first draft or the released code does it: what benchmarks and tests compare with.
+"""Plain implementations, as in a first draft or in the released code, that benchmarks and tests compare with.
 
-Every function here gives what the package's own gives, only later: the whole model runs once an expression, the whole
-prefix once a token, masks are unpacked and compared all with all.
+Every function here returns what the package's own returns, only more slowly: the whole model runs for each expression,
+the whole prefix for each token; masks are unpacked, and each is compared with all others.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from partialres.model.transformer import Memory
 
 
 def unshared(batch: Batch) -> Batch:
-    """The same batch with an image for every expression, as if no two were about one."""
+    """The same batch with an image for every expression, as if no two expressions shared one."""
     images, valid = batch.images[batch.image_index], batch.valid[batch.image_index]
     return replace(batch, images=images, valid=valid, image_index=torch.arange(len(images)))
 
 
 @torch.no_grad()
 def decode(model: PointModel, memory: Memory) -> tuple[Tensor, Tensor]:
-    """Greedy tokens int64 [B, 2N] and their logits [B, 2N, bins + 1], the decoder run on the whole prefix each time.
+    """Greedy tokens int64 [B, 2N] and logits [B, 2N, bins + 1]: the decoder runs on the whole prefix for each token.
 
-    On the encoder's output, too, which every layer projects again. Of a model whose sequences end last.
+    Every layer also projects the encoder's output again for each token. Only for models with `end_token: last`.
     """
     decoded = torch.zeros(len(memory.features), 0, dtype=torch.int64, device=memory.features.device)
     seen = []
     for _ in range(2 * model.points):
-        unknown = decoded.new_zeros(len(decoded), 1)  # the token that is asked for; what stands there is not looked at
+        unknown = decoded.new_zeros(len(decoded), 1)  # the place of the token to predict; its value is not used
         keys, values = model.keys_values(memory.features, memory.positions)
         logits = model.logits(replace(memory, keys=keys, values=values), torch.cat([decoded, unknown], 1))[:, -1]
         decoded = torch.cat([decoded, logits[:, :-1].argmax(-1, keepdim=True)], 1)
@@ -46,14 +46,14 @@ def decode(model: PointModel, memory: Memory) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def predict(model: PointModel, batch: Batch) -> Tensor:
-    """Tokens int64 [B, 2N], every expression with an image of its own and a decoder that forgets."""
+    """Tokens int64 [B, 2N], with an image for every expression and a decoder that keeps nothing between tokens."""
     return decode(model, model.encode(unshared(batch)))[0]
 
 
 def training_step(
     model: PointModel, batch: Batch, config: TrainConfig, optimiser: torch.optim.Optimizer, size: int
 ) -> float:
-    """One step with an image for every ref, and as in the released code the IoU of every training prediction."""
+    """One training step, with an image for every ref and, as in the released code, every training prediction's IoU."""
     assert batch.tokens is not None
     logits = model(unshared(batch))
     loss = sequence_loss(logits, batch.tokens, config.smoothing, config.end_weight, config.first_weight)
@@ -80,5 +80,5 @@ def dice_loss(points: np.ndarray, box: np.ndarray, height: int, width: int) -> f
 
 
 def intersections_over_unions(first: list[Rle], second: list[Rle]) -> np.ndarray:
-    """IoU of aligned pairs, float64 [n], from the matrix of all with all."""
+    """IoU of first[i] with second[i], float64 [n], taken from the matrix of all pairs."""
     return np.asarray(coco.iou(first, second, [0] * len(second))).diagonal()

@@ -33,7 +33,7 @@ def run(sizes: Sizes, repeats: int, out: Path) -> None:
 
 
 def table(about: dict[str, Any], cases: list[dict[str, Any]], parts: list[dict[str, Any]]) -> render.Table:
-    """The cases beside their plain forms, and the parts of evaluation with their share of the machine's peak."""
+    """Tables of the cases compared with plain code, and of the parts of evaluation with their share of the peak."""
     notes = (
         ", ".join(f"{name} {value}" for name, value in about.items()),
         "Medians of several runs after one to warm up; spread: slowest less fastest, over the median. plain: the same "
@@ -73,7 +73,7 @@ def table(about: dict[str, Any], cases: list[dict[str, Any]], parts: list[dict[s
 
 
 def _growth_figure(grown: pd.DataFrame) -> Figure:
-    """Seconds and megabytes against images (4 expressions each) and against expressions about each of 2 images."""
+    """Seconds and megabytes by number of images (4 expressions each), and by expressions for each of 2 images."""
     figure = Figure(figsize=(6.8, 2.9))
     left, right = figure.subplots(1, 2)
     panels = (

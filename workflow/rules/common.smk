@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.utils import validate
 
-# Use the checkout's package, or the installed one if these rules were fetched alone (module: github(...)).
+# Import the checkout's package, or the installed one if another workflow fetched only these rules (github(...)).
 CHECKOUT = Path(str(workflow.current_basedir)).resolve().parents[1]
 if (CHECKOUT / "partialres").is_dir() and str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
@@ -19,10 +19,10 @@ config.update(present(config))
 plan = Plan(config)
 validate(config, "../schemas/config.schema.json")
 
-# The interpreter that runs Snakemake runs the rules too, also where its environment was not activated.
+# Rules run the interpreter that runs Snakemake, even if its environment is not activated.
 first_on_path(Path(sys.executable).parent)
-# Rules import the same package: a conda environment then needs nothing of it installed. With `resources: gpu` of two or
-# more, `on_gpus` starts as many processes of a command, which share its work.
+# Rules import this same package, so conda environments need not contain it. If `gpu` in a job's `resources` is two or
+# more, `on_gpus` starts that many processes of its command, which share the work.
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(Path(partialres.__file__).parents[1]))}; "
     'on_gpus() {{ gpus=$1; shift; if [ "$gpus" -gt 1 ]; then python -m torch.distributed.run --standalone '
@@ -41,7 +41,7 @@ wildcard_constraints:
 
 
 RESULTS = plan.config.results
-RESUME = f"{RESULTS}/.resume"  # outside every rule's outputs: Snakemake removes those before a rerun
+RESUME = f"{RESULTS}/.resume"  # not an output of any rule: Snakemake removes outputs before a rerun
 RUN = "{dataset}/seed{seed}/ratio{ratio}/{experiment}"
 SCORED = "{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}"
 
@@ -59,18 +59,18 @@ def benchmarks(path):
 
 
 def code(command):
-    """A param: digest of the package's code that a command imports, which Snakemake does not see by itself."""
+    """A param: a digest of the package's modules that a command imports, whose changes Snakemake would not notice."""
     return code_digest.digest(command)
 
 
 def settings(wildcards):
-    """The settings of the rule's data set and, where it has them, experiment and ratio, or head."""
+    """The settings for the job's data set and, if its wildcards name them, its experiment, ratio or head."""
     known = {name: wildcards.get(name) for name in ("experiment", "head") if wildcards.get(name)}
     return plan.settings(wildcards.dataset, ratio=float(wildcards.get("ratio", 100)), **known)
 
 
 def setting(key):
-    """A param: a setting by its dotted key; a section becomes JSON."""
+    """A param: the setting with this dotted key; a whole section as JSON."""
 
     def value(wildcards):
         chosen = settings(wildcards)
@@ -82,12 +82,12 @@ def setting(key):
 
 
 def entry(wildcards):
-    """The config entry of the rule's data set."""
+    """The config entry of the job's data set."""
     return plan.datasets[wildcards.dataset]
 
 
 def option(name, files):
-    """A param: an option with the file that an input function gives, or nothing where it gives none."""
+    """A param: a command-line option with the file that the input function `files` returns, if it returns one."""
     return lambda wildcards: f"{name} {shlex.quote(str(next(iter(files(wildcards)))))}" if files(wildcards) else ""
 
 
@@ -96,7 +96,7 @@ def threads(kind):
 
 
 def resources_of(kind):
-    """Resources of a kind of job; the n-th attempt asks for n times the memory and time."""
+    """The resources of a kind of job; its n-th attempt asks for n times the memory and time."""
     each = plan.config.resources[kind]
     return {
         "mem_mb": lambda wildcards, attempt: each.mem_mb * attempt,
@@ -107,11 +107,11 @@ def resources_of(kind):
 
 
 def environment(kind):
-    """The conda environment of a kind of job: PyTorch with CUDA where it asks for a GPU."""
+    """The conda environment of a kind of job: with CUDA if the job asks for a GPU."""
     return "../../envs/partialres-cuda.yaml" if plan.config.resources[kind].gpu else "../../envs/partialres.yaml"
 
 
 def training_files(folder):
-    """The outputs of a training."""
+    """A training's output files."""
     names = {"model": "model.safetensors", "history": "metrics.csv", "provenance": "provenance.json"}
     return {key: f"{folder}/{name}" for key, name in names.items()}

@@ -42,21 +42,21 @@ def raw_files(wildcards):
 
 
 def downloaded_images(wildcards):
-    """The file that shows that the images are unpacked, if the workflow unpacks them."""
+    """The list that `unpack` leaves once the images are unpacked, if the workflow unpacks them."""
     return [] if entry(wildcards).generate else unpacked(image_folder(wildcards))
 
 
 def given_vocabulary(wildcards):
-    """The vocabulary that a model brings to the data set, or nothing: words are then counted."""
+    """The vocabulary of an imported model, if the config names one; otherwise nothing, and words are counted."""
     path = entry(wildcards).vocabulary
     return [expand_path(path, f"datasets.{wildcards.dataset}.vocabulary")] if path else []
 
 
 def raw_options(wildcards):
-    """A param: which raw file the refs are in, and which words are known.
+    """A param: the options for the raw file that holds the refs, and for the vocabulary.
 
-    It must not take `input`: Snakemake would attribute its changes to the files, and a changed setting would rerun
-    nothing.
+    It must not take `input`: Snakemake would then put a changed value down to the input files, and a changed setting
+    would rerun nothing.
     """
     by, max_words = entry(wildcards).split_by, settings(wildcards).text.max_words
     refs = "" if by is None else f"--split-by {shlex.quote(by)}"

@@ -1,5 +1,5 @@
-# The real data sets' public files: fetched, checked, unpacked. What was put there by hand is taken as it is.
-# The output is the checksum, not the downloaded file: Snakemake would delete a 13 GB output before rerunning the rule.
+# Download, check and unpack the real data sets' public files. Unpacked files put in place by hand are used as they are.
+# `download` outputs a checksum, not the file itself: Snakemake would delete a 13 GB output before rerunning the rule.
 DOWNLOADS = expand_path(plan.config.downloads.folder, "downloads.folder")
 DOWNLOAD_TABLE = expand_path(plan.config.downloads.table or "", "downloads.table")
 DOWNLOAD_TABLE = DOWNLOAD_TABLE or workflow.source_path("../resources/downloads.tsv")
@@ -11,7 +11,7 @@ def downloads(path):
 
 
 def fetched(file, out):
-    """An input: the checksum of a downloaded file that `out` is made of; nothing where `out` was put there by hand."""
+    """An input: the checksum of the download that `out` is made from, or nothing if `out` was put in place by hand."""
 
     def value(wildcards):
         record, made = (downloads(path.format(**wildcards)) for path in (f"downloads/{file}.sha256", out))
@@ -21,9 +21,9 @@ def fetched(file, out):
 
 
 def unpacked(folder):
-    """The list of an archive's files, for the folder they are unpacked to; nothing for any other folder.
+    """The list of files that `unpack` writes beside the folder, if it is one that an archive is unpacked to.
 
-    Nothing either where the folder exists without a list, put there by hand.
+    Nothing for any other folder, or if the folder exists without a list, which means it was put in place by hand.
     """
     folder = Path(folder)
     if folder.parent not in (Path(downloads("annotations")), Path(downloads("images"))):

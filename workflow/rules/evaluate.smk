@@ -1,4 +1,4 @@
-# Every expression of a split, scored: boxes for step 1, masks for steps 2 and 3.
+# Score every expression of a split: boxes for step 1, masks for steps 2 and 3.
 rule evaluate_rec:
     input:
         refs=results("{dataset}/refs.parquet"),

@@ -1,4 +1,4 @@
-# Figures; each reads only what evaluation, training, selection and the data's rules wrote.
+# Figures. They read only files that the rules for data, training, selection and evaluation wrote.
 use rule table1 as figure_ratio_curve with:
     input: files=TABLE_1
     output: **report_output(figure("ratio_curve"), "made", "Results", "mIoU by mask ratio")
@@ -58,7 +58,7 @@ def first_predictions(dataset, models):
 
 
 def by_ratio(dataset):
-    """What the examples show: ours after its last step at the ratios that all data sets share, and the oracle."""
+    """The models in the examples: `ours` after its last step, at ratios that all data sets share, and the oracle."""
     ours = REPORT.table1[-1]
     ratios = [ratio for ratio in plan.ratios(dataset, ours) if ratio < 100]
     shared = [ratio for ratio in ratios if ratio in plan.config.ratios] or ratios
@@ -67,7 +67,7 @@ def by_ratio(dataset):
 
 
 def by_step(dataset):
-    """What Figure 5 shows, at the least ratio: the baseline, ours after step 2 and ours after step 3."""
+    """The models in Figure 5, at the lowest ratio: the baseline, `ours` after step 2 and `ours` after step 3."""
     (baseline, *_, ours), ratio = REPORT.table1, least_ratio(dataset)
     return [(baseline, "res", ratio), (ours, "res", ratio), (ours, "retrain", ratio)]
 
@@ -77,12 +77,12 @@ EXAMPLE_TITLES = {"qualitative": "by share of masks", "steps": "Figure 5: step b
 
 
 def examples(wildcards):
-    """The models of a picture of examples, a column each, as (experiment, step, ratio)."""
+    """The (experiment, step, ratio) of each column in a figure of examples."""
     return EXAMPLES[wildcards.examples](wildcards.dataset)
 
 
 def example_options(wildcards):
-    """A param: where a picture's images are, and the title of each column."""
+    """A param: the options for the image folder and for the columns' titles."""
     labels = [
         "oracle, 100 %" if (name, ratio) == (ORACLE, 100) else f"{name}, step {2 if step == 'res' else 3}, {ratio:g} %"
         for name, step, ratio in examples(wildcards)

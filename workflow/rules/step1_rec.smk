@@ -1,4 +1,4 @@
-# The backbone, and step 1: every box.
+# Pre-train the backbone, and train step 1 on every box.
 rule pretrain_backbone:
     input:
         raw=raw_files,
@@ -28,13 +28,13 @@ rule pretrain_backbone:
 
 
 def imported_rec(wildcards):
-    """The step 1 that a data set brings along, or nothing."""
+    """The imported model of step 1 that the data set's config names, or nothing."""
     path = entry(wildcards).rec
     return [expand_path(path, f"datasets.{wildcards.dataset}.rec")] if path else []
 
 
 def init_backbone(wildcards):
-    """What step 1's backbone starts from: an imported model's, its own pre-training, a file, or nothing (random)."""
+    """The weights that step 1's backbone starts from: an imported model, pre-training, a file, or nothing (random)."""
     source = settings(wildcards).init_backbone
     named = {"random": [], "pretrain": [results(f"{wildcards.dataset}/backbone/visual.safetensors")]}
     if imported_rec(wildcards):
@@ -71,7 +71,7 @@ def features(wildcards):
     return [results(f"{wildcards.dataset}/features/features.npy")] if frozen else []
 
 
-# The files that a model's words and images are in, for a rule's inputs.
+# Inputs of every rule that runs a model: its vocabulary and the images or their features.
 SEEN = {
     "vocabulary": results("{dataset}/vocabulary.json"),
     "images": results("{dataset}/images/index.parquet"),
@@ -80,14 +80,14 @@ SEEN = {
 
 
 def seen(wildcards):
-    """A param: the options that name a model's words and images."""
+    """A param: the options that name the vocabulary, the images and any cached features."""
     folder = results(wildcards.dataset)
     cached = f" --features {shlex.quote(f'{folder}/features')}" if features(wildcards) else ""
     return f"--vocabulary {shlex.quote(f'{folder}/vocabulary.json')} --images {shlex.quote(f'{folder}/images')}{cached}"
 
 
 def word_vectors(wildcards):
-    """The file of word vectors, or nothing (random vectors)."""
+    """The file of word vectors, or nothing (the vectors then start at random)."""
     path = settings(wildcards).text.vectors
     return [expand_path(path, "settings.text.vectors")] if path else []
 

@@ -1,4 +1,4 @@
-# Step 2: the labelled masks, from step 1's weights.
+# Step 2: train on the labelled masks, starting from step 1's weights.
 def training_of(step):
     """The params of step 2 (res) or step 3 (retrain)."""
     return dict(

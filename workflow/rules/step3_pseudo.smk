@@ -1,6 +1,6 @@
-# Step 3: pseudo points for the unlabelled refs, which of them are kept, and training with them.
+# Step 3: predict pseudo points for the unlabelled refs, select some, and train on these too.
 def owned(part, path):
-    """An input: a file of step 2 (res) or the points, an experiment's own or that of the experiment in `from`."""
+    """An input: a file of step 2 or of its pseudo points; with `from`, that of the experiment named there."""
 
     def value(wildcards):
         owner = plan.owner(wildcards.experiment, part)
@@ -79,7 +79,7 @@ def selected(wildcards):
     return [results(f"{RUN}/pseudo/selected.parquet".format(**wildcards))]
 
 
-# The same command as step 2, with the selected pseudo points, from step 1's weights again.
+# The same command as step 2, again starting from step 1's weights, with the selected pseudo points added.
 use rule train_res as retrain_res with:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),

@@ -1,15 +1,15 @@
-# Tables; each reads only what evaluation, selection and the data's rules wrote. The config's `report` says which
-# experiments they show.
+# Tables. They read only files that the rules for data, selection and evaluation wrote. The config's `report` says
+# which experiments they show.
 REPORT = plan.config.report
 ORACLE = REPORT.oracle or ""
 BESIDE = f"--oracle {shlex.quote(ORACLE)}"
 
 
 def report_output(files, kind, category, title):
-    """A rule's outputs, the one of a kind in the report, with the caption that is named after it.
+    """A rule's outputs, of which files[kind] goes into the report, with the caption of the same name.
 
-    Each has one label only. With a second label, the report page shows a toggle, and goes blank when only one side of
-    the toggle has an entry.
+    It gets only one label: with a second one, the report page shows a toggle, and goes blank if only one side of the
+    toggle has an entry.
     """
     path = Path(files[kind])
     name, room = path.stem.partition("_{dataset}")[0].strip("{}"), path.parent.name  # tables or figures
@@ -30,7 +30,7 @@ def figure(name):
 
 
 def scores(step, experiments, dataset=None, first=False, ratios=None):
-    """metrics.json of the scored runs of a step, on every split or each data set's first."""
+    """metrics.json of a step's scored runs, on every split or, with `first`, on each data set's first split only."""
     return [
         results(f"{RUN.format(**run._asdict())}/{step}/{split}/metrics.json")
         for name in dict.fromkeys(experiments)
@@ -66,17 +66,17 @@ def selections(experiments):
 
 
 def repeated(name, values):
-    """A param: an option once for each value."""
+    """A param: a command-line option, repeated for each value."""
     return " ".join(f"{name} {shlex.quote(str(value))}" for value in values)
 
 
 def last_steps(names):
-    """Rows of a table of step 3: step 2 of the last experiment, which gains refer to, and the last step of each."""
+    """Rows of a table about step 3: step 2 of the last experiment, as the reference, then each one's last step."""
     ends = [f"{name}/{'retrain' if 3 in plan.experiments[name].steps else 'res'}" for name in names]
     return unique([f"{names[-1]}/res", *ends]) if names else []
 
 
-# Rows of the tables that set experiments beside each other, as EXPERIMENT/STEP; gains refer to the first.
+# Rows of the tables that compare experiments, as EXPERIMENT/STEP; gains are over the first row.
 ROWS = {
     "table2": [f"{name}/res" for name in REPORT.table2],
     "table3": last_steps(REPORT.table3),
@@ -86,7 +86,7 @@ ROWS = {
 
 
 def row_scores(name):
-    """metrics.json of a table's rows, at the ratios that all of its experiments share, and of the oracle."""
+    """metrics.json of a table's rows, at the ratios that all its experiments have in common, and of the oracle."""
     rows = [row.split("/") for row in ROWS[name]]
     files = []
     for dataset in plan.datasets:
@@ -97,7 +97,7 @@ def row_scores(name):
 
 
 def kept(name):
-    """selection.json of a table's runs of step 3, where it shows what they were given."""
+    """selection.json of a table's runs of step 3, if the table shows which pseudo masks they trained on."""
     return selections(getattr(REPORT, name)) if name in ("table4", "beyond") else []
 
 
@@ -110,7 +110,7 @@ TITLES = {
 
 
 def comparison_options(wildcards):
-    """A param: the rows of a table of experiments beside each other, what they were given, and its title."""
+    """A param: the options of a comparison table: its rows, the selections behind them, and its title."""
     name = wildcards.comparison
     rows = f"{repeated('--row', ROWS[name])} {repeated('--selection', kept(name))}"
     return f"{rows} --title {shlex.quote(TITLES[name])} {BESIDE}"
@@ -119,7 +119,7 @@ def comparison_options(wildcards):
 TABLE_1 = unique(both_steps(REPORT.table1) + oracle())
 
 
-# All rules of the report are this one with other files.
+# All other rules for tables and figures reuse this one with their own files.
 rule table1:
     input: files=TABLE_1, predictions=predictions(TABLE_1)
     output: **report_output(table("table1"), "html", "Results", "Table 1: mIoU and oIoU by mask ratio")
@@ -191,13 +191,13 @@ use rule table1 as table_data with:
 
 
 def least_ratio(dataset):
-    """The least ratio at which the experiments of Table 1 run on a data set, or None where one of them does not."""
+    """The lowest ratio at which all experiments of Table 1 run on a data set, or None if there is none."""
     shared = [set(plan.ratios(dataset, name)) for name in REPORT.table1]
     return min(set.intersection(*shared), default=None) if shared else None
 
 
 def failing(wildcards):
-    """metrics.json of the models in the failure analysis: the last steps at the least ratio, and the oracle."""
+    """metrics.json of the models in the failure analysis: the last steps at the lowest ratio, and the oracle."""
     ratio, files = least_ratio(wildcards.dataset), []
     for name in unique([*REPORT.table1, *REPORT.beyond]):
         steps = [scores(step, [name], wildcards.dataset, True, [ratio]) for step in ("retrain", "res")]
