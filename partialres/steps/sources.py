@@ -1,4 +1,4 @@
-"""Where a model's words and images come from."""
+"""Open the vocabulary, images and cached features that a model needs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from partialres.model.build import Model
 
 @dataclass(frozen=True)
 class Sources:
-    """The files that a model's words and images are in."""
+    """Paths of a model's vocabulary, images and cached features."""
 
-    vocabulary: Path  # vocabulary.json of `prepare`
-    images: Path  # folder of `cache-images`
-    features: Path | None  # folder of `cache-features`, for a wholly frozen visual part
+    vocabulary: Path  # vocabulary.json written by `prepare`
+    images: Path  # folder written by `cache-images`
+    features: Path | None  # folder written by `cache-features`, for a wholly frozen visual part
 
     def words(self) -> Vocabulary:
         """Read the vocabulary."""
         return Vocabulary.from_json(read_json(self.vocabulary))
 
     def inputs(self, model: Model) -> Inputs:
-        """Open the images as a model sees them; raises DataError if cached features are of other visual weights."""
+        """Open the model's input images or features; raises DataError if other weights made the cached features."""
         if model.config.view == "box":  # features are of whole images
             return Inputs(self.images, model.visual.stride)
         inputs = Inputs(self.images, model.visual.stride, self.features)
