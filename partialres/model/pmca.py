@@ -1,6 +1,6 @@
 """Point-modulated cross-attention (PMCA, paper eq. 6-7, after SMCA-DETR): a Gaussian prior around the query's point.
 
-B batch · T queries · H, W positions of the features · K = H * W (and the language token) · D width · h heads
+B batch · T queries · H, W positions of the features · K = H * W (+ 1 language token) · D width · h heads
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from partialres.model.attention import mlp, split_heads
 
 @dataclass
 class Grid:
-    """Where the image positions lie, in units of the frame."""
+    """Coordinates of the image positions, as fractions of the frame's sides."""
 
     x: Tensor  # [W]: the middle of each column
     y: Tensor  # [H]: the middle of each row
@@ -26,18 +26,18 @@ class Grid:
 
     @classmethod
     def of(cls, valid: Tensor) -> Grid:
-        """valid: bool [B, H, W], true inside the image."""
+        """Build the grid of a batch. valid: bool [B, H, W], true inside the image."""
         height, width = valid.shape[1:]
         x, y = ((torch.arange(cells, device=valid.device) + 0.5) / cells for cells in (width, height))
         return cls(x, y, torch.stack([valid[:, 0].float().mean(1), valid[:, :, 0].float().mean(1)], -1))
 
 
 class PointPrior(nn.Module):
-    """Gives for each query and head a centre and a scale (eq. 6), and the logarithm of a Gaussian there (eq. 7).
+    """Predicts a centre and a scale for each query and head (eq. 6), and computes the log of that Gaussian (eq. 7).
 
-    The last layer starts at zero: centre in the middle, scale one, so that training starts from almost plain attention.
-    The released form multiplies by the square of the raw scale instead, with distances in feature cells and the centre
-    within the image's part of the frame. There a scale of zero has no gradient and would stay: weights start at random.
+    The last layer starts at zero, which puts the centre in the middle and the scale at one: almost plain attention. The
+    released form instead multiplies squared distances, in feature cells, by the squared raw scale, and keeps the centre
+    inside the image. There a scale of zero would get no gradient, so the last layer's weights start at random.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -50,11 +50,11 @@ class PointPrior(nn.Module):
         nn.init.zeros_(bias)
 
     def forward(self, query: Tensor, grid: Grid, positions: int) -> Tensor:
-        """query [B, T, D] -> log G [B, h, T, positions], at most 0; 0 for the language token, the last position."""
+        """Map query [B, T, D] to log G [B, h, T, positions], at most 0; 0 at the language token, the last position."""
         raw = split_heads(self.locate(query), self.heads).float()  # [B, h, T, 4]
         centre, scale = raw[..., :2].sigmoid(), raw[..., 2:]
         if self.form == "divide":
-            # exp(-(u-c)^2 / (sigma s^2)) needs s > 0: softplus shifted to give one at zero
+            # exp(-(u-c)^2 / (sigma s^2)) needs s > 0, hence a softplus, shifted so that its value at zero is one
             weight = 1 / (self.sigma * F.softplus(scale + math.log(math.e - 1)).square() + 1e-4)
         else:
             centre = centre * grid.extent[:, None, None]
@@ -62,13 +62,13 @@ class PointPrior(nn.Module):
             weight = (scale * cells).square() / self.sigma
         prior = log_gaussian(centre, weight, grid)
         extra = positions - prior.shape[-1]
-        return F.pad(prior, (0, extra)) if extra else prior  # a pad of nothing is a copy
+        return F.pad(prior, (0, extra)) if extra else prior  # padding by nothing would copy
 
 
 def log_gaussian(centre: Tensor, weight: Tensor, grid: Grid) -> Tensor:
     """Compute -w_x (x - c_x)^2 - w_y (y - c_y)^2 at every position: centre, weight [B, h, T, 2] -> [B, h, T, H * W].
 
-    The axes are squared apart and meet in one addition, so that only the map itself is of its size.
+    Each axis is squared by itself and the two are added once, so that only the result takes H * W values.
     """
     along_x, along_y = (
         -weight[..., axis, None] * (place - centre[..., axis, None]).square()
