@@ -95,9 +95,8 @@ def read_refs(
 ) -> tuple[pd.DataFrame, Problems]:
     """Read the folder of a data set into one row a ref, in the file's order.
 
-    split_by: names the pickle of refs; None reads expressions.json. images: the folder that the images' file names are
-    in; each ref's must be there. on_problem: "refuse" raises DataError with all problems; "report"
-    leaves out what is broken.
+    split_by: names the pickle of refs; None reads expressions.json. images: folder of the image files; each ref's must
+    be there. on_problem: "refuse" raises DataError that lists all problems; "report" leaves out what is broken.
     Columns: ref_id, ann_id, image_id (int64), file_name, height, width, category_id (int32), split, bbox (x, y, width,
     height in pixels, cut to the image), mask (COCO compressed RLE counts; null if there is none), parts (polygons in
     pixels as given; null without a mask, empty for a run-length mask), expressions (raw text). A ref with a broken mask
