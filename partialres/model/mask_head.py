@@ -136,7 +136,7 @@ class MaskHeadModel(Grounding):
     def loss(self, output: Output, batch: Batch, config: TrainConfig) -> Tensor:
         """Sum the losses of both heads, those of DETR and MDETR, to a scalar.
 
-        batch.boxes, and with a mask head batch.masks, must be set. config is not used: its loss settings are of tokens.
+        batch.boxes, and with a mask head batch.masks, must be set. config is not used: it has settings only for tokens.
         """
         assert batch.boxes is not None
         l1 = F.l1_loss(output.boxes, batch.boxes, reduction="none").sum(-1).mean()
