@@ -1,4 +1,4 @@
-"""Say how certain a gain is: the difference of two models' mIoU with a paired bootstrap interval over expressions."""
+"""Estimate how certain a gain in mIoU is: paired bootstrap intervals over expressions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEANING = (
 
 
 class Model(NamedTuple):
-    """Name what was trained, whatever the seed: one step of an experiment at a ratio (per cent)."""
+    """Identifies a trained model, seed aside: one step of an experiment at a ratio (per cent)."""
 
     dataset: str
     ratio: float
@@ -31,15 +31,15 @@ class Model(NamedTuple):
     step: str  # res or retrain
 
 
-# IoU of every expression: (model, split) -> seed -> float [expressions] in 0-1. All arrays of a data set's split are of
-# the same expressions in the same order.
+# IoU of every expression: (model, split) -> seed -> float [expressions] in 0-1. All arrays of the same data set and
+# split hold the same expressions in the same order.
 Scores = Mapping[tuple[Model, str], Mapping[int, np.ndarray]]
 
 
 def of_gain(scores: Scores, model: Model, reference: Model, split: str) -> tuple[float, float]:
-    """Return the interval of a model's gain over the reference on a split, points of mIoU, over the model's seeds.
+    """Return the interval, in points of mIoU, of a model's gain over the reference on a split, averaged over its seeds.
 
-    Raises DataError if the model has no scores, or the reference lacks one of its seeds.
+    Raises DataError if the model has no scores, or the reference lacks one of the model's seeds.
     """
     mine, theirs = (scores.get((each, split), {}) for each in (model, reference))
     for scored, seeds in ((model, mine), (reference, theirs)):
@@ -53,25 +53,25 @@ def of_gain(scores: Scores, model: Model, reference: Model, split: str) -> tuple
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean of float [n]; NaN, NaN with fewer than two.
+    """Return the percentile bootstrap interval of the mean of float [n]; (NaN, NaN) if n < 2.
 
-    The numbers are resampled with replacement (Efron and Tibshirani 1993, ch. 13); where each is the difference of a
-    pair, this is the paired bootstrap of the difference of two means. Equal input gives equal output.
+    The numbers are resampled with replacement (Efron and Tibshirani 1993, ch. 13). If they are differences of pairs,
+    this is the paired bootstrap of the difference of two means. Equal input gives equal output.
     """
     if len(differences) < 2:
         return np.nan, np.nan
     result = bootstrap(
         (differences,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, vectorized=True,
-        method="percentile", rng=np.random.default_rng(0), batch=100,  # resamples at once, for the sake of memory
+        method="percentile", rng=np.random.default_rng(0), batch=100,  # resamples at a time, to limit memory
     )  # fmt: skip
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def read_scores(metrics: Iterable[Path]) -> Scores:
-    """Read the predictions.parquet beside each metrics.json; those of step 1 are passed over.
+    """Read the predictions.parquet beside each metrics.json; step 1's are skipped.
 
-    Raises DataError if one is missing or lacks a column, if an IoU is not in 0-1, or if two models of a data set's
-    split were not scored on the same expressions in the same order.
+    Raises DataError if one is missing or lacks a column, if an IoU is not in 0-1, or if two models on the same data set
+    and split were not scored on the same expressions in the same order.
     """
     iou: dict[tuple[Model, str], dict[int, np.ndarray]] = {}
     first: dict[tuple[str, str], tuple[Path, pd.DataFrame]] = {}
@@ -91,9 +91,9 @@ def read_scores(metrics: Iterable[Path]) -> Scores:
 
 
 def check_expressions(path: Path, table: pd.DataFrame, other: Path, expected: pd.DataFrame) -> None:
-    """Raise DataError, naming both files and the first row that differs, unless both are of the same expressions.
+    """Check that two files have the same expressions; raises DataError that names both and the first differing row.
 
-    table, expected: columns ref_id and expression.
+    table, expected: columns ref_id and expression of the files `path` and `other`.
     """
     cure = "evaluate both on one refs.parquet"
     if len(table) != len(expected):
