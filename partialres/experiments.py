@@ -169,8 +169,8 @@ class Plan:
         compared = self.config.report.table1
         if compared and (compared[0], compared[-1]) != ("baseline", "ours"):
             raise ConfigError(
-                "report.table1: tables and published figures know the baseline and the method by their names; list "
-                "baseline first and ours last, or leave the list empty"
+                "report.table1: tables look up the experiments called baseline and ours by name; list baseline first "
+                "and ours last, or leave the list empty"
             )
         for name, entry in self.experiments.items():
             if entry.from_ is not None:
@@ -179,7 +179,7 @@ class Plan:
             base = self.settings(dataset)
             if base.model.head != "points":
                 raise ConfigError(
-                    f"{dataset}: model.head: mask is an experiment's; set it in experiments.*.settings.model"
+                    f"{dataset}: model.head: mask belongs to experiments; set it in experiments.*.settings.model"
                 )
             if self.datasets[dataset].rec is None:
                 check_init_backbone(base)
@@ -201,7 +201,7 @@ class Plan:
         """Check that an experiment with `from` overrides only settings of the steps after the reused step 2."""
         where, entry, other = f"experiments.{name}", self.experiments[name], self.experiments[source]
         if other.from_ is not None:
-            raise ConfigError(f"{where}.from: {source} takes its own step 2 from {other.from_}; name that")
+            raise ConfigError(f"{where}.from: {source} itself takes step 2 from {other.from_}; name that experiment")
         if 3 not in entry.steps:
             raise ConfigError(
                 f"{where}: takes step 2 from {source} and stops there; remove `from` or set steps: [2, 3]"
@@ -224,8 +224,8 @@ class Plan:
         for key in SHARED:
             if getattr(settings, key) != getattr(of_head, key):
                 raise ConfigError(
-                    f"{where}: '{key}' is changed, which all experiments and ratios share; set it in `settings` or in "
-                    "the data set's"
+                    f"{where}: changes '{key}', which all experiments and ratios share; set it in `settings` or in "
+                    "the data set's settings"
                 )
         try:
             settings.model.check_init(self.step_1(dataset, settings.model.head))

@@ -195,7 +195,7 @@ def test_every_config_that_ships_holds(config, path):
         ("res", {"epochs": "ten"}, r"refshapes, ours, 1 %: res\.epochs: 'ten'"),
         ("res", {"epochs": {"by_ratio": {"1": 5, "10": 0}}}, r"refshapes, ours, 10 %: res\.epochs: 0"),
         ("pseudo", {"threshold": 3}, r"refshapes, ours, 1 %: pseudo\.threshold: 3"),
-        ("rec", {"epochs": 3}, "refshapes, ours, 1 %: 'rec' is changed, which all experiments and ratios share"),
+        ("rec", {"epochs": 3}, "refshapes, ours, 1 %: changes 'rec', which all experiments and ratios share"),
         ("image_size", 64, "refshapes, ours, 1 %: 'image_size' is changed"),
         ("model", {"upstream": {"padded_words": 4}}, r"refshapes, ours, 1 %: .*upstream\.padded_words is 0, not 4"),
         ("model", {"bins": 77}, "refshapes, ours, 1 %: .*bins is 64, not 77"),
@@ -291,7 +291,7 @@ def test_what_a_mask_head_cannot_have_is_named(config, change, message):
 
 def test_a_mask_head_for_all_experiments_is_refused(config):
     config["settings"]["model"] |= {"head": "mask", "cctf": False, "pmca": False}
-    with pytest.raises(ConfigError, match=r"refshapes: model\.head: mask is an experiment's"):
+    with pytest.raises(ConfigError, match=r"refshapes: model\.head: mask belongs to experiments"):
         Plan(config)
 
 
