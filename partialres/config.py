@@ -447,9 +447,9 @@ class ReportConfig(Section):
     table2: list[Name] = []
     """Table 2: CCTF and PMCA, each experiment after step 2. Gains are over the first experiment."""
     table3: list[Name] = []
-    """Table 3: RPP, each experiment after step 3. Gains are over step 2 of the last experiment."""
+    """Table 3: RPP, each experiment after its last step. Gains are over step 2 of the last experiment."""
     table4: list[Name] = []
-    """Table 4: the threshold T, each experiment after step 3. Gains are over step 2 of the last experiment."""
+    """Table 4: the threshold T, each experiment after its last step. Gains are over step 2 of the last experiment."""
     beyond: list[Name] = []
     """Extensions of the paper's method, each after step 3. Gains are over the first experiment."""
     figure1: list[Name] = []
@@ -460,7 +460,7 @@ class DownloadConfig(Section):
     """Where public files are downloaded to and listed (docs/real-data.md)."""
 
     folder: Annotated[str, Field(pattern="[^/]$")] = "data"
-    """Folder for downloads: if a data set's path lies in it, the workflow downloads and unpacks the files for it."""
+    """Folder for downloads: if the config names a path in it, the workflow downloads and unpacks the files needed."""
     table: Text | None = None
     """Tab-separated table of names, addresses, sizes and SHA-256; null: workflow/resources/downloads.tsv."""
 
