@@ -66,7 +66,7 @@ def _values(path: Path) -> np.ndarray:
     size = path.stat().st_size
     head = np.fromfile(path, dtype="<i4", count=3)
     if len(head) < 3:
-        raise DataError(f"{path}: {size} bytes are no DarkNet weights; download it again")
+        raise DataError(f"{path}: not DarkNet weights, only {size} bytes; download it again")
     major, minor, revision = head.tolist()
     if not (0 <= major < 1000 and 0 <= minor < 1000 and revision >= 0):
         raise DataError(

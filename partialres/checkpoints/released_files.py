@@ -41,8 +41,8 @@ def read_checkpoint(path: Path, ema: bool | None = None) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path}: not loaded, for it holds more than tensors and plain data, which could run code "
-            f"({str(error).splitlines()[0]}); where you trust it, save {{'{PLAIN}': ..., '{EMA}': ...}} alone"
+            f"{path}: not loaded, because it holds objects other than tensors and plain data, which could run code "
+            f"({str(error).splitlines()[0]}); if you trust it, save only {{'{PLAIN}': ..., '{EMA}': ...}}"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a checkpoint ({error}); download it again") from error

@@ -109,10 +109,10 @@ def _transfer(item: Item, part: Path, wait: float) -> None:
         elif answer.returncode == 0:
             return
         elif code.startswith("4"):
-            raise DataError(f"{item.name}: {item.address} cannot be had ({reason}); correct the address in the table")
-        say(f"{item.name}: {reason}; going on from {_size(part)} bytes")
+            raise DataError(f"{item.name}: cannot download {item.address} ({reason}); correct the address in the table")
+        say(f"{item.name}: {reason}; continuing after {_size(part)} bytes")
         time.sleep(wait)
-    raise DataError(f"{item.name}: {item.address}: {reason}; {_size(part)} bytes are kept, run again to go on")
+    raise DataError(f"{item.name}: {item.address}: {reason}; {_size(part)} bytes are kept; run again to continue")
 
 
 def _size(path: Path) -> int:

@@ -33,7 +33,7 @@ def read_image(path: Path, height: int, width: int) -> Image:
         raise DataError(f"{path}: missing or cannot be decoded; unpack the images there again")
     high, wide = image.shape[:2]
     if (high, wide) != (height, width):
-        raise DataError(f"{path}: is {wide} x {high} pixels, its annotations say {width} x {height}; take their images")
+        raise DataError(f"{path}: is {wide} x {high} pixels, the annotations say {width} x {height}; use their images")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
@@ -98,7 +98,7 @@ class ImageCache:
         self.folder = Path(folder)
         index_path, pixels_path = self.folder / "index.parquet", self.folder / "images.npy"
         if not index_path.is_file() or not pixels_path.is_file():
-            raise DataError(f"{self.folder}: no whole image cache (images.npy, index.parquet); run cache-images")
+            raise DataError(f"{self.folder}: no complete image cache (images.npy, index.parquet); run cache-images")
         index = read_table(index_path)
         self.offset: NDArray[np.int64] = index["offset"].to_numpy()
         self.shape: NDArray[np.int64] = index[["height", "width"]].to_numpy(dtype=np.int64)
@@ -107,7 +107,7 @@ class ImageCache:
         self.size = int(self.shape.max())
         self.pixels: NDArray[np.uint8] = np.load(pixels_path, mmap_mode="r").view(np.ndarray)
         if len(self.pixels) != 3 * int(self.shape.prod(axis=1).sum()):
-            raise DataError(f"{folder}: images.npy and index.parquet are of different runs; run cache-images again")
+            raise DataError(f"{folder}: images.npy and index.parquet do not belong together; run cache-images again")
 
     def __len__(self) -> int:
         return len(self.offset)

@@ -28,7 +28,7 @@ class Inputs:
         self.cache = ImageCache(images)
         self.size, self.stride = self.cache.size, stride
         if self.size % stride:
-            raise DataError(f"{images}: images of {self.size} pixels do not divide by the backbone's stride {stride}")
+            raise DataError(f"{images}: the image size {self.size} is not a multiple of the backbone's stride {stride}")
         self.features = np.load(features / FEATURES, mmap_mode="r") if features else None
         self.visual_digest = read_json(features / FEATURES_INFO)["visual"] if features else None
 

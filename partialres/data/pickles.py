@@ -34,4 +34,4 @@ def read_plain(path: Path) -> Any:
         try:
             return _PlainUnpickler(file, encoding="utf-8", errors="as-latin-1").load()
         except Exception as error:  # damaged bytes can raise any exception
-            raise DataError(f"{path}: no pickle of plain data ({error}); download it again, as published") from error
+            raise DataError(f"{path}: not a pickle of plain data ({error}); download the published file") from error

@@ -125,7 +125,7 @@ def read_refs(
             problems.add(*reason.args)
         read.add(ref.ref_id)
     if problems and on_problem == "refuse":
-        raise DataError(f"{source}: the data set has problems:\n{problems}\nCure them, or have them reported.")
+        raise DataError(f"{source}: the data set has problems:\n{problems}\nCure them, or set on_problem: report.")
     if not rows:
         raise DataError(f"{source}: no ref is left of {len(refs)}\n{problems}")
     table = pd.DataFrame(rows).astype({"height": "int32", "width": "int32", "category_id": "int32"})
@@ -228,7 +228,7 @@ def _read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[
     try:
         content = json.loads(path.read_bytes(), object_hook=slim)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON, and belongs beside the refs ({error})") from error
+        raise DataError(f"{path}: missing or not valid JSON ({error}); it must lie beside the refs") from error
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise DataError(f'{path}: not a COCO file; it needs {{"images": [...], "annotations": [...]}}')
     images = dict(_each(content["images"], path, image, "image"))
@@ -248,5 +248,5 @@ def _each(entries: Any, path: Path, read: Callable[[int, Entry], Result], what: 
         except KeyError as error:
             raise DataError(f"{path}: {what} {row} has no {error}; add it") from error
         except (TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: {what} {row} is not as it should be ({error})") from error
+            raise DataError(f"{path}: {what} {row} is malformed ({error})") from error
     return results

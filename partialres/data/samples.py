@@ -180,6 +180,6 @@ def known_boxes(refs: pd.DataFrame) -> np.ndarray:
 def _rows_and_words(refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return the refs' image cache rows, int64 [n], and the words of their expressions, n int64 [expressions, L]."""
     if not len(refs):
-        raise DataError("no training refs: is the ratio too small, or did selection keep nothing and label nothing?")
+        raise DataError("no refs to train on: the table has neither labelled refs nor selected pseudo masks")
     words = [np.stack([vocabulary.encode(text) for text in texts]) for texts in refs["expressions"]]
     return inputs.rows(refs["image_id"].tolist()), words

@@ -134,7 +134,7 @@ def word_vectors(vocabulary: Vocabulary, path: Path, dim: int, seed: int) -> tup
             if row is not None:
                 by_row[row] = vector
     if not by_row:
-        raise DataError(f"{path}: has none of the words; is its language the same, in lower case?")
+        raise DataError(f"{path}: has none of the words; its words must be lower-case, in the expressions' language")
     rows = sorted(by_row)
     read = np.array([by_row[row] for row in rows], dtype=np.float32)
     vectors = np.random.default_rng(seed).standard_normal((len(vocabulary), dim), dtype=np.float32) * read.std()

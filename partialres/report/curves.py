@@ -192,7 +192,7 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Fig
     Raises DataError if there is no file, or the number of thresholds differs.
     """
     if len(thresholds) != len(points) or not points:
-        raise DataError(f"{len(thresholds)} thresholds for {len(points)} files of points: give files, and each its own")
+        raise DataError(f"{len(thresholds)} thresholds for {len(points)} files of points: give one threshold per file")
     tables = []
     for path, threshold in zip(map(Path, points), thresholds, strict=True):
         run = run_of(path)

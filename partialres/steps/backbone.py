@@ -77,12 +77,12 @@ def load_visual(visual: Visual, path: Path) -> None:
 def _load_darknet(visual: Visual, path: Path) -> None:
     """Load DarkNet weights into the backbone and report which layers stay random."""
     number, units = read_weights(path, visual.backbone), visual.backbone.convolutions()
-    say(f"{path}: {number} of the backbone's {len(units)} convolutions are from it")
+    say(f"{path}: {number} of the backbone's {len(units)} convolutions loaded")
     block = f" and convolutions {number + 1} to {len(units)}, the detection block" if number < len(units) else ""
     say(f"random: the neck{block}")
     stuck = sum(not unit.conv.weight.requires_grad for unit in units[number:])
     if stuck:
         say(
-            f"warning: {stuck} of the random convolutions are frozen and will stay random; take a YOLOv3's weights, or "
-            "set model.frozen: none"
+            f"warning: {stuck} of the random convolutions are frozen and will stay random; load YOLOv3 weights, or set "
+            "model.frozen: none"
         )

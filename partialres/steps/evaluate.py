@@ -16,7 +16,7 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
     words = sources.words()
     model = load_model(weights, words.digest())
     if model.config.view == "box":
-        raise ConfigError(f"{weights}: sees the known box (model.view: box), which a score must not be given")
+        raise ConfigError(f"{weights}: sees the known box (model.view: box), so it must not be scored")
     chosen = evaluation.select_split(read_table(refs), split)
     inputs = sources.inputs(model)
     predicted = evaluation.predict(model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}")
