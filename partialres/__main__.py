@@ -1,4 +1,4 @@
-"""`python -m partialres`: the command line without an installed script, as conda jobs of the workflow call it."""
+"""`python -m partialres`: the command line where no script is installed, as in the workflow's conda environments."""
 
 from partialres.cli import main
 

@@ -1,4 +1,4 @@
-"""The code that a command runs: Snakemake does not see a change in imported code, so rules carry its digest."""
+"""Digest the code that a command runs: Snakemake does not notice changes in imported code, so rules hold its digest."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import partialres
 from partialres.cli import main
 
 PACKAGE = Path(partialres.__file__).parent
-NOT_COUNTED = {"partialres", "partialres.config"}  # the version is provenance's; settings come with a command's options
+NOT_COUNTED = {"partialres", "partialres.config"}  # the version is in the provenance, settings are options
 
 
 def digest(command: str) -> str:
     """Digest the modules of the package that a command imports: digest("train-rec"), digest("tables main").
 
-    Comments, docstrings and formatting do not count, nor do the command's own options, which its rule spells out.
+    Comments, docstrings and formatting do not count, nor do the command's own options, which its rule contains.
     Raises KeyError if there is no such command.
     """
     code = [f"# {module}\n{_code(_file(module))}" for module in sorted(closure(command))]
@@ -27,7 +27,7 @@ def digest(command: str) -> str:
 
 
 def closure(command: str) -> set[str]:
-    """Return the names of the modules that a command imports, directly or through others."""
+    """Return the names of the package's modules that a command imports, directly or through other modules."""
     named: Any = main
     for name in command.split():
         named = named.commands[name]
@@ -45,7 +45,7 @@ def _file(module: str) -> Path:
 
 
 def _imports(code: str) -> set[str]:
-    """Return the package's modules that code imports anywhere, also inside functions."""
+    """Return the package's modules that the code imports, at the top or inside functions."""
     names = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
@@ -56,7 +56,7 @@ def _imports(code: str) -> set[str]:
 
 
 def _code(file: Path) -> str:
-    """Return a module's code without comments and docstrings, and the data files beside it."""
+    """Return a module's code without comments and docstrings, followed by the CSV files beside it."""
     tree = ast.parse(file.read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:

@@ -1,8 +1,8 @@
 """Every setting, described once: its type, range, unit, default and source.
 
 The workflow checks a config against these classes before anything runs; `python -m tools.reference` makes the JSON
-schema and the tables of config/README.md from them. Defaults are the paper's, or the released configuration's where the
-paper is silent.
+schema and the tables of config/README.md from them. Defaults follow the paper or, where it is silent, the configuration
+that its authors released; the latter are marked [released].
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic import (
 
 
 def _from_text(value: Any) -> Any:
-    """Read a number that YAML 1.1 takes for text: 5e-4."""
+    """Turn text into a number if possible: YAML 1.1 reads 5e-4 as text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -51,23 +51,23 @@ def _require(holds: bool, message: str) -> None:
 
 
 def distinct(values: list[Any]) -> list[Any]:
-    """Return the values; raises ValueError if two are equal."""
+    """Return the values unchanged; raises ValueError if two are equal."""
     if len(set(values)) < len(values):
         raise ValueError(f"has {next(value for value in values if values.count(value) > 1)!r} twice")
     return values
 
 
 class Section(BaseModel):
-    """A group of settings: frozen, and with no key that is not declared here."""
+    """A group of settings; it cannot be changed, and undeclared keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
     @classmethod
     def parse(cls, values: Any, where: str = "") -> Self:
-        """Check the values of a section. Missing keys take their defaults.
+        """Check the values and build the section from them. Missing keys take their defaults.
 
-        where: the section's name in messages. Raises ConfigError with one line per mistake: the key, what it holds and
-        what it may hold.
+        where: the section's name in messages. Raises ConfigError with one line per mistake, giving the key, its value
+        and the values allowed.
         """
         try:
             return cls.model_validate(values)
@@ -80,7 +80,7 @@ class Section(BaseModel):
 
 
 def _explain(section: type[Section], error: Any, where: str) -> str:
-    """Say one mistake in a line, as in: res.epochs: 'ten': input should be a valid integer."""
+    """Describe one mistake in one line, such as: res.epochs: 'ten': input should be a valid integer."""
     path = ".".join(filter(None, [where, *map(str, error["loc"])]))
     if error["type"] == "extra_forbidden":
         inner: Any = section
@@ -92,59 +92,60 @@ def _explain(section: type[Section], error: Any, where: str) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
         return f"{path}: is missing"
-    if error["type"] == "value_error":  # our own checks say what is wrong and what to do
+    if error["type"] == "value_error":  # the message of one of our own checks is complete
         return f"{path}: {message}" if path else message
     return f"{path}: {error['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 class UpstreamConfig(Section):
-    """What the released code does otherwise than the paper; the defaults are the paper's (docs/fidelity.md)."""
+    """Where the released code differs from the paper; the defaults follow the paper (docs/fidelity.md)."""
 
     padded_words: Natural = 0
-    """Pad expressions to this many words and let the GRU read the padding; 0: do not. Released: 15, RefCOCOg 20."""
+    """Pad expressions to this many words and let the GRU read the padding; 0: no padding. Released: 15, RefCOCOg 20."""
     rounding: Literal["round", "truncate"] = "round"
-    """How coordinates become bins (eq. 2). Released: truncate."""
+    """How a coordinate becomes a bin (eq. 2): rounded or truncated. Released: truncate."""
     span: Literal["frame", "image"] = "frame"
-    """The length that an axis's bins divide: the frame's side, or the image's own padded side. Released: image."""
+    """Length divided into bins: the square frame's side, or the image's own side with padding. Released: image."""
     language_token: StrictBool = False
-    """The expression joins the encoder's input as one more token. Released: true."""
+    """Whether the encoder also receives the expression, as one additional token. Released: true."""
     cctf_axes: Literal["paper", "transposed"] = "paper"
-    """Whether x looks up columns and y rows, as in eq. 3-5. Released: transposed."""
+    """CCTF looks up columns for x and rows for y, as in eq. 3-5, or the reverse. Released: transposed."""
     cctf_cells: Literal["containing", "spread"] = "containing"
-    """Which cell a bin means: the one that contains it, or floor(bin (cells - 1) / bins). Released: spread."""
+    """The feature cell of a bin: the cell containing it, or floor(bin * (cells - 1) / bins). Released: spread."""
     cctf_means: Literal["image", "frame"] = "image"
-    """What the means of columns and rows are taken over: the image, or the frame with its padding. Released: frame."""
+    """The area over which CCTF averages columns and rows: the image, or the frame with padding. Released: frame."""
     pmca_scale: Literal["sigmoid", "raw"] = "sigmoid"
-    """PMCA's scale (eq. 6-7). Released: raw, squared, it multiplies distances in cells instead of dividing them."""
+    """PMCA's scale: a sigmoid that divides distances (eq. 6-7), or the raw output, which multiplies them, in cells.
+    Released: raw."""
     pmca_reads: Literal["content", "query"] = "content"
     """What PMCA's MLP reads: the co-content embeddings S (eq. 6), or each layer's queries. Released: query."""
     start: Literal["zero", "learned"] = "zero"
-    """The decoder's first input. Released segmentation: a learned vector."""
+    """The decoder's first input: zeros or a learned vector. Released segmentation: learned."""
     end_token: Literal["last", "anywhere"] = "last"
-    """Where decoding may end: after N points, or before. Released segmentation: anywhere."""
+    """Whether a sequence ends only after N points, or possibly earlier. Released segmentation: anywhere."""
 
     def step_1(self) -> UpstreamConfig:
-        """Keep only what decides the meaning of step 1's weights."""
+        """Keep only the settings that affect step 1's weights; reset the others to their defaults."""
         return UpstreamConfig(padded_words=self.padded_words, rounding=self.rounding, span=self.span)
 
 
 class ModelConfig(Section):
-    """The point-sequence model (sec. 3), or with `head: mask` its two-head peer of Figure 1."""
+    """The point-sequence model (sec. 3) or, with `head: mask`, the two-head model that Figure 1 compares it with."""
 
     backbone: Literal["darknet53", "tiny"] = "darknet53"
     """Visual backbone: DarkNet-53 (sec. 3), or a small one for generated images of about 100 pixels."""
     frozen: Literal["all", "but_last_two", "none"] = "but_last_two"
-    """Which of the backbone's convolutions do not train; `all` freezes the neck too and caches features. [released]"""
+    """Convolutions of the backbone that are not trained; `all` freezes the neck too and caches features. [released]"""
     fusion: Positive = 1024
-    """Channels of the fused map; twice `language`, since eq. 1 multiplies the two element by element. [released]"""
+    """Channels of the visual map; must be 2 x `language`, as eq. 1 multiplies it by the GRU's output. [released]"""
     language: Positive = 512
     """GRU units per direction. [released]"""
     word: Positive = 300
-    """Width of a word vector. [released]"""
+    """Length of a word vector. [released]"""
     freeze_words: StrictBool = True
-    """Whether word vectors do not train. [released]"""
+    """Whether word vectors stay fixed in training. [released]"""
     width: Annotated[StrictInt, Field(ge=4)] = 256
-    """Width of encoder and decoder. [released]"""
+    """Channels of the encoder and the decoder. [released]"""
     heads: Positive = 8
     """Attention heads. [released]"""
     encoder_layers: Positive = 6
@@ -152,31 +153,31 @@ class ModelConfig(Section):
     decoder_layers: Positive = 3
     """Decoder layers (sec. 3)."""
     feedforward: Positive = 1024
-    """Hidden units of each feed-forward part. [released]"""
+    """Hidden units of each layer's feed-forward network. [released]"""
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.1
-    """Share of activations dropped in training. [released]"""
+    """Fraction of activations dropped in training. [released]"""
     bins: Annotated[StrictInt, Field(ge=2)] = 1000
-    """Bins M of a coordinate (eq. 2). [released]"""
+    """Number M of bins into which each axis is divided (eq. 2). [released]"""
     cctf: StrictBool = True
-    """Coordinate tokens carry the features they point at (eq. 3-5). Steps 2 and 3 only."""
+    """CCTF: add to each coordinate token the image features at that coordinate (eq. 3-5). Steps 2 and 3 only."""
     pmca: StrictBool = True
-    """Cross-attention has a Gaussian prior around the point (eq. 6-7). Steps 2 and 3 only."""
+    """PMCA: give cross-attention a Gaussian prior around the point (eq. 6-7). Steps 2 and 3 only."""
     pmca_sigma: Annotated[Number, Field(gt=0)] = 8.0
-    """sigma of eq. 7, which the paper leaves open. [released]"""
+    """sigma in eq. 7; the paper gives no value. [released]"""
     head: Head = "points"
-    """What answers: a sequence of points, or a box head and a convolutional mask head (needs cctf and pmca false)."""
+    """Output: a sequence of points, or a box and a convolutional mask (which needs cctf: false and pmca: false)."""
     view: Literal["image", "box"] = "image"
-    """What the model of step 2 sees: the whole image, or an enlarged crop around the known box. With `box` the model is
-    never scored, because a score must not give the box away."""
+    """Input of step 2's model: the whole image, or an enlarged crop around the known box. With `box` the model only
+    makes pseudo points and is never scored, because a score must not rest on the known box."""
     upstream: UpstreamConfig = UpstreamConfig()
-    """What the released code does otherwise than the paper."""
+    """Where the released code differs from the paper."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         _require(self.fusion == 2 * self.language, "fusion must be 2 x language: eq. 1 multiplies the two")
-        _require(self.width % self.heads == 0, "width must divide by heads")
-        # sine positions come in fours, normalisation in min(32, width / 4) groups
-        _require(self.width % (4 if self.width < 128 else 32) == 0, "width must divide by 4, from 128 on by 32")
+        _require(self.width % self.heads == 0, "width must be a multiple of heads")
+        # sine positions need a multiple of 4, the normalisation a multiple of its min(32, width / 4) groups
+        _require(self.width % (4 if self.width < 128 else 32) == 0, "width must be a multiple of 4, or 32 from 128 on")
         if self.head == "mask":
             _require(
                 not self.cctf and not self.pmca,
@@ -187,27 +188,27 @@ class ModelConfig(Section):
         return self
 
     def step_1(self) -> ModelConfig:
-        """Return step 1's model, SeqTR's: without what step 2 brings in."""
+        """Return the config of step 1's model, which is SeqTR's: without the parts that step 2 adds."""
         plain = {name: ModelConfig.model_fields[name].default for name in STEP_2_FIELDS}
         return self.replace(**plain | {"cctf": False, "pmca": False, "upstream": self.upstream.step_1()})
 
     def check_init(self, step_1: ModelConfig) -> None:
-        """Check that this model can start from step 1's weights; raises ConfigError naming each wrong field."""
+        """Check that this model can start from step 1's weights; raises ConfigError naming each field that differs."""
         own, given = (flat(each.step_1().model_dump()) for each in (self, step_1))
         different = [
             f"{name} is {given[name]!r}, not {own[name]!r}"
             for name in own
             if name not in OF_TRAINING and own[name] != given[name]
         ]
-        _require(not different, f"step 1's model is another: {'; '.join(different)}")
+        _require(not different, f"step 1's model is different: {'; '.join(different)}")
 
 
-STEP_2_FIELDS = ("cctf", "pmca", "pmca_sigma", "view")  # step 1's weights fit, whatever these are
-OF_TRAINING = ("frozen", "freeze_words", "dropout")  # what a model's outputs do not depend on
+STEP_2_FIELDS = ("cctf", "pmca", "pmca_sigma", "view")  # step 1's weights fit whatever their values
+OF_TRAINING = ("frozen", "freeze_words", "dropout")  # these affect training, not the outputs of given weights
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested sections as dotted keys."""
+    """Flatten nested sections to one mapping with dotted keys."""
     pairs = ((key, flat(value) if isinstance(value, Mapping) else {"": value}) for key, value in values.items())
     return {f"{key}.{inner}".rstrip("."): leaf for key, part in pairs for inner, leaf in part.items()}
 
@@ -220,57 +221,57 @@ class TrainConfig(Section):
     updates: Positive | None = None
     """Optimiser steps in all, however many refs there are: then `epochs` only divides the schedule. null: `epochs`."""
     batch: Positive = 128
-    """Refs per step, over all devices (paper)."""
+    """Refs per optimiser step, over all devices (paper)."""
     learning_rate: Annotated[Number, Field(gt=0)] = 5e-4
     """Peak learning rate (paper)."""
     warmup_epochs: Natural = 5
-    """Epoch e of these has the rate times (e + 1) / (warmup_epochs + 1). [released]"""
+    """Number of warm-up epochs; epoch e, from 0, uses (e + 1) / (warmup_epochs + 1) of the rate. [released]"""
     schedule: Literal["step", "cosine"] = "step"
-    """After the warm-up: constant and a tenth at the end, or half a cosine to 0. [released: step]"""
+    """Rate after the warm-up: constant with one drop to a tenth, or falling to 0 as half a cosine. [released: step]"""
     decay_at: Annotated[Number, Field(gt=0, le=1)] = 75 / 90
-    """Share of the epochs after which `step` divides the rate by ten. [released]"""
+    """Fraction of all epochs after which the `step` schedule divides the rate by ten. [released]"""
     optimiser: Literal["adam", "adamw"] = "adam"
     """Optimiser. [released: adam; the paper: adamw]"""
     betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.98)
-    """Decay of the optimiser's two averages. [released]"""
+    """Decay rates of the optimiser's two moving averages. [released]"""
     epsilon: Annotated[Number, Field(gt=0)] = 1e-9
     """Added to the optimiser's denominator. [released]"""
     amsgrad: StrictBool = True
-    """Whether the optimiser keeps the maximum of its second average. [released]"""
+    """Whether the optimiser uses the maximum so far of its second average (AMSGrad). [released]"""
     weight_decay: Annotated[Number, Field(ge=0)] = 0.0
     """Weight decay. [released; the paper gives none]"""
     clip: Annotated[Number, Field(gt=0)] = 0.15
-    """Largest norm of the gradient. [released]"""
+    """Largest norm of the gradient; longer ones are scaled down to it. [released]"""
     ema: Annotated[Number, Field(ge=0, lt=1)] = 0.999
-    """Decay of the averaged weights, which are the result. [released]"""
+    """Decay of the moving average of the weights; the average is the model that is saved. [released]"""
     smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.1
-    """Label smoothing: 1 - smoothing on the target, smoothing / classes on every other class. [released]"""
+    """Label smoothing: the target gets 1 - smoothing, every other class smoothing / classes. [released]"""
     end_weight: Annotated[Number, Field(ge=0)] = 0.1
     """Loss weight of the end token. [released: 1 in detection]"""
     first_weight: Annotated[Number, Field(ge=0)] = 1.0
     """Loss weight of a sequence's first token. [released: 1.5 in detection]"""
     group_images: StrictBool = False
-    """Put refs of one image into one batch, which runs the backbone once for all of them."""
+    """Put all refs of an image next to each other, so that the backbone runs once for those in the same batch."""
     jitter: tuple[Annotated[Number, Field(ge=0.05)], Annotated[Number, Field(le=10)]] | None = None
-    """Large-scale jitter: the range of each ref's scale, drawn anew in every epoch; null: none. [released: 0.3, 1.4]"""
+    """Large-scale jitter: range of the scale drawn for each ref in every epoch; null: none. [released: 0.3, 1.4]"""
     checkpoint_epochs: Positive = 1
-    """Save a state to resume from every this many epochs."""
+    """Number of epochs between saved states from which a stopped training can resume."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _require(self.jitter is None or self.jitter[0] <= self.jitter[1], "jitter: the least scale comes first")
+        _require(self.jitter is None or self.jitter[0] <= self.jitter[1], "jitter: the smaller scale comes first")
         return self
 
 
 class PretrainConfig(Section):
-    """Detection pre-training of the tiny backbone on training images, the stand-in for YOLOv3's on COCO."""
+    """Detection pre-training of the tiny backbone on the training images, in place of YOLOv3's on COCO."""
 
     epochs: Positive = 16
     """Passes over the training images."""
     batch: Positive = 64
-    """Images a step."""
+    """Images per optimiser step."""
     learning_rate: Annotated[Number, Field(gt=0)] = 2e-3
-    """Peak of the one-cycle schedule."""
+    """Peak learning rate of the one-cycle schedule."""
     weight_decay: Annotated[Number, Field(ge=0)] = 1e-4
     """AdamW's weight decay."""
 
@@ -279,48 +280,48 @@ class PseudoConfig(Section):
     """Which pseudo masks are kept, and how their points are spaced (sec. 3.4)."""
 
     threshold: Annotated[Number, Field(gt=0, le=2.01)] = 0.10
-    """T: a pseudo mask is kept where D (eq. 8; 0 to 2) is below this."""
+    """T: a pseudo mask is kept if its projection dice loss D (eq. 8; 0 to 2) is below this."""
     resample: StrictBool = True
-    """RPP: space N points evenly along each kept mask's outline."""
+    """RPP (resampled pseudo points): replace the points of each kept mask by N evenly spaced along its outline."""
 
 
 class BatchConfig(Section):
     """Prediction or evaluation."""
 
     batch: Positive = 128
-    """Expressions per batch, about."""
+    """Approximate number of expressions per batch; all of an image's stay together."""
 
 
 class TextConfig(Section):
-    """Expressions as words."""
+    """How expressions become words."""
 
     max_words: Positive = 15
-    """Longer expressions are cut (sec. 4: 15, RefCOCOg 20)."""
+    """Number of words after which an expression is cut (sec. 4: 15, RefCOCOg 20)."""
     vectors: Text | None = None
     """File of word vectors in GloVe's text format; null: random."""
 
 
 class Settings(Section):
-    """The settings of a run. Data sets and experiments override them."""
+    """The settings of a run. Each data set and experiment may override them."""
 
     seeds: Positive = 1
     """Number of runs, with seeds 0, 1, ...: each draws its own labelled refs. Tables show the mean over them."""
     rec_seed: Natural | None = None
     """Seed of the step 1 that every run starts from; null: each run starts from its own."""
     image_size: Annotated[StrictInt, Field(ge=32)] = 640
-    """Long side of the images, pixels; a multiple of the backbone's stride, 16 (tiny) or 32 (sec. 4: 640)."""
+    """Long side of the images in pixels; a multiple of the backbone's stride, 16 (tiny) or 32 (sec. 4: 640)."""
     points: Annotated[StrictInt, Field(ge=3)] = 18
     """Contour points N (sec. 4: 18, RefCOCOg 12)."""
     contour: Literal["uniform", "released"] = "uniform"
-    """How N points are taken from a contour: evenly along it, or as released every so many pixels, often fewer than N
-    (needs model.upstream.end_token: anywhere)."""
+    """How N points are taken from a contour: evenly along it, or as in the released code every ceil(length / N)-th
+    pixel, often fewer than N (needs model.upstream.end_token: anywhere)."""
     init_backbone: Annotated[str, Field(pattern=r"^(pretrain|random)$|[./]")] = "random"
-    """What step 1's backbone starts from: `pretrain`, detection on the training images; `random`; or a file of weights,
-    ours or DarkNet's, whose path has a . or a / in it."""
+    """Initial weights of step 1's backbone: from detection on the training images (`pretrain`), `random`, or from a
+    file in our format or DarkNet's. A path is recognised by a . or / in it."""
     position_table: Literal["drop", "extend"] = "drop"
-    """Step 1's position table in steps 2 and 3: dropped, as released, or extended to the longer sequence."""
+    """What steps 2 and 3 do with step 1's learned positions: drop them, as released, or extend them to 2N + 1."""
     text: TextConfig = TextConfig()
-    """Expressions as words."""
+    """How expressions become words."""
     model: ModelConfig = ModelConfig()
     """The model."""
     pretraining: PretrainConfig = PretrainConfig()
@@ -347,12 +348,12 @@ class Settings(Section):
         return self
 
     def model_of(self, step: Literal["res", "retrain"]) -> ModelConfig:
-        """Return the model of step 2 or 3: only step 2's may see the known box."""
+        """Return the model config of step 2 or 3: only step 2's model may see the known box."""
         return self.model if step == "res" else self.model.replace(view="image")
 
 
 def check_contour(contour: str, model: ModelConfig) -> None:
-    """Check that a model can end its sequences where contours sampled so may end; raises ConfigError."""
+    """Check that the model can predict sequences as short as this sampling gives; raises ConfigError."""
     _require(
         contour == "uniform" or model.upstream.end_token == "anywhere",
         "contour: released often gives fewer than N points, then an end token, which a model with end_token: last "
@@ -361,26 +362,26 @@ def check_contour(contour: str, model: ModelConfig) -> None:
 
 
 def check_training(model: ModelConfig, training: TrainConfig, where: str = "training") -> None:
-    """Check that a model can be trained so; raises ConfigError. where: the training's section."""
+    """Check that the model allows this training; raises ConfigError. where: the training's section in messages."""
     if training.jitter is not None:
         _require(
             model.frozen != "all",
-            f"{where}.jitter needs the images themselves, of which model.frozen: all keeps only cached features; set "
+            f"{where}.jitter needs the images themselves, but model.frozen: all reads only cached features; set "
             f"{where}.jitter: null or model.frozen: but_last_two",
         )
-        _require(model.head == "points", f"{where}.jitter is for model.head: points alone; set {where}.jitter: null")
+        _require(model.head == "points", f"{where}.jitter works only with model.head: points; set {where}.jitter: null")
         _require(
             model.view == "image", f"{where}.jitter: model.view: box draws its own windows; set {where}.jitter: null"
         )
 
 
 def check_init_backbone(settings: Settings) -> None:
-    """Check that nothing stays random that never trains; raises ConfigError."""
+    """Check that no layer both starts at random and stays frozen; raises ConfigError."""
     source = settings.init_backbone
     _require(
         settings.model.frozen != "all" or source == "pretrain" or source.endswith(".safetensors"),
-        f"init_backbone: {source} has no weights of the neck between backbone and encoder, which model.frozen: all "
-        "would leave random; set model.frozen: but_last_two or none",
+        f"init_backbone: {source} gives no weights for the neck between backbone and encoder, and model.frozen: all "
+        "would leave it random; set model.frozen: but_last_two or none",
     )
 
 
@@ -388,40 +389,40 @@ class GenerateConfig(Section):
     """A generated data set."""
 
     flavour: Literal["refcoco", "refcoco+", "refcocog"]
-    """Whose expressions are imitated; refcoco+ has no words of place, refcocog long sentences."""
+    """The data set whose expressions are imitated; refcoco+ has no words for places, refcocog has long sentences."""
     images: Annotated[StrictInt, Field(ge=30)]
     """Number of images; 90 % train."""
     seed: Natural
-    """Equal seeds give equal bytes."""
+    """Seed of the generator; equal seeds give identical files."""
     side: Annotated[StrictInt, Field(ge=64)]
-    """Longer side of an image, pixels."""
+    """Longer side of an image in pixels."""
 
 
 class DatasetConfig(Section):
     """A data set: generated, or read from files."""
 
     generate: GenerateConfig | None = None
-    """How to generate the data set, if it is generated."""
+    """How to generate the data set; for generated data only."""
     raw: Text | None = None
-    """If it is read: the folder of instances.json and refs(...).p; $VARIABLES are filled in."""
+    """Folder of instances.json and refs(...).p, for data read from files; $VARIABLES are filled in."""
     images: Text | None = None
-    """The folder that the images' file names are relative to; $VARIABLES are filled in."""
+    """Folder to which the images' file names are relative; $VARIABLES are filled in."""
     split_by: Text | None
-    """`unc`, `umd`, `google`: which refs(...).p is read; null: own data, expressions.json."""
+    """`unc`, `umd` or `google`: which refs(...).p is read; null: expressions.json, for your own data."""
     splits: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)]
-    """Evaluated splits; figures show the first."""
+    """Splits that are evaluated; figures show the first."""
     ratios: Annotated[list[Ratio], Field(min_length=1), AfterValidator(distinct)] | None = None
-    """Instead of the config's ratios."""
+    """Ratios for this data set; null: the config's `ratios`."""
     experiments: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] | None = None
-    """The experiments that run on this data set; without it all of them."""
+    """The experiments that run on this data set; null: all of them."""
     on_problem: Literal["refuse", "report"] = "refuse"
-    """Broken records: stop, or leave them out and count them in vocabulary.json."""
+    """What to do with broken records: stop, or leave them out and count them in vocabulary.json."""
     vocabulary: Text | None = None
-    """A vocabulary.json to use as it is, for a model that comes with one; null: count the words."""
+    """A vocabulary.json to use unchanged, for a model that comes with one; null: collect the training words."""
     rec: Text | None = None
-    """Step 1 is this model.safetensors, not trained; needs its `vocabulary` and a `settings.model` that agrees."""
+    """A model.safetensors to use as step 1 without training; needs its `vocabulary` and the same `settings.model`."""
     settings: dict[str, Any] = {}
-    """Laid over the base settings for this data set."""
+    """Values for this data set that override the base settings."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -432,58 +433,58 @@ class DatasetConfig(Section):
 
 
 class ExperimentConfig(Section):
-    """A named set of overrides."""
+    """A named set of settings that differ from the data set's."""
 
     ratios: Literal["all", "partial", "full"] | Annotated[list[Ratio], AfterValidator(distinct)] = "all"
-    """Where it runs: at all ratios, those below 100 (partial), 100 (full), or those listed."""
+    """Ratios at which it runs: all, those below 100 (partial), 100 (full), or those listed."""
     steps: tuple[Literal[2]] | tuple[Literal[2], Literal[3]] = (2, 3)
-    """How far it goes. At 100 % no ref is unlabelled, so every experiment stops after step 2."""
+    """Steps that it runs. At 100 % no ref is unlabelled, so every experiment stops after step 2."""
     from_: Annotated[Name | None, Field(alias="from")] = None
-    """Take step 2 from this experiment. Then only `predict`, `pseudo` and `retrain` may be overridden; the pseudo
-    points are that experiment's too unless `predict` is."""
+    """Reuse step 2 of this experiment, and its pseudo points, if it makes any, unless `predict` is overridden. Only
+    `predict`, `pseudo` and `retrain` may then be overridden."""
     settings: dict[str, Any] = {}
-    """Laid over the data set's settings, and over those of the experiment named in `from`."""
+    """Values that override the data set's settings, and those of the experiment named in `from`."""
 
 
 class ReportConfig(Section):
-    """Which experiments each table and figure shows. An empty list leaves it out."""
+    """The experiments that each table and figure shows. With an empty list the table or figure is not made."""
 
     oracle: Name | None = None
-    """The experiment whose step 2, trained on every mask, counts as 100 % in "share of the oracle"."""
+    """The experiment whose step 2 at ratio 100, trained on every mask, is the 100 % of "share of the oracle"."""
     table1: list[Name] = []
-    """Table 1, the ratio curve, the examples and the failures: the baseline first, then ours."""
+    """Table 1, the ratio curve, the example images and the failure tables: the baseline first, then ours."""
     table2: list[Name] = []
-    """Table 2: CCTF and PMCA after step 2. Gains are over the first."""
+    """Table 2: CCTF and PMCA, each experiment after step 2. Gains are over the first experiment."""
     table3: list[Name] = []
-    """Table 3: RPP. Gains are over step 2 of the last; the others show their step 3."""
+    """Table 3: RPP, each experiment after its last step. Gains are over step 2 of the last experiment."""
     table4: list[Name] = []
-    """Table 4: the threshold of D. Gains are over step 2 of the last; the others show their step 3."""
+    """Table 4: the threshold T, each experiment after its last step. Gains are over step 2 of the last experiment."""
     beyond: list[Name] = []
-    """What goes beyond the paper: step 3, with gains over the first."""
+    """Extensions of the paper's method, each after step 3. Gains are over the first experiment."""
     figure1: list[Name] = []
-    """Figure 1: experiments with a mask head, set beside those of Table 1."""
+    """Figure 1: experiments with a mask head, drawn beside those of `table1`."""
 
 
 class DownloadConfig(Section):
-    """Public files (docs/real-data.md)."""
+    """Where public files are downloaded to and listed (docs/real-data.md)."""
 
     folder: Annotated[str, Field(pattern="[^/]$")] = "data"
-    """Where the config names a path below this folder, the workflow downloads and unpacks what belongs there."""
+    """Folder for downloads: if the config names a path in it, the workflow downloads and unpacks the files needed."""
     table: Text | None = None
-    """Tab-separated names, addresses, sizes and SHA-256; null: workflow/resources/downloads.tsv."""
+    """Tab-separated table of names, addresses, sizes and SHA-256; null: workflow/resources/downloads.tsv."""
 
 
 class ResourceConfig(Section):
-    """What a kind of job asks a scheduler for. Nothing runs again when it changes."""
+    """Resources that one kind of job requests from a scheduler. Changing them makes nothing run again."""
 
     mem_mb: Positive
-    """Memory in MB; the n-th attempt asks for n times as much."""
+    """Memory in MB; the n-th attempt requests n times as much."""
     runtime: Positive
-    """Minutes; the n-th attempt asks for n times as much."""
+    """Run time in minutes; the n-th attempt requests n times as much."""
     gpu: Natural = 0
-    """Devices; with two or more, as many processes share each batch."""
+    """Number of GPUs; with two or more, one process per GPU does its share of the work."""
     loaders: Natural = 0
-    """Processes that prepare a training's batches ahead."""
+    """Number of processes that prepare a training's batches in advance."""
 
 
 Kind = Literal["prepare", "images", "pretraining", "features", "rec", "res", "predict", "evaluate", "report"]
@@ -494,20 +495,20 @@ class Config(Section):
     """A whole config: config/config.yaml with the --configfile files laid over it."""
 
     results: Annotated[str, Field(pattern="[^/]$")]
-    """Folder for everything that the workflow makes, logs and benchmarks included."""
+    """Folder for everything that the workflow makes, including logs and benchmarks."""
     downloads: DownloadConfig
-    """Public files."""
+    """Public files to download."""
     ratios: Annotated[list[Ratio], Field(min_length=1), AfterValidator(distinct)]
-    """Per cent of the training refs that keep their masks."""
+    """Percentages of the training masks that are kept; each experiment says at which of them it runs."""
     datasets: Annotated[dict[Name, DatasetConfig], Field(min_length=1)]
-    """Data sets by name. `name: null` takes one out."""
+    """Data sets by name. `name: null` removes one."""
     experiments: Annotated[dict[Name, ExperimentConfig], Field(min_length=1)]
-    """Experiments by name. `name: null` takes one out."""
+    """Experiments by name. `name: null` removes one."""
     report: ReportConfig
-    """Tables and figures."""
+    """Which experiments each table and figure shows."""
     resources: dict[Kind, ResourceConfig]
-    """What each kind of job asks a scheduler for."""
+    """Resources that each kind of job requests from a scheduler."""
     threads: dict[Threaded, Positive]
-    """CPU threads of each kind of job; part of a result's last digits."""
+    """CPU threads of each kind of job; their number can change a result's last digits."""
     settings: dict[str, Any]
-    """The settings of a run (below)."""
+    """The settings of a run (`settings` below)."""

@@ -1,4 +1,4 @@
-"""From a model and refs to predicted points, masks and scores."""
+"""Predict points or masks for refs with a model, and score them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from partialres.training.distributed import gathered, joined, pick_device
 class Prediction:
     """What a model predicts for one expression."""
 
-    position: int  # of the ref in its table
+    position: int  # the ref's row in its table
     expression: str
     points: np.ndarray  # float64 [N, 2], pixels of the image file
-    probabilities: np.ndarray  # float64 [2N], of each token when it was chosen; a mask head has none
-    mask: Rle | None = None  # of a mask head, at the image file's size; its points are its box's corners
+    probabilities: np.ndarray  # float64 [2N], of each token when it was chosen; empty for a mask head
+    mask: Rle | None = None  # from a mask head only, at the image file's size; points are then the box's corners
 
 
 @torch.no_grad()
@@ -40,10 +40,10 @@ def predict(
     model: Model, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary, *, batch: int, device: str, label: str,
     boxes: np.ndarray | None = None,
 ) -> list[Prediction] | None:  # fmt: skip
-    """Predict for every expression of the refs (columns image_id, expressions); processes share the images.
+    """Predict for every expression of the refs (columns image_id, expressions), each process for a part of the images.
 
-    boxes: corners [n, 2, 2] of the refs' boxes, whose surroundings are shown instead of the images.
-    Returns the predictions image by image in the first process, None in the others.
+    boxes: corners [n, 2, 2] of the refs' boxes; if given, the model sees their surroundings, not the whole images.
+    Returns all predictions, grouped by image, in the first process and None in the others.
     """
     place = pick_device(device)
     model.to(place).eval()
@@ -65,7 +65,7 @@ def predict(
 
 
 def select_split(refs: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return the refs of a split; raises DataError that lists the existing splits if it has none."""
+    """Return the refs of a split; if there are none, raises DataError that lists the existing splits."""
     chosen = refs[refs["split"] == split]
     if not len(chosen):
         raise DataError(f"no refs in split '{split}'; the data set has {', '.join(sorted(set(refs['split'])))}")
@@ -89,9 +89,9 @@ def score_boxes(refs: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.Dat
 
 @dataclass(frozen=True)
 class ReleasedScore:
-    """A ref's mask as the released evaluation sees it: resized, padded, and marked as a crowd if it has several parts.
+    """A ref's true mask as the released evaluation uses it: resized, padded, and a "crowd" if it has several parts.
 
-    For a crowd, its IoU divides the intersection by the predicted area alone.
+    For a crowd, the released IoU divides the intersection by the predicted area, not by the union.
     """
 
     truth: Rle
@@ -100,7 +100,7 @@ class ReleasedScore:
 
     @classmethod
     def of(cls, mask: np.ndarray, parts: int, size: int, multiple: int) -> ReleasedScore:
-        """mask: bool [height, width]. size: of the resized long side; sides are padded to a multiple, pixels."""
+        """mask: bool [height, width]. size: resized long side, pixels. multiple: sides are padded to one of it."""
         height, width = resized(mask.shape[0], mask.shape[1], size)
         padded = [-(-side // multiple) * multiple for side in (height, width)]
         scale = np.array([width, height]) / mask.shape[::-1]
@@ -118,7 +118,7 @@ class ReleasedScore:
 
 
 def _in_frame(mask: np.ndarray, shape: tuple[int, int], padded: Sequence[int]) -> Rle:
-    """Resize a mask, bool, to a shape at the top left of a frame; both are height and width in pixels."""
+    """Resize a bool mask to `shape` and place it at the top left of a `padded` frame; both (height, width), pixels."""
     height, width = shape
     frame = np.zeros(padded, dtype=np.uint8, order="F")
     frame[:height, :width] = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
@@ -130,9 +130,9 @@ def score_masks(refs: pd.DataFrame, predictions: Sequence[Prediction], size: int
 
     Columns: ref_id, expression, points, mask, iou, iou_upstream, box_iou, intersection, union.
 
-    refs needs ref_id, bbox, height, width, mask and parts. Masks are compared at the image's own size; iou_upstream is
-    the released evaluation's figure (`ReleasedScore`), for images of that long side padded to that multiple. A mask
-    head has its own mask, the IoU of its own box, and no points.
+    refs needs ref_id, bbox, height, width, mask and parts. iou compares masks at the image's own size. iou_upstream is
+    the released evaluation's IoU, see `ReleasedScore` also for size and multiple. For a mask head, mask and box_iou are
+    of its own mask and box, and points is empty.
     Raises DataError if a ref has no mask.
     """
     lacking = refs["ref_id"][refs["mask"].isna()]

@@ -1,4 +1,4 @@
-"""What a config runs: the settings of every run, which runs there are, and whose files they use."""
+"""Work out from a config which runs there are, the settings of each, and which experiment's files each uses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from partialres.config import Config, ConfigError, Head, ModelConfig, ReportConfig, Settings, check_init_backbone
 
-# What an experiment that takes another's step 2 may still override: what comes after it.
+# An experiment that reuses another's step 2 may override only the number of seeds and the settings of later steps.
 AFTER_STEP_2 = ("seeds", "predict", "pseudo", "retrain")
-# What all experiments of a data set share: the data, the backbone and step 1.
+# Settings of the data, the backbone and step 1, which all experiments of a data set share.
 SHARED = ("image_size", "text", "init_backbone", "pretraining", "rec")
 
 
@@ -21,7 +21,7 @@ FLAVOUR_FOLDERS = {"refcoco": "refshapes", "refcoco+": "refshapes+", "refcocog":
 
 
 class Run(NamedTuple):
-    """One run of steps 2 and 3; its fields are the wildcards of its paths."""
+    """One run of steps 2 and 3; its fields are the wildcards in the workflow's paths."""
 
     dataset: str
     seed: int
@@ -30,7 +30,7 @@ class Run(NamedTuple):
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one config over another as Snakemake does with its config files: mappings key by key, all else replaced."""
+    """Override one config with another as Snakemake does: mappings are merged key by key, other values replaced."""
     merged = dict(base)
     for key, value in override.items():
         if not isinstance(value, Mapping):
@@ -42,9 +42,9 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
 
 
 def choose(value: Any, ratio: float, head: str, where: str) -> Any:
-    """Resolve {by_ratio: {r: v}} to the v of the largest r not above the ratio (or of the smallest r), and {by_head}.
+    """Replace, at any depth, {by_ratio: {r: v}} and {by_head: {head: v}} by the v for this ratio and head.
 
-    where: the value's key, for the ConfigError that is raised if such a mapping holds anything else.
+    The largest r up to the ratio counts, else the smallest. Raises ConfigError, naming the key `where`, if malformed.
     """
     if not isinstance(value, Mapping):
         return value
@@ -62,7 +62,7 @@ def choose(value: Any, ratio: float, head: str, where: str) -> Any:
 
 
 def present(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without the data sets and experiments that `name: null` takes out."""
+    """Return a config without the data sets and experiments that `name: null` removes."""
     kept = dict(config)
     for key in ("datasets", "experiments"):
         if isinstance(config.get(key), Mapping):
@@ -71,7 +71,7 @@ def present(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Plan:
-    """A config, checked: what the rules ask for."""
+    """A checked config, and what the workflow's rules need to know of it."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """Raises ConfigError with one line per mistake."""
@@ -83,9 +83,9 @@ class Plan:
     def _settings(
         self, dataset: str, experiment: str | None = None, ratio: float = 100, head: Head = "points"
     ) -> Settings:
-        """Return the settings of a run: the base, the data set's, and the experiment's laid over each other.
+        """Return the settings of a run: the base settings, overridden by the data set's, then by the experiment's.
 
-        ratio: per cent. head: which step 1, if no experiment is given. Raises ConfigError that names the key.
+        ratio: per cent. head: if no experiment is given, that of step 1. Raises ConfigError that names the key.
         """
         merged, where = merge(self.config.settings, self.datasets[dataset].settings), dataset
         if experiment is not None:
@@ -98,7 +98,7 @@ class Plan:
             raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
 
     def step_1(self, dataset: str, head: Head = "points") -> ModelConfig:
-        """Return the model of a head's step 1."""
+        """Return the model config of the step 1 for a head."""
         return self.settings(dataset, head=head).model.step_1().replace(head=head)
 
     def ratios(self, dataset: str, experiment: str) -> list[float]:
@@ -111,7 +111,7 @@ class Plan:
         return [ratio for ratio in entry.ratios or self.config.ratios if keep(ratio)]
 
     def last_step(self, experiment: str, ratio: float) -> str:
-        """Return res or retrain: with every mask no ref is unlabelled, so there is no step 3."""
+        """Return "res" or "retrain", the run's last step: at ratio 100 no ref is unlabelled, so there is no step 3."""
         return "retrain" if 3 in self.experiments[experiment].steps and ratio < 100 else "res"
 
     def runs(self, step: str = "res", experiment: str | None = None, dataset: str | None = None) -> list[Run]:
@@ -126,7 +126,7 @@ class Plan:
         ]
 
     def owner(self, experiment: str, part: str) -> str:
-        """Say whose files an experiment uses for a part, res or points: its own, or those of its `from`."""
+        """Return the experiment whose step 2 ("res") or pseudo points ("points") are used: this one or its `from`."""
         entry = self.experiments[experiment]
         if entry.from_ is None:
             return experiment
@@ -134,7 +134,7 @@ class Plan:
         return entry.from_ if made else experiment
 
     def trained(self, step: str, **of: str) -> list[Run]:
-        """List the runs that train a step of their own."""
+        """List the runs that train this step themselves, instead of reusing another experiment's."""
         return [
             run
             for run in self.runs(step, **of)
@@ -142,7 +142,7 @@ class Plan:
         ]
 
     def scored(self, step: str, **of: str) -> list[Run]:
-        """List the runs whose model of a step is evaluated: not if it sees the known box."""
+        """List the runs whose model of this step is evaluated: all trained ones but those that see the known box."""
         return [
             run
             for run in self.trained(step, **of)
@@ -164,7 +164,7 @@ class Plan:
         return list(dict.fromkeys(runs))
 
     def _check(self) -> None:
-        """Check every run's settings and every name, so that a mistake shows before anything runs."""
+        """Check every run's settings and every name, so that mistakes are found before anything runs."""
         for place, names in self._named():
             for name in names:
                 if name not in self.experiments:
@@ -174,8 +174,8 @@ class Plan:
         compared = self.config.report.table1
         if compared and (compared[0], compared[-1]) != ("baseline", "ours"):
             raise ConfigError(
-                "report.table1: tables and published figures know the baseline and the method by their names; list "
-                "baseline first and ours last, or leave the list empty"
+                "report.table1: tables look up the experiments called baseline and ours by name; list baseline first "
+                "and ours last, or leave the list empty"
             )
         for name, entry in self.experiments.items():
             if entry.from_ is not None:
@@ -184,7 +184,7 @@ class Plan:
             base = self.settings(dataset)
             if base.model.head != "points":
                 raise ConfigError(
-                    f"{dataset}: model.head: mask is an experiment's; set it in experiments.*.settings.model"
+                    f"{dataset}: model.head: mask belongs to experiments; set it in experiments.*.settings.model"
                 )
             if self.datasets[dataset].rec is None:
                 check_init_backbone(base)
@@ -193,7 +193,7 @@ class Plan:
                     self._check_run(dataset, experiment, ratio)
 
     def _named(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield every place of the config that names experiments, with the names."""
+        """Yield every key of the config that names experiments, and the names that it holds."""
         for dataset in self.datasets:
             yield f"datasets.{dataset}.experiments", self.datasets[dataset].experiments or []
         for name, entry in self.experiments.items():
@@ -203,10 +203,10 @@ class Plan:
             yield f"report.{key}", [value] if isinstance(value, str) else value or []
 
     def _check_from(self, name: str, source: str) -> None:
-        """Check that an experiment overrides only what comes after the step 2 it takes from another."""
+        """Check that an experiment with `from` overrides only settings of the steps after the reused step 2."""
         where, entry, other = f"experiments.{name}", self.experiments[name], self.experiments[source]
         if other.from_ is not None:
-            raise ConfigError(f"{where}.from: {source} takes its own step 2 from {other.from_}; name that")
+            raise ConfigError(f"{where}.from: {source} itself takes step 2 from {other.from_}; name that experiment")
         if 3 not in entry.steps:
             raise ConfigError(
                 f"{where}: takes step 2 from {source} and stops there; remove `from` or set steps: [2, 3]"
@@ -225,14 +225,14 @@ class Plan:
                 raise ConfigError(f"{where}.from: {source} does not run at {run.ratio} % on {dataset}, seed {run.seed}")
 
     def _check_run(self, dataset: str, experiment: str, ratio: float) -> None:
-        """Check a run's settings, and that what all experiments and ratios share is as in the data set's."""
+        """Check a run's settings, and that it leaves the settings that all experiments and ratios share unchanged."""
         settings, where = self.settings(dataset, experiment, ratio), f"{dataset}, {experiment}, {ratio:g} %"
         of_head = self.settings(dataset, head=settings.model.head)
         for key in SHARED:
             if getattr(settings, key) != getattr(of_head, key):
                 raise ConfigError(
-                    f"{where}: '{key}' is changed, which all experiments and ratios share; set it in `settings` or in "
-                    "the data set's"
+                    f"{where}: changes '{key}', which all experiments and ratios share; set it in `settings` or in "
+                    "the data set's settings"
                 )
         try:
             settings.model.check_init(self.step_1(dataset, settings.model.head))
@@ -245,7 +245,7 @@ class Plan:
 
 
 def expand_path(path: str, key: str) -> str:
-    """Fill in a path's $VARIABLES; raises ConfigError that names the config key if one is not set."""
+    """Fill in a path's $VARIABLES and ~; raises ConfigError that names the config key if a variable is not set."""
     try:
         return os.path.expanduser(string.Template(path).substitute(os.environ))
     except KeyError as error:
@@ -255,5 +255,5 @@ def expand_path(path: str, key: str) -> str:
 
 
 def first_on_path(folder: Path) -> None:
-    """Let commands of this process's children be looked up in `folder` before anywhere else."""
+    """Put `folder` first on PATH, so that child processes find its commands before any others."""
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"

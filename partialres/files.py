@@ -1,4 +1,4 @@
-"""Reading and writing files so that nothing half-written is ever seen, and errors that tell what to do."""
+"""Read and write files so that none is ever left half-written; errors that tell what to do; progress messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 
 class DataError(ValueError):
-    """Input that cannot be used; the message names the file, the row and the cure."""
+    """Input that cannot be used; the message names the file, the row if there is one, and the cure."""
 
 
 class TrainingError(RuntimeError):
@@ -28,9 +28,9 @@ class TrainingError(RuntimeError):
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, with the same suffix, and rename it to `path` when the block ends well.
+    """Yield a temporary path beside `path`, with the same suffix; rename it to `path` if the block succeeds.
 
-    On an exception the temporary file is removed and whatever stood at `path` before is untouched.
+    On an exception the temporary file is removed and an existing file at `path` stays untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def write_text(text: str, path: Path) -> None:
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write JSON atomically, keys in the order given, NaN refused."""
+    """Write JSON atomically, with keys in the order given; raises ValueError for NaN and infinity."""
     write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", path)
 
 
@@ -82,7 +82,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
 
 
 def progress(items: Iterable[Item], label: str, total: int | None = None, seconds: float = 15.0) -> Iterator[Item]:
-    """Pass items on and show the progress: a bar on a terminal, a plain line every `seconds` elsewhere."""
+    """Yield the items and show progress: as a bar on a terminal, elsewhere as a line every `seconds` seconds."""
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
     if sys.stderr.isatty():
@@ -100,5 +100,5 @@ def progress(items: Iterable[Item], label: str, total: int | None = None, second
 
 
 def say(message: str) -> None:
-    """Print a line for the person who waits, on standard error."""
+    """Print a line for the user on standard error."""
     print(message, file=sys.stderr, flush=True)

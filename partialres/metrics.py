@@ -1,4 +1,4 @@
-"""Scores of predicted masks and boxes, pair by pair on COCO run lengths."""
+"""Score predicted masks, as COCO run lengths, and summarise the scores of masks and boxes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def areas(first: Rle, second: Rle) -> tuple[int, int]:
-    """Count the pixels of the intersection and the union of two masks of one size."""
+    """Return the number of pixels in the intersection and in the union of two masks of equal size."""
     both = int(coco.area(coco.merge([first, second], intersect=True)))
     return both, int(coco.area(first)) + int(coco.area(second)) - both
 
 
 def iou(first: Rle, second: Rle) -> float:
-    """Divide the intersection of two masks by their union: in [0, 1]. Two empty masks have 0."""
+    """Return the intersection over union of two masks, in [0, 1]; 0 if both are empty."""
     both, either = areas(first, second)
     return both / either if either else 0.0
 
 
 def summarise(predictions: pd.DataFrame) -> dict[str, float | int]:
-    """Score a split, in per cent, from a row an expression.
+    """Summarise the scores of a split's expressions, one per row, in per cent.
 
-    predictions: columns ref_id, iou, iou_upstream, intersection, union and box_iou. mIoU is the mean IoU over
-    expressions; oIoU the sum of intersections over the sum of unions; Pr@X the share of expressions with IoU >= X;
-    box_accuracy the share whose box IoU is at least 0.5.
+    predictions: ref_id, iou, iou_upstream, intersection, union, box_iou. mIoU is the mean IoU over expressions; oIoU
+    the sum of intersections over the sum of unions; Pr@X the share of expressions with IoU >= X; box_accuracy the share
+    whose box IoU is at least 0.5.
     """
     scores: dict[str, float | int] = {
         "expressions": len(predictions),
@@ -43,7 +43,7 @@ def summarise(predictions: pd.DataFrame) -> dict[str, float | int]:
 
 
 def summarise_boxes(predictions: pd.DataFrame) -> dict[str, float | int]:
-    """Score step 1, in per cent, from columns ref_id and box_iou, a row an expression."""
+    """Summarise step 1's scores in per cent. predictions: a row per expression with ref_id and box_iou (0 to 1)."""
     return {
         "expressions": len(predictions),
         "refs": int(predictions["ref_id"].nunique()),

@@ -1,4 +1,4 @@
-"""What made a result: code, settings, inputs, versions. No times, so that equal runs write equal files."""
+"""Record what made a result: code, settings, inputs, versions. No times, so that equal runs write equal files."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ import partialres
 
 
 def _plain(value: Any) -> Any:
-    """Turn a config section into JSON's kinds."""
+    """Convert a config section to types that JSON knows."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def digest(value: Any) -> str:
-    """Return the short SHA-256 of a JSON-like value; config sections count by their fields."""
+    """Return the first 16 hex digits of the SHA-256 of a JSON-like value; config sections are dumped as mappings."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:
-    """Return the short SHA-256 of a file's bytes."""
+    """Return the first 16 hex digits of the SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
@@ -50,7 +50,7 @@ def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int
 
 
 def _commit() -> str:
-    """Return the package's git commit, with '+' if files differ from it; 'unknown' outside a checkout."""
+    """Return the package's git commit, with '+' if files were changed since; 'unknown' outside a checkout."""
     folder = Path(partialres.__file__).parent
     try:
         run = subprocess.run(

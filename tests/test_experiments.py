@@ -196,8 +196,8 @@ def test_every_config_that_ships_holds(config, path):
         ("res", {"epochs": "ten"}, r"refshapes, ours, 1 %: res\.epochs: 'ten'"),
         ("res", {"epochs": {"by_ratio": {"1": 5, "10": 0}}}, r"refshapes, ours, 10 %: res\.epochs: 0"),
         ("pseudo", {"threshold": 3}, r"refshapes, ours, 1 %: pseudo\.threshold: 3"),
-        ("rec", {"epochs": 3}, "refshapes, ours, 1 %: 'rec' is changed, which all experiments and ratios share"),
-        ("image_size", 64, "refshapes, ours, 1 %: 'image_size' is changed"),
+        ("rec", {"epochs": 3}, "refshapes, ours, 1 %: changes 'rec', which all experiments and ratios share"),
+        ("image_size", 64, "refshapes, ours, 1 %: changes 'image_size'"),
         ("model", {"upstream": {"padded_words": 4}}, r"refshapes, ours, 1 %: .*upstream\.padded_words is 0, not 4"),
         ("model", {"bins": 77}, "refshapes, ours, 1 %: .*bins is 64, not 77"),
     ],
@@ -219,7 +219,7 @@ def test_jitter_and_cached_features_exclude_each_other_and_both_keys_are_named(c
 
 def test_what_all_ratios_share_cannot_be_chosen_by_ratio(config):
     config["settings"]["rec"]["epochs"] = {"by_ratio": {"1": 5, "100": 7}}
-    with pytest.raises(ConfigError, match=r"refshapes, baseline, 1 %: 'rec' is changed"):
+    with pytest.raises(ConfigError, match=r"refshapes, baseline, 1 %: changes 'rec'"):
         Plan(config)
 
 
@@ -282,7 +282,7 @@ def test_the_mask_head_has_a_step_1_of_its_own_with_its_own_length(config):
         ({"steps": [2, 3]}, "refshapes, mask_head, 1 %: model.head: mask predicts no points"),
         ({"settings": {"model": {"cctf": True}}}, r"mask_head, 1 %: model: head: mask .*set cctf: false"),
         ({"settings": {"model": {"width": 128}}}, "mask_head, 1 %: .*width is 64, not 128"),
-        ({"settings": {"rec": {"epochs": 5}}}, "mask_head, 1 %: 'rec' is changed"),
+        ({"settings": {"rec": {"epochs": 5}}}, "mask_head, 1 %: changes 'rec'"),
     ],
 )
 def test_what_a_mask_head_cannot_have_is_named(config, change, message):
@@ -293,7 +293,7 @@ def test_what_a_mask_head_cannot_have_is_named(config, change, message):
 
 def test_a_mask_head_for_all_experiments_is_refused(config):
     config["settings"]["model"] |= {"head": "mask", "cctf": False, "pmca": False}
-    with pytest.raises(ConfigError, match=r"refshapes: model\.head: mask is an experiment's"):
+    with pytest.raises(ConfigError, match=r"refshapes: model\.head: mask belongs to experiments"):
         Plan(config)
 
 

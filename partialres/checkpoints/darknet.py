@@ -1,8 +1,8 @@
-"""DarkNet's `.weights` files: ImageNet's darknet53.conv.74 and YOLOv3 detectors, into our backbone.
+"""Load DarkNet's `.weights` files, ImageNet's darknet53.conv.74 or YOLOv3 detectors, into our backbone.
 
-A header, then for each convolution in the network's order: batch norm's bias, weight, mean and variance, then the
-kernel [out, in, height, width], all little-endian float32. The header is three int32 version words (major, minor,
-revision) and the number of images seen: an int64 from version 0.2 on, an int32 before.
+A file has a header, then for each convolution in the network's order batch norm's bias, weight, mean and variance and
+the kernel [out, in, height, width], all little-endian float32. The header has three int32 (major, minor and revision
+of the version) and the number of images seen, an int64 from version 0.2 on, an int32 before.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from partialres.model.darknet import ConvBlock, DarkNet
 
 
 def is_darknet(path: Path) -> bool:
-    """Tell by its name whether a file of visual weights is DarkNet's: ours end in .safetensors."""
+    """Tell by its name whether a file has DarkNet weights; our own files end in .safetensors."""
     return path.suffix != ".safetensors"
 
 
 @torch.no_grad()
 def read_weights(path: Path, backbone: DarkNet) -> int:
-    """Fill a backbone's convolutions from a .weights file; return how many are from it, in the file's order.
+    """Load a backbone's convolutions from a .weights file, in order; return how many the file holds.
 
-    A file has all of them (a detector; what follows is not read) or those before the detection block (the ImageNet
-    network, with its classifier or without).
-    Raises DataError that names the convolution in which the file ends, or whose variances are negative or values not
-    finite, as they are in another architecture's file.
+    A detector's file holds all of them, and more layers, which are ignored. The ImageNet network's, with or without its
+    classifier, holds those before the detection block.
+    Raises DataError that names the convolution in which the file ends, or one with negative variances or values that
+    are not finite, as in a file of another architecture.
     """
     values = _values(path)
     units = backbone.convolutions()
@@ -62,11 +62,11 @@ def read_weights(path: Path, backbone: DarkNet) -> int:
 
 
 def _values(path: Path) -> np.ndarray:
-    """Map the float32 values behind the header, read-only."""
+    """Memory-map the float32 values after the header, read-only; raises DataError if this is no .weights file."""
     size = path.stat().st_size
     head = np.fromfile(path, dtype="<i4", count=3)
     if len(head) < 3:
-        raise DataError(f"{path}: {size} bytes are no DarkNet weights; download it again")
+        raise DataError(f"{path}: not DarkNet weights, only {size} bytes; download it again")
     major, minor, revision = head.tolist()
     if not (0 <= major < 1000 and 0 <= minor < 1000 and revision >= 0):
         raise DataError(

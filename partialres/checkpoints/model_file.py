@@ -1,4 +1,4 @@
-"""Models on disk: safetensors, with everything needed to rebuild the model in the header."""
+"""Save and load models as safetensors files whose header holds everything needed to rebuild the model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from partialres.model.build import Model, build_model
 
 HEADER, FORMAT = "partialres", "partialres 2"
 TABLE = "positions.weight"
-OF_LATER_STEPS = re.compile(r"\.prior\.|^mask_head\.")  # weights that an earlier step's model does not have
+OF_LATER_STEPS = re.compile(r"\.prior\.|^mask_head\.")  # weights that step 1's model lacks
 
 
 def save_model(model: Model, path: Path, *, words: int, vocabulary: str, provenance: Mapping[str, Any]) -> None:
-    """Write weights, and in the header what is needed to rebuild the model.
+    """Write the weights, with a header from which the model can be rebuilt.
 
-    words: size of the vocabulary. vocabulary: its digest, so that weights never meet other word indices.
+    words: size of the vocabulary. vocabulary: its digest, so that the weights are never used with other word indices.
     """
     header = {
         "format": FORMAT,
@@ -36,14 +36,14 @@ def save_model(model: Model, path: Path, *, words: int, vocabulary: str, provena
     }
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with atomic(path) as temporary:
-        # In one entry: safetensors writes several in an order that changes from run to run.
+        # A single metadata entry, because safetensors writes several in an order that varies between runs.
         safetensors.torch.save_file(tensors, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
 
 
 def read_header(path: Path, vocabulary: str | None = None) -> dict[str, str]:
     """Read a model file's header. vocabulary: the digest that the model must have been trained with.
 
-    Raises DataError if the file is not one of ours or of another vocabulary.
+    Raises DataError if the file is not one of ours, or if its vocabulary is a different one.
     """
     try:
         with safetensors.safe_open(path, "pt") as stream:
@@ -61,7 +61,7 @@ def read_header(path: Path, vocabulary: str | None = None) -> dict[str, str]:
 
 
 def read_config(path: Path) -> ModelConfig:
-    """Read the model config in a file's header."""
+    """Read the model config from a model file's header."""
     return ModelConfig.parse(json.loads(read_header(path)["model"]), str(path))
 
 
@@ -74,13 +74,13 @@ def load_model(path: Path, vocabulary: str | None = None) -> Model:
 
 
 def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["drop", "extend"] = "drop") -> list[str]:
-    """Start a model from an earlier step's weights.
+    """Load an earlier step's weights into a model.
 
-    PMCA or a mask head that only one of the two models has keeps its initial values or is left out. The position table
-    may be of another length; everything else must fit.
-    positions: what to do with such a table. "drop" it, as the released code does; or "extend" it: the first point keeps
-    its two rows, and every later x (y) takes the row of the box's second x (y) plus its own initial value, so that the
-    model still knows which axis a place is about.
+    If only one of the two models has PMCA or a mask head, its weights keep their initial values or are ignored. The
+    table of learned positions may differ in length; everything else must fit.
+    positions: what to do with a table of another length. "drop" ignores it, as the released code does. "extend" keeps
+    the two rows of the first point; the row of every later x (y) becomes the row of the box's second x (y) plus its own
+    initial value, so that the model still knows which places hold x and which y.
     Returns the names left at their initial values. Raises DataError that lists the weights that do not fit.
     """
     read_header(path, vocabulary)
@@ -101,7 +101,7 @@ def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["
 
 
 def _extended(short: Tensor, initial: Tensor) -> Tensor:
-    """Extend a box's position table [5, D] (x1, y1, x2, y2, end) to [T, D], given the initial values [T, D]."""
+    """Extend a box's position table [5, D] (x1, y1, x2, y2, end) to [T, D]. initial: the longer table, [T, D]."""
     table = initial.clone()
     table[2:-1:2] += short[2]
     table[3:-1:2] += short[3]

@@ -1,7 +1,7 @@
-"""The released SeqTR and Partial-RES models: their architecture as a config, their parameters by their names.
+"""Convert the released SeqTR and Partial-RES models to ours and back: their config, parameter names and layouts.
 
-A released state dict holds every parameter under another name and some in another layout: query, key and value
-projections stacked in one matrix, and PMCA's last layer with all centres before all scales instead of head by head.
+A released state dict uses other parameter names and, for some, another layout: query, key and value projections are
+stacked in one matrix, and PMCA's last layer has all centres before all scales instead of grouping them by head.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ HEAD = "head.transformer."
 POSITIONS = HEAD + "seq_positional_encoding.embedding.weight"
 TASK = HEAD + "task_prompt.weight"
 WORDS = "lan_enc.embedding.weight"
-LAST_OF_PRIOR = ".point.4."  # within the names of its weight and bias
+LAST_OF_PRIOR = ".point.4."  # part of the names of its weight and bias
 
 
 def _residual(ours: re.Match[str]) -> str:
-    """Name a convolution of a residual: modules 1 to 10 are the stages, each a convolution and then its residuals."""
+    """Return a residual convolution's released name; modules 1 to 10 are, by stage, a convolution and its residuals."""
     stage, unit, side = map(int, ours.groups())
     return f"vis_enc.darknet.{2 * stage + 2}.module_list.{unit - 1}.{side - 1}"
 
 
-# Ours -> released: every pattern that matches rewrites a name, in this order.
+# Our names -> released names: all patterns are applied to a name, in this order.
 _RENAMED: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^visual\.backbone\.stem", "vis_enc.darknet.0"),
     (r"^visual\.backbone\.stages\.(\d)\.0", lambda ours: f"vis_enc.darknet.{2 * int(ours[1]) + 1}"),
@@ -65,10 +65,10 @@ _RENAMED: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
 
 
 def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> ModelConfig:
-    """Find the config that a released state dict belongs to.
+    """Derive the config of the model that a released state dict belongs to.
 
-    padded_words: what the released data pipeline pads every expression to, 15, or 20 for RefCOCOg.
-    Raises DataError if the state dict lacks the parameters that decide.
+    padded_words: length to which the released data code pads every expression, 15, or 20 for RefCOCOg.
+    Raises DataError if the state dict lacks a parameter that this needs.
     """
     for key in (POSITIONS, WORDS):
         if key not in state:
@@ -100,9 +100,9 @@ def released_model(state: Mapping[str, Tensor], padded_words: int = 15) -> Point
 
 
 def from_released(state: Mapping[str, Tensor], model: PointModel) -> dict[str, Tensor]:
-    """Make our state dict for `model` from a released one, every key of either accounted for.
+    """Convert a released state dict to ours for `model`. Every key of both must match, with one exception:
 
-    A model that starts decoding from zeros does not use the task vector that Partial-RES always stores.
+    a model that starts decoding from zeros does not use the task vector that Partial-RES always stores.
     Raises DataError with the keys that are missing, left over or of another shape.
     """
     wanted = _export(model)
@@ -133,9 +133,9 @@ def from_released(state: Mapping[str, Tensor], model: PointModel) -> dict[str, T
 
 
 def to_released(model: PointModel) -> dict[str, Tensor]:
-    """Make the released state dict of a model, for the released code to load.
+    """Convert a model to a state dict that the released code can load.
 
-    Raises DataError if the model is not of a released architecture: the released code would compute something else.
+    Raises DataError if its architecture is not a released one, because the released code would compute something else.
     """
     state = _export(model)
     released = released_config(state, model.config.upstream.padded_words or 15)
@@ -151,7 +151,7 @@ def to_released(model: PointModel) -> dict[str, Tensor]:
 
 
 def _export(model: PointModel) -> dict[str, Tensor]:
-    """Rename our state dict and change its layouts to the released ones."""
+    """Return our state dict with released names and layouts."""
     state: dict[str, Tensor] = {}
     stacked: dict[str, list[Tensor]] = {}
     for name, value in model.state_dict().items():
@@ -168,12 +168,12 @@ def _export(model: PointModel) -> dict[str, Tensor]:
 
 
 def _regrouped(value: Tensor, outer: int, inner: int) -> Tensor:
-    """Reorder rows that are pairs of x and y, [outer, inner, 2], to [inner, outer, 2]: head by head, or back."""
+    """Reorder rows from [outer, inner, 2] to [inner, outer, 2]: grouped by head to centres before scales, or back."""
     return value.unflatten(0, (outer, inner, 2)).transpose(0, 1).flatten(0, 2)
 
 
 def released_name(name: str) -> str:
-    """Return the released name of one of our parameters or buffers, or of the matrix it is stacked into."""
+    """Return the released name of one of our parameters or buffers, or of the matrix in which it is stacked."""
     for pattern, replacement in _RENAMED:
         name = re.sub(pattern, replacement, name)
     return name

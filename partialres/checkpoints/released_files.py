@@ -1,7 +1,7 @@
-"""Files of the released implementations and ours, both ways: checkpoints, vocabularies and word vectors.
+"""Convert files of the released implementations to ours and back: checkpoints, vocabularies and word vectors.
 
-A released checkpoint is a dict whose `state_dict` and, where training kept one, `ema_state_dict` map released names to
-tensors; its vocabulary, {word: index} with PAD at 0 and UNK at 1, and its word vectors lie beside the annotations.
+A released checkpoint is a dict with a `state_dict` and possibly an `ema_state_dict`, both from released names to
+tensors. Its vocabulary, {word: index} with PAD at 0 and UNK at 1, and its word vectors lie beside the annotations.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from partialres.files import DataError, atomic, read_json, say, write_json
 from partialres.model.pointer import PointModel
 from partialres.provenance import provenance
 
-PLAIN, EMA = "state_dict", "ema_state_dict"  # the keys of a checkpoint, and below the names of the files beside it
+PLAIN, EMA = "state_dict", "ema_state_dict"  # keys of a checkpoint; below, names of files beside it
 TOKENS, REVERSE, VECTORS = "token_to_ix.pkl", "ix_to_token.pkl", "word_emb.npz"
 RELEASED_SPECIAL = ("PAD", "UNK")
 MODEL, VOCABULARY = "model.safetensors", "vocabulary.json"
-_PARALLEL = "module."  # before every name, where several GPUs trained
+_PARALLEL = "module."  # prefix of all names if trained on several GPUs
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def read_checkpoint(path: Path, ema: bool | None = None) -> dict[str, Tensor]:
     """Read the weights in a released checkpoint, by their released names. Only tensors and plain data are loaded.
 
-    ema: whether to take the moving average; None: where there is one. Batch statistics missing there are those beside.
-    Raises DataError if the file holds anything else or lacks what is asked for.
+    ema: whether to take the moving average; None: if there is one. Batch statistics that it lacks come from state_dict.
+    Raises DataError if the file holds anything else or lacks the weights asked for.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path}: not loaded, for it holds more than tensors and plain data, which could run code "
-            f"({str(error).splitlines()[0]}); where you trust it, save {{'{PLAIN}': ..., '{EMA}': ...}} alone"
+            f"{path}: not loaded, because it holds objects other than tensors and plain data, which could run code "
+            f"({str(error).splitlines()[0]}); if you trust it, save only {{'{PLAIN}': ..., '{EMA}': ...}}"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a checkpoint ({error}); download it again") from error
@@ -56,7 +56,7 @@ def read_checkpoint(path: Path, ema: bool | None = None) -> dict[str, Tensor]:
 
 
 def _state(state: Any, where: str) -> dict[str, Tensor]:
-    """Check one of a checkpoint's state dicts, and drop the prefix of parallel training."""
+    """Check one of a checkpoint's state dicts, and remove the prefix that training on several GPUs adds."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{where} is no dict of tensors")
     parallel = all(name.startswith(_PARALLEL) for name in state)
@@ -64,10 +64,10 @@ def _state(state: Any, where: str) -> dict[str, Tensor]:
 
 
 def read_vocabulary(path: Path, max_words: int) -> Vocabulary:
-    """Read a released vocabulary, each word at its index. It counts no words: every count is 0.
+    """Read a released vocabulary, keeping each word's index. It has no word counts, so every count is 0.
 
-    No expression meets its entry CLS: cleaned words are lower-case. max_words: where expressions are cut.
-    Raises DataError if it is no such pickle.
+    Its entry CLS is never used, because cleaned words are lower-case. max_words: length to which expressions are cut.
+    Raises DataError if the file is no such pickle.
     """
     content = read_plain(path)
     if not isinstance(content, dict) or not all(type(index) is int for index in content.values()):
@@ -81,7 +81,7 @@ def read_vocabulary(path: Path, max_words: int) -> Vocabulary:
 
 
 def read_vectors(path: Path) -> Tensor:
-    """Read the word vectors of a released word_emb.npz, float32 [words, dim]; raises DataError if it is none."""
+    """Read word vectors, float32 [words, dim], from a released word_emb.npz; raises DataError for any other file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             table = archive["word_emb"]
@@ -95,10 +95,10 @@ def read_vectors(path: Path) -> Tensor:
 def import_weights(
     path: Path, vocabulary: Path, vectors: Path | None, out: Path, *, ema: bool | None, max_words: int
 ) -> None:
-    """Turn a released checkpoint into model.safetensors, vocabulary.json and provenance.json in the folder `out`.
+    """Convert a released checkpoint to model.safetensors, vocabulary.json and provenance.json in the folder `out`.
 
-    vectors: word_emb.npz, the word table of a checkpoint that has none; it must have the shape of the checkpoint's.
-    ema: see `read_checkpoint`. max_words: what the released data pipeline pads to.
+    vectors: word_emb.npz, used if the checkpoint has no word vectors; if it has, the shapes must be equal.
+    ema: see `read_checkpoint`. max_words: length to which the released data code pads expressions.
     Raises DataError as the readers and `released_model` do.
     """
     state = read_checkpoint(path, ema)
@@ -125,10 +125,10 @@ def import_weights(
 
 
 def export_weights(path: Path, vocabulary: Path, out: Path) -> None:
-    """Turn a model into a released checkpoint, its vocabulary and word vectors beside it under their released names.
+    """Convert a model to a released checkpoint, with vocabulary and word vectors beside it under their released names.
 
-    Both state dicts hold the same weights: the released evaluation asks for either.
-    Raises DataError if the model is not of a released architecture or the vocabulary is another's.
+    Both state dicts hold the same weights, because the released evaluation may read either.
+    Raises DataError if the model is not of a released architecture or was trained with another vocabulary.
     """
     words = Vocabulary.from_json(read_json(vocabulary))
     model = load_model(path, words.digest())
@@ -150,6 +150,6 @@ def export_weights(path: Path, vocabulary: Path, out: Path) -> None:
 
 
 def _kind(model: PointModel) -> str:
-    """Name the released model in a few words."""
+    """Describe the released model in a few words."""
     answers = "boxes" if model.points == 2 else f"contours of {model.points} points"
     return f"{'Partial-RES' if model.config.pmca else 'SeqTR'}, {answers}"

@@ -1,4 +1,4 @@
-"""The command line: each command parses its options, calls the package and writes one place."""
+"""The command line: each command parses its options, calls the package and writes to one place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from partialres.files import DataError, TrainingError
 
 
 class Commands(click.Group):
-    """Shows errors of data, settings and training as messages, and everything unforeseen with its traceback."""
+    """Reports errors in data, settings and training without a traceback; any other error keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -28,21 +28,21 @@ def main() -> None:
     """Referring-expression segmentation from every box and a few masks (Partial-RES, CVPR 2023).
 
     \b
-    The commands in their order (the workflow runs them all: snakemake --cores all):
+    The commands in the order of use (the workflow runs them all: snakemake --cores all):
       download, unpack    fetch and check the public files of the real data sets
       refshapes           generate a small data set in RefCOCO's raw layout
       prepare             raw layout -> refs.parquet and vocabulary.json
       cache-images        decode and resize every image once
       split               choose the refs that keep their masks
       pretrain-backbone   detection pre-training of the tiny backbone
-      cache-features      run a frozen backbone once an image
+      cache-features      run a frozen backbone once per image
       train-rec           step 1: boxes
       train-res           step 2: labelled masks; step 3: with --selected
       predict, select     pseudo points of the unlabelled refs
-      score-pseudo        how good they truly are
+      score-pseudo        compare pseudo points with the withheld masks
       evaluate            predictions and scores of a split
-      import-weights      a released checkpoint -> a model; export-weights: back
-      tables, figures     what came out
+      import-weights      released checkpoint -> model; export-weights: the reverse
+      tables, figures     the report of the results
     """
 
 

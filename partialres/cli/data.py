@@ -1,4 +1,4 @@
-"""The commands that make the data: downloads, the generator, refs, images, splits."""
+"""Commands that make the data: download, unpack, refshapes, prepare, cache-images and split."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from partialres.cli.options import IN_DIR, IN_FILE, OUT
 @click.option("--table", type=IN_FILE, required=True, help="Names, addresses, sizes and checksums, tab-separated.")
 @click.option("--folder", type=OUT, required=True, help="Folder for NAME and, beside it, NAME.sha256.")
 def download(name: str, table: Path, folder: Path) -> None:
-    """Download the file NAME of the table, going on from where an earlier call was cut off, and check it.
+    """Download the file listed as NAME in the table and check it. An interrupted download is continued.
 
-    A file that is there already is only checked.
+    A file that is already there is only checked.
     """
     from partialres.data import download as files
     from partialres.files import DataError
@@ -31,10 +31,10 @@ def download(name: str, table: Path, folder: Path) -> None:
 @click.command("unpack")
 @click.argument("archive", type=IN_FILE)
 @click.argument("out", type=OUT)
-@click.option("--list", "listing", type=OUT, help="File that gets the names of all files, when all are there.")
-@click.option("--only", help="Unpack this file alone, to the file OUT.")
+@click.option("--list", "listing", type=OUT, help="File to list all names in, written once all files are there.")
+@click.option("--only", help="Unpack only this file of the archive, and save it as OUT.")
 def unpack(archive: Path, out: Path, listing: Path | None, only: str | None) -> None:
-    """Unpack the zip ARCHIVE into the folder OUT."""
+    """Unpack the zip ARCHIVE into the folder OUT, or with --only one of its files."""
     from partialres.data import download as files
 
     if (listing is None) == (only is None):
@@ -50,13 +50,13 @@ def unpack(archive: Path, out: Path, listing: Path | None, only: str | None) -> 
     "--flavour",
     type=click.Choice(["refcoco", "refcoco+", "refcocog"]),
     default="refcoco",
-    help="Whose expressions are imitated.",
+    help="Data set whose expressions are imitated.",
 )
 @click.option("--image-count", type=click.IntRange(min=1), default=2400, help="Number of images; 90 % train.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
-@click.option("--side", type=click.IntRange(min=64), default=160, help="Longer side of an image, pixels.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, help="Processes that draw.")
-@click.option("--out", type=OUT, required=True, help="Folder that gets images/ and the data set's folder.")
+@click.option("--side", type=click.IntRange(min=64), default=160, help="Longer side of an image in pixels.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, help="Processes that draw images.")
+@click.option("--out", type=OUT, required=True, help="Folder for images/ and the data set's own folder.")
 def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int, out: Path) -> None:
     """Generate refshapes: coloured shapes and true expressions in RefCOCO's raw layout."""
     from partialres.refshapes.generate import RefshapesConfig, generate
@@ -67,28 +67,28 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
 
 @click.command()
 @click.argument("folder", type=IN_DIR)
-@click.option("--image-folder", type=OUT, required=True, help="Folder that the images' file names are in.")
-@click.option("--split-by", help="unc, umd, google ...: read refs(SPLIT_BY).p [default: expressions.json, own data].")
-@click.option("--max-words", type=click.IntRange(min=1), help="Longer expressions are cut [default: 15].")
+@click.option("--image-folder", type=OUT, required=True, help="Folder to which the images' file names are relative.")
+@click.option("--split-by", help="unc, umd or google: read refs(SPLIT_BY).p [default: read expressions.json].")
+@click.option("--max-words", type=click.IntRange(min=1), help="Cut expressions after so many words [default: 15].")
 @click.option(
     "--on-problem",
     type=click.Choice(["refuse", "report"]),
     default="refuse",
-    help="Broken records: stop, or leave them out and count them.",
+    help="What to do with broken records: stop, or leave them out and count them.",
 )
-@click.option("--vocabulary", type=IN_FILE, help="Take this vocabulary.json's words and limits as they are.")
+@click.option("--vocabulary", type=IN_FILE, help="Use the words and limits of this vocabulary.json unchanged.")
 @click.option("--out", type=OUT, required=True, help="Folder for refs.parquet and vocabulary.json.")
 def prepare(
     folder: Path, image_folder: Path, split_by: str | None, max_words: int | None, on_problem: Any,
     vocabulary: Path | None, out: Path,
 ) -> None:  # fmt: skip
-    """Read raw FOLDER (instances.json and the refs) to one row per ref, and count its words."""
+    """Turn the raw data in FOLDER (instances.json and the refs) into a table with a row per ref, and a vocabulary."""
     from partialres.data.refer import read_refs
     from partialres.data.vocabulary import Vocabulary, apply_vocabulary, build_vocabulary
     from partialres.files import read_json, write_json, write_table
 
     if vocabulary and max_words:
-        raise click.UsageError("--max-words is the vocabulary's own; leave it out")
+        raise click.UsageError("with --vocabulary, --max-words comes from that file; leave it out")
     refs, problems = read_refs(folder, image_folder, split_by, on_problem=on_problem)
     if problems:
         click.echo(f"left out of {folder}:\n{problems}", err=True)
@@ -103,12 +103,12 @@ def prepare(
 
 @click.command("cache-images")
 @click.argument("refs", type=IN_FILE)
-@click.option("--image-folder", type=IN_DIR, required=True, help="Folder that the images' file names are in.")
-@click.option("--size", type=click.IntRange(min=32), default=640, help="Long side in pixels.")
+@click.option("--image-folder", type=IN_DIR, required=True, help="Folder to which the images' file names are relative.")
+@click.option("--size", type=click.IntRange(min=32), default=640, help="Long side of the cached images in pixels.")
 @click.option("--threads", type=click.IntRange(min=1), default=1)
 @click.option("--out", type=OUT, required=True, help="Folder for images.npy and index.parquet.")
 def cache_images(refs: Path, image_folder: Path, size: int, threads: int, out: Path) -> None:
-    """Decode and resize every image of REFS once, to one memory-mapped array."""
+    """Decode and resize every image of REFS once, and store all of them in one memory-mapped array."""
     from partialres.data.images import cache_images as cache
     from partialres.files import read_table
 
@@ -118,11 +118,11 @@ def cache_images(refs: Path, image_folder: Path, size: int, threads: int, out: P
 
 @click.command()
 @click.argument("refs", type=IN_FILE)
-@click.option("--ratio", type=click.FloatRange(0, 100, min_open=True), required=True, help="Per cent with masks.")
+@click.option("--ratio", type=click.FloatRange(0, 100, min_open=True), required=True, help="Masks kept, per cent.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--out", type=OUT, required=True)
 def split(refs: Path, ratio: float, seed: int, out: Path) -> None:
-    """Choose the training refs of REFS that keep their masks; the others' masks are not in the file."""
+    """Choose the training refs of REFS that keep their masks; the file OUT does not contain the other masks."""
     from partialres.data.splits import split as choose
     from partialres.files import read_table, write_table
 

@@ -19,7 +19,7 @@ CONTOUR = click.Choice(["uniform", "released"])
 
 
 class Section(click.ParamType):
-    """A config section: a YAML or JSON file, or the JSON text itself. Unknown keys are refused by name."""
+    """Accepts a config section as a YAML or JSON file or as JSON text; unknown keys are errors."""
 
     name = "section"
 
@@ -35,7 +35,7 @@ class Section(click.ParamType):
 
 
 def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several option decorators as one."""
+    """Combine several option decorators into one."""
 
     def apply(command: Any) -> Any:
         for decorator in reversed(decorators):
@@ -46,9 +46,9 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 model_inputs = options(
-    click.option("--vocabulary", type=IN_FILE, required=True, help="vocabulary.json of `prepare`."),
-    click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`."),
-    click.option("--features", type=IN_DIR, help="Folder of `cache-features`, for a wholly frozen backbone."),
+    click.option("--vocabulary", type=IN_FILE, required=True, help="vocabulary.json written by `prepare`."),
+    click.option("--images", type=IN_DIR, required=True, help="Folder written by `cache-images`."),
+    click.option("--features", type=IN_DIR, help="Folder written by `cache-features`, for model.frozen: all."),
 )
 running = options(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
@@ -56,16 +56,16 @@ running = options(
 )
 training = options(
     click.option("--training", type=Section(TrainConfig), required=True,
-                 help="Training section: a YAML or JSON file, or JSON text."),
+                 help="Training section of the config: a YAML or JSON file, or JSON text."),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Loader processes."),
-    click.option("--resume", type=OUT, help="Folder for the state that a stopped training goes on from."),
+    click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes loading data."),
+    click.option("--resume", type=OUT, help="Folder for the state from which a stopped training resumes."),
     click.option("--out", type=OUT, required=True, help="Folder for model.safetensors, metrics.csv, provenance.json."),
 )  # fmt: skip
 
 
 def use_threads(number: int | None) -> None:
-    """Let torch use so many CPU threads; None: as many as there are cores."""
+    """Let torch use this many CPU threads, or as many as there are cores; also let it reuse freed memory."""
     import torch
 
     from partialres.model.cpu import keep_freed_memory
@@ -76,14 +76,14 @@ def use_threads(number: int | None) -> None:
 
 
 def sources_of(options: dict[str, Any]) -> Any:
-    """Gather the options of `model_inputs`."""
+    """Build `Sources` from the options of `model_inputs`."""
     from partialres.steps.sources import Sources
 
     return Sources(*(options[name] for name in ("vocabulary", "images", "features")))
 
 
 def execution_of(options: dict[str, Any]) -> Any:
-    """Gather the options of `training` and `running`."""
+    """Build an `Execution` from the options of `training` and `running`, and set the number of threads."""
     from partialres.steps.fit import Execution
 
     use_threads(options["threads"])

@@ -1,4 +1,4 @@
-"""Write tables and draw figures, each from the files that the command is given to one place."""
+"""Commands that write tables and draw figures, each from the result files named on the command line."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from partialres.cli.options import IN_DIR, IN_FILE, OUT, options
 
 @click.group()
 def tables() -> None:
-    """Write a table as CSV, Markdown and HTML beside each other."""
+    """Write a table as CSV, Markdown and HTML, side by side."""
 
 
 @click.group()
 def figures() -> None:
-    """Draw a figure as PNG and PDF beside each other."""
+    """Draw a figure as PNG and PDF, side by side."""
 
 
 Files = tuple[Path, ...]
 FILES = click.argument("files", nargs=-1, required=True, type=IN_FILE)
 REFS = click.argument("refs", type=IN_FILE)
-ORACLE = click.option("--oracle", default="", help="Experiment whose step 2 with every mask is the oracle, if any is.")
+ORACLE = click.option("--oracle", default="", help="Experiment whose step 2 at ratio 100 is the oracle, if any.")
 TABLE_OUT = click.option("--out", type=OUT, required=True, help="The CSV; .md and .html are written beside it.")
 FIGURE_OUT = click.option("--out", type=OUT, required=True, help="The PNG; the PDF is written beside it.")
 
 
 def command(group: click.Group, name: str, *parameters: Callable[[Any], Any]) -> Callable[[Any], click.Command]:
-    """Declare a command with these arguments and options, in order."""
+    """Declare a command of the group with these arguments and options, in this order."""
     return lambda function: group.command(name)(options(*parameters)(function))
 
 
 class ModelName(click.ParamType):
-    """Read EXPERIMENT/STEP, with step res or retrain, as the tuple of both."""
+    """Splits EXPERIMENT/STEP, where STEP is res or retrain, into a tuple."""
 
     name = "experiment/step"
 
@@ -48,26 +48,26 @@ class ModelName(click.ParamType):
 
 @command(tables, "main", FILES, ORACLE, TABLE_OUT)
 def table_main(files: Files, oracle: str, out: Path) -> None:
-    """Write the paper's Table 1 from metrics.json FILES of steps 2 and 3, predictions.parquet beside each."""
+    """Write the paper's Table 1. FILES: metrics.json of steps 2 and 3, each with its predictions.parquet beside it."""
     from partialres.report import comparison, evaluations, intervals, render
 
     render.write(comparison.table1(evaluations.collect(files), intervals.read_scores(files), oracle), out)
 
 
 ROWS = click.option("--row", "rows", multiple=True, required=True, type=ModelName(),
-                    help="A model, once for each, in order. Gains are over the first.")  # fmt: skip
+                    help="A model to show; repeat for more, in order. Gains are over the first.")  # fmt: skip
 SELECTIONS = click.option("--selection", "selections", multiple=True, type=IN_FILE,
-                          help="selection.json of a step 3, to show what it was given; once for each.")  # fmt: skip
-TITLE = click.option("--title", required=True, help="What the table shows.")
+                          help="selection.json of a step 3, to show its pseudo masks; repeat for more.")  # fmt: skip
+TITLE = click.option("--title", required=True, help="Title of the table.")
 
 
 @command(tables, "comparison", FILES, ROWS, SELECTIONS, ORACLE, TITLE, TABLE_OUT)
 def table_comparison(
     files: Files, rows: tuple[tuple[str, str], ...], selections: Files, oracle: str, title: str, out: Path
 ) -> None:
-    """Set models beside each other, with gains, from metrics.json FILES, predictions.parquet beside each.
+    """Compare models, with gains. FILES: metrics.json files, each with its predictions.parquet beside it.
 
-    For the paper's Tables 2 to 4 and what goes beyond the paper. At each ratio only the rows that were run are shown.
+    This makes the paper's Tables 2 to 4 and the table of extensions. A ratio shows only the models that ran at it.
     """
     from partialres.report import comparison, evaluations, intervals, render
 
@@ -81,9 +81,9 @@ FIGURE = click.option("--figure", type=OUT, required=True, help="The PNG of the 
 
 @command(tables, "failures", REFS, FILES, TABLE_OUT, FIGURE)
 def table_failures(refs: Path, files: Files, out: Path, figure: Path) -> None:
-    """Show IoU by what object and expression are like, from REFS and metrics.json FILES, predictions beside each.
+    """Break IoU down by properties of object and expression, as a table and a figure.
 
-    Draws it as a figure too.
+    FILES: metrics.json files, each with its predictions.parquet beside it. REFS: the refs.parquet they were scored on.
     """
     from partialres.report import failures, render, style
 
@@ -97,7 +97,7 @@ SPLITS = click.option("--split", "splits", multiple=True, type=IN_FILE, help="sp
 
 @command(tables, "data", FILES, SPLITS, TABLE_OUT)
 def table_data(files: Files, splits: Files, out: Path) -> None:
-    """Count what the data sets hold, from refs.parquet FILES."""
+    """Count the images, refs and expressions of each data set, from refs.parquet FILES."""
     from partialres.report import listings, render
 
     render.write(listings.data(files, splits), out)
@@ -105,7 +105,7 @@ def table_data(files: Files, splits: Files, out: Path) -> None:
 
 @command(tables, "details", FILES, TABLE_OUT)
 def table_details(files: Files, out: Path) -> None:
-    """List every score of metrics.json FILES of steps 2 and 3."""
+    """List every score in metrics.json FILES of steps 2 and 3."""
     from partialres.report import evaluations, listings, render
 
     render.write(listings.details(evaluations.collect(files)), out)
@@ -121,7 +121,7 @@ def table_rec(files: Files, out: Path) -> None:
 
 @command(tables, "pseudo", FILES, TABLE_OUT)
 def table_pseudo(files: Files, out: Path) -> None:
-    """Show how many pseudo masks were kept and how good they are, from selection.json FILES."""
+    """Show how many pseudo masks were kept and their true IoU, from selection.json FILES."""
     from partialres.report import evaluations, listings, render
 
     render.write(listings.pseudo(evaluations.collect_selections(files)), out)
@@ -136,12 +136,12 @@ def ratio_curve(files: Files, oracle: str, out: Path) -> None:
 
 
 HEADS = click.option("--head", "names", multiple=True, required=True,
-                     help="An experiment to draw beside the baseline and ours; once for each.")  # fmt: skip
+                     help="An experiment to draw beside the baseline and ours; repeat for more.")  # fmt: skip
 
 
 @command(figures, "heads", FILES, HEADS, ORACLE, FIGURE_OUT)
 def heads(files: Files, names: tuple[str, ...], oracle: str, out: Path) -> None:
-    """Draw the paper's Figure 1, a mask head with few masks, from metrics.json FILES of one split a data set."""
+    """Draw the paper's Figure 1, how a mask head copes with few masks. FILES: metrics.json, one split per data set."""
     from partialres.report import curves, evaluations, style
 
     style.save(curves.heads(evaluations.collect(files), names, oracle), out)
@@ -149,26 +149,26 @@ def heads(files: Files, names: tuple[str, ...], oracle: str, out: Path) -> None:
 
 @command(figures, "training", FILES, FIGURE_OUT)
 def training_curves(files: Files, out: Path) -> None:
-    """Draw loss against step, from metrics.csv FILES beside models."""
+    """Draw the training loss against the optimiser step, from the metrics.csv FILES that lie beside models."""
     from partialres.report import curves, style
 
     style.save(curves.training_curves(files), out)
 
 
 THRESHOLDS = click.option("--threshold", "thresholds", type=click.FloatRange(0, 2.01), multiple=True, required=True,
-                          help="Where D is cut; once for each of the files, in order.")  # fmt: skip
+                          help="Threshold of D; one for each file, in the same order.")  # fmt: skip
 
 
 @command(figures, "pseudo", FILES, THRESHOLDS, FIGURE_OUT)
 def pseudo_histogram(files: Files, thresholds: tuple[float, ...], out: Path) -> None:
-    """Draw how D is distributed, from points.parquet FILES."""
+    """Draw the distribution of D, from points.parquet FILES."""
     from partialres.report import curves, style
 
     style.save(curves.pseudo_histogram(files, thresholds), out)
 
 
 LABELS = click.option("--label", "labels", multiple=True, required=True, help="A title for each of FILES, in order.")
-IMAGES = click.option("--image-folder", type=IN_DIR, required=True, help="Folder that the images' file names are in.")
+IMAGES = click.option("--image-folder", type=IN_DIR, required=True, help="Folder to which file names are relative.")
 
 
 @command(figures, "qualitative", REFS, FILES, LABELS, IMAGES, FIGURE_OUT)
@@ -177,5 +177,5 @@ def qualitative(refs: Path, files: Files, labels: tuple[str, ...], image_folder:
     from partialres.report import gallery, style
 
     if len(labels) != len(files):
-        raise click.UsageError(f"{len(labels)} labels for {len(files)} files; give one --label a file")
+        raise click.UsageError(f"{len(labels)} labels for {len(files)} files; give one --label per file")
     style.save(gallery.qualitative(refs, image_folder, list(zip(labels, files, strict=True))), out)

@@ -1,4 +1,4 @@
-"""The commands of the paper's steps: backbone, step 1, step 2, pseudo points, step 3, evaluation."""
+"""Commands for the paper's steps: backbone, step 1, step 2, pseudo points, step 3 and evaluation."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from partialres.cli.options import (
 )
 from partialres.config import ModelConfig, PretrainConfig, PseudoConfig, TrainConfig
 
-BATCH = click.option("--batch", type=click.IntRange(min=1), default=128, help="About so many expressions at once.")
-MODEL = click.option("--model", "config", type=Section(ModelConfig), required=True, help="Model section.")
+BATCH = click.option("--batch", type=click.IntRange(min=1), default=128, help="Expressions per batch, approximately.")
+MODEL = click.option("--model", "config", type=Section(ModelConfig), required=True, help="Model section of the config.")
 
 
 @click.command("pretrain-backbone")
 @click.argument("instances", type=IN_FILE)
-@click.option("--refs", type=IN_FILE, required=True, help="refs.parquet: its training images are used, no others.")
-@click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`.")
+@click.option("--refs", type=IN_FILE, required=True, help="refs.parquet; only its training images are used.")
+@click.option("--images", type=IN_DIR, required=True, help="Folder written by `cache-images`.")
 @MODEL
-@click.option("--pretraining", type=Section(PretrainConfig), default="{}", help="Pre-training section.")
+@click.option("--pretraining", type=Section(PretrainConfig), default="{}", help="Pretraining section of the config.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all].")
 @click.option("--out", type=OUT, required=True, help="Folder for visual.safetensors, metrics.csv, provenance.json.")
@@ -40,7 +40,7 @@ def pretrain_backbone(
     instances: Path, refs: Path, images: Path, config: ModelConfig, pretraining: PretrainConfig, seed: int, out: Path,
     threads: int | None,
 ) -> None:  # fmt: skip
-    """Train the visual part on the boxes of INSTANCES (a COCO file), in training images only."""
+    """Train backbone and neck to detect the boxes in INSTANCES (a COCO file), on training images only."""
     from partialres.steps import backbone
 
     use_threads(threads)
@@ -49,14 +49,14 @@ def pretrain_backbone(
 
 @click.command("cache-features")
 @click.argument("weights", type=IN_FILE)
-@click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`.")
+@click.option("--images", type=IN_DIR, required=True, help="Folder written by `cache-images`.")
 @MODEL
 @click.option("--out", type=OUT, required=True, help="Folder for features.npy.")
 @running
 def cache_features(
     weights: Path, images: Path, config: ModelConfig, out: Path, device: str, threads: int | None
 ) -> None:
-    """Run the frozen visual part with WEIGHTS once an image and keep its features."""
+    """Run the frozen backbone and neck, with WEIGHTS, once per image and store the features."""
     from partialres.steps import backbone
 
     use_threads(threads)
@@ -69,7 +69,7 @@ def cache_features(
 @click.option(
     "--init-backbone",
     type=IN_FILE,
-    help="Weights that the backbone starts from: visual.safetensors, a whole model's, or DarkNet's (any other suffix) "
+    help="Initial weights of the backbone: a visual.safetensors, a model.safetensors, or DarkNet's (any other suffix) "
     "[default: random].",
 )
 @click.option("--vectors", type=IN_FILE, help="Word vectors in GloVe's text format [default: random].")
@@ -80,7 +80,7 @@ def train_rec(
     refs: Path, config: ModelConfig, init_backbone: Path | None, vectors: Path | None, training: TrainConfig,
     **rest: Any,
 ) -> None:  # fmt: skip
-    """Step 1: learn the box of every training ref in REFS."""
+    """Step 1: learn to predict the box of every training ref in REFS."""
     from partialres.steps import rec
 
     sources, execution = sources_of(rest), execution_of(rest)
@@ -91,15 +91,15 @@ def train_rec(
 @click.argument("rows", type=IN_FILE)
 @click.option("--init", type=IN_FILE, required=True, help="Step 1's model.safetensors.")
 @click.option("--points", type=click.IntRange(min=3), required=True, help="Contour points N.")
-@click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How masks are traced to points.")
+@click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How contour points are spaced.")
 @MODEL
 @click.option(
     "--position-table",
     type=click.Choice(["drop", "extend"]),
     default="drop",
-    help="Step 1's position table: dropped, as released, or extended to 2N + 1 places.",
+    help="Step 1's learned positions: drop them, as released, or extend them to 2N + 1 places.",
 )
-@click.option("--selected", type=IN_FILE, help="Step 3: selected.parquet, trained on beside the labelled refs.")
+@click.option("--selected", type=IN_FILE, help="Step 3: selected.parquet, to train on with the labelled refs.")
 @model_inputs
 @training
 @running
@@ -121,11 +121,11 @@ def train_res(
 @click.argument("rows", type=IN_FILE)
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of step 2.")
 @BATCH
-@click.option("--out", type=OUT, required=True, help="points.parquet.")
+@click.option("--out", type=OUT, required=True, help="The points.parquet to write.")
 @model_inputs
 @running
 def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads: int | None, **sources: Any) -> None:
-    """Predict points of the unlabelled refs in ROWS (split.parquet), with their D (eq. 8)."""
+    """Predict contour points of the unlabelled refs in ROWS (split.parquet), and compute their D (eq. 8)."""
     from partialres.steps import predict as step
 
     use_threads(threads)
@@ -139,16 +139,16 @@ def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads
     "--threshold",
     type=click.FloatRange(0, 2.01, min_open=True),
     default=0.10,
-    help="Keep a pseudo mask whose projection dice loss D is below this (eq. 8).",
+    help="Keep pseudo masks whose projection dice loss D (eq. 8) is below this.",
 )
 @click.option("--num-points", type=click.IntRange(min=3), required=True, help="Contour points N.")
 @click.option("--resample/--no-resample", default=True, help="Space the N points evenly (RPP).")
-@click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How kept masks are traced to points.")
-@click.option("--out", type=OUT, required=True, help="selected.parquet.")
+@click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How --resample spaces the points.")
+@click.option("--out", type=OUT, required=True, help="The selected.parquet to write.")
 def select(
     points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, out: Path
 ) -> None:
-    """Keep the pseudo POINTS whose D is low, and space them evenly; ROWS (split.parquet) has the images' sizes."""
+    """Keep the pseudo POINTS with a low D and space them evenly. ROWS: split.parquet, for the images' sizes."""
     from partialres.files import read_table, write_table
     from partialres.steps import pseudo
 
@@ -163,10 +163,10 @@ def select(
 @click.command("score-pseudo")
 @click.argument("points", type=IN_FILE)
 @click.argument("selected", type=IN_FILE)
-@click.option("--truth", type=IN_FILE, required=True, help="refs.parquet, whose masks only this report sees.")
-@click.option("--out", type=OUT, required=True, help="selection.json.")
+@click.option("--truth", type=IN_FILE, required=True, help="refs.parquet; only this report reads its masks.")
+@click.option("--out", type=OUT, required=True, help="The selection.json to write.")
 def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
-    """Report how many pseudo POINTS were SELECTED and their true IoU; training never reads this."""
+    """Report how many of the pseudo POINTS are in SELECTED, and their true IoU; no training reads this report."""
     from partialres.files import read_table, write_json
     from partialres.steps import pseudo
 
@@ -179,7 +179,7 @@ def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
 @click.command()
 @click.argument("refs", type=IN_FILE)
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of any step.")
-@click.option("--split", default="val", help="val, testA, testB, test ...")
+@click.option("--split", default="val", help="Split to score: val, testA, testB or test.")
 @BATCH
 @click.option("--out", type=OUT, required=True, help="Folder for predictions.parquet and metrics.json.")
 @model_inputs
@@ -187,7 +187,7 @@ def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
 def evaluate(
     refs: Path, model: Path, split: str, batch: int, out: Path, device: str, threads: int | None, **sources: Any
 ) -> None:
-    """Score every expression of a split of REFS: boxes for step 1's model, masks for the others."""
+    """Score every expression of one split of REFS: boxes for a model of step 1, masks for one of step 2 or 3."""
     from partialres.steps import evaluate as step
 
     use_threads(threads)

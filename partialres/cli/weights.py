@@ -1,4 +1,4 @@
-"""The commands between the released implementations' checkpoints and ours."""
+"""Commands that convert the released implementations' checkpoints to ours and back."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from partialres.cli.options import IN_FILE, OUT
 
 
 def _beside(given: Path | None, file: Path, name: str, option: str) -> Path:
-    """Return the file given, or the one of that name beside another."""
+    """Return `given`, or else the file called `name` in the folder of `file`; the error names the option to use."""
     path = given or file.with_name(name)
     if not path.is_file():
-        raise click.UsageError(f"there is no {name} beside {file}; name it with {option}")
+        raise click.UsageError(f"there is no {name} beside {file}; give its path with {option}")
     return path
 
 
 @click.command("import-weights")
 @click.argument("checkpoint", type=IN_FILE)
 @click.argument("out", type=OUT)
-@click.option("--vocabulary", type=IN_FILE, help="Its pickled words [default: token_to_ix.pkl beside it].")
+@click.option("--vocabulary", type=IN_FILE, help="Its pickled vocabulary [default: token_to_ix.pkl beside it].")
 @click.option(
-    "--vectors", type=IN_FILE, help="Its word vectors [default: word_emb.npz beside the words, if it is there]."
+    "--vectors", type=IN_FILE, help="Its word vectors [default: word_emb.npz beside the vocabulary, if there is one]."
 )
-@click.option("--max-words", type=click.IntRange(min=1), default=15, help="max_token of its config; RefCOCOg: 20.")
-@click.option("--ema/--no-ema", default=None, help="Take the moving average [default: if there is one].")
+@click.option("--max-words", type=click.IntRange(min=1), default=15, help="max_token in its config; RefCOCOg: 20.")
+@click.option("--ema/--no-ema", default=None, help="Whether to take the moving average [default: if there is one].")
 def import_weights(
     checkpoint: Path, out: Path, vocabulary: Path | None, vectors: Path | None, max_words: int, ema: bool | None
 ) -> None:
-    """Turn a released SeqTR or Partial-RES CHECKPOINT into model.safetensors and vocabulary.json in the folder OUT."""
+    """Convert a released SeqTR or Partial-RES CHECKPOINT to model.safetensors and vocabulary.json in the folder OUT."""
     from partialres.checkpoints import released_files as weights
 
     words = _beside(vocabulary, checkpoint, weights.TOKENS, "--vocabulary")
@@ -43,7 +43,7 @@ def import_weights(
 @click.argument("out", type=OUT)
 @click.option("--vocabulary", type=IN_FILE, help="Its vocabulary.json [default: the one beside it].")
 def export_weights(model: Path, out: Path, vocabulary: Path | None) -> None:
-    """Turn MODEL into the checkpoint OUT (.pth) that the released code loads, and its words beside it as pickles."""
+    """Convert MODEL to OUT (.pth), a checkpoint for the released code, with its vocabulary and vectors beside it."""
     from partialres.checkpoints import released_files as weights
 
     weights.export_weights(model, _beside(vocabulary, model, weights.VOCABULARY, "--vocabulary"), out)

@@ -1,1 +1,1 @@
-"""From raw RefCOCO files (or generated ones) to training rows, word indices and cached images."""
+"""Turn raw RefCOCO files, published or generated, into training rows, word indices and cached images."""

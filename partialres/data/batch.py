@@ -1,4 +1,4 @@
-"""What a model is given at once.
+"""The batch of images and expressions that a model processes at once.
 
 I images · B expressions · L words · H, W positions of the features · T tokens (2N + 1) · S side of the frame
 """
@@ -15,28 +15,28 @@ PAD = 0  # the word index of padding
 
 @dataclass
 class Batch:
-    """Expressions about images; several expressions may share an image, whose visual features are then made once."""
+    """Expressions and their images; expressions about the same image share its visual features."""
 
     images: Tensor  # uint8 [I, S, S, 3], or the visual part's output, float [I, fusion, H, W] (cached as float16)
     valid: Tensor  # bool [I, H, W]: true inside the image, false in its padding
     image_index: Tensor  # int64 [B]: the image of each expression
     words: Tensor  # int64 [B, L], padded with PAD
     tokens: Tensor | None = None  # int64 [B, T]: x1, y1, ..., xN, yN, end
-    boxes: Tensor | None = None  # a mask head's targets, float [B, 4]: centre x, y, width, height in units of the frame
-    masks: Tensor | None = None  # and uint8 [B, h, w]: how much of each cell of the frame the mask covers, 0 to 255
-    lengths: Tensor | None = None  # int64 [B], words of each row; stays on the CPU; counted if not given
+    boxes: Tensor | None = None  # for a mask head, float [B, 4]: centre x, y, width, height over the frame's side
+    masks: Tensor | None = None  # for a mask head, uint8 [B, h, w]: share of each cell that the mask covers, 0 to 255
+    lengths: Tensor | None = None  # int64 [B], words in each row; stays on the CPU; counted if not given
 
     def __post_init__(self) -> None:
         if self.lengths is None:
             self.lengths = count_words(self.words)
 
     def to(self, device: torch.device | str) -> Batch:
-        """Copy the batch to a device; `lengths` stays, for a packed sequence wants it on the CPU."""
+        """Copy the batch to a device, except `lengths`: torch's packed sequences need it on the CPU."""
         tensors = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "lengths"}
         moved = {name: each.to(device, non_blocking=True) for name, each in tensors.items() if each is not None}
         return replace(self, **moved)
 
 
 def count_words(words: Tensor) -> Tensor:
-    """Count the words that are no padding in each row of words [B, L]: int64 [B]."""
+    """Count the words, padding excluded, in each row of words [B, L]: int64 [B]."""
     return (words != PAD).sum(1)

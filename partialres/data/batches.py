@@ -1,4 +1,4 @@
-"""From refs to batches: which expressions of which refs follow each other."""
+"""Group refs and their expressions into batches, for training and for evaluation."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from partialres.data.vocabulary import Vocabulary
 
 
 def steps_per_epoch(samples: Samples, batch: int) -> int:
-    """Count the batches of an epoch, in which every ref is seen once."""
+    """Return the number of batches in an epoch, which contains every ref once."""
     return -(-len(samples.rows) // batch)
 
 
 def batch_size(samples: Samples, batch: int, step: int) -> int:
-    """Count the refs in an epoch's batch of that number: sizes differ by one at most, the larger ones first."""
+    """Return the number of refs in batch `step` of an epoch: sizes differ by at most one, larger batches first."""
     least, larger = divmod(len(samples.rows), steps_per_epoch(samples, batch))
     return least + (step < larger)
 
@@ -32,11 +32,11 @@ def epoch_batches(
     samples: Samples, inputs: Inputs, batch: int, seed: int, epoch: int, workers: int = 0, *,
     grouped: bool = False, share: Callable[[np.ndarray], np.ndarray] = lambda members: members,
 ) -> Iterator[Batch]:  # fmt: skip
-    """Make the batches of an epoch: each ref once, with one of its expressions, in an order that (seed, epoch) fix.
+    """Make the batches of an epoch: each ref once, with one of its expressions, in random order by (seed, epoch).
 
-    grouped: refs of one image follow each other, so that a batch has fewer images for the backbone to see. share: of a
-    batch's refs [n] those that this process trains on. How a ref is seen depends on (seed, epoch, its place) alone, not
-    on its batch or worker.
+    grouped: put refs of the same image next to each other, so that the backbone processes fewer images per batch.
+    share: picks from a batch's refs [n] those that this process trains on. The random crop or scale of a ref depends
+    only on (seed, epoch, its row), not on its batch or worker.
     """
     rng = np.random.default_rng([seed, epoch])
     expressions = np.array([len(each) for each in samples.words])
@@ -44,7 +44,7 @@ def epoch_batches(
     order = rng.permutation(len(expressions))
     if grouped:
         _, first, image = np.unique(samples.rows[order], return_index=True, return_inverse=True)
-        order = order[np.argsort(first[image], kind="stable")]  # an image's place is its first ref's
+        order = order[np.argsort(first[image], kind="stable")]  # an image takes the place of its first ref
     steps = [share(members) for members in np.array_split(order, steps_per_epoch(samples, batch))]
     make = partial(_training_batch, samples, inputs, chosen, (seed, epoch))
     return iter(DataLoader(steps, batch_size=None, collate_fn=make, num_workers=workers))  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def epoch_batches(
 def _training_batch(
     samples: Samples, inputs: Inputs, chosen: np.ndarray, seeds: tuple[int, int], members: np.ndarray
 ) -> Batch:
-    """Make a batch of some refs; loader workers call it ahead. chosen: int64 [n], which expression of each ref."""
+    """Make a batch of the refs `members`; loader processes call this. chosen: int64 [n], each ref's expression."""
     words = np.stack([samples.words[member][chosen[member]] for member in members])
     return samples.batch(members, words, inputs, seeds)
 
@@ -62,10 +62,10 @@ def expression_batches(
     refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, batch: int, block: tuple[int, int] = (0, 1),
     windows: Sequence[Window] | None = None,
 ) -> Iterator[tuple[np.ndarray, list[str], Batch]]:  # fmt: skip
-    """Batch all expressions of refs, image by image so that each image's visual features are made once.
+    """Batch all expressions of refs, grouped by image so that each image's visual features are computed once.
 
-    windows: how each ref is seen, if not in its whole image. block: (i, n) for the i-th of n parts of the images, one
-    process's work. Yields positions int64 [B] in refs, the expressions, and the batch; about `batch` expressions each.
+    windows: the part of its image to show for each ref; None: the whole image. block: (i, n) selects part i of n of the
+    images, for process i. Yields rows int64 [B] in refs, the expressions and the batch, about `batch` expressions each.
     """
     rows = inputs.rows(refs["image_id"].tolist())
     expressions = refs["expressions"].tolist()

@@ -1,8 +1,8 @@
-"""Fetch public files with curl, check and unpack them. Files that were put there by hand are only checked.
+"""Download public files with curl, check and unpack them. Files that were put there by hand are only checked.
 
-A table names the files, tab-separated with a header: name, address (empty if a login is needed), bytes and sha256
-(empty if unknown), about. A file is kept in a folder under its name. It arrives as NAME.part, so that a broken transfer
-can go on; beside the whole file lies NAME.sha256, its checksum as `sha256sum --check` reads it.
+A tab-separated table with a header lists the files: name, address (empty if a login is needed), bytes and sha256
+(empty if unknown), about. A file is downloaded as NAME.part, so that an interrupted transfer can continue, and then
+renamed to NAME. NAME.sha256 beside it holds its checksum in the form that `sha256sum --check` reads.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from partialres.files import DataError, atomic, progress, say, write_text
 
 COLUMNS = ("name", "address", "bytes", "sha256", "about")
 ROW = re.compile(r"([^\t/]+)\t([^\t]*)\t(\d*)\t((?:[0-9a-f]{64})?)\t([^\t]*)")
-ATTEMPTS = 20  # for one file, each going on where the one before was cut off
-RANGE_REFUSED = 33  # curl: the server cannot go on from the middle
+ATTEMPTS = 20  # per file; each continues where the one before stopped
+RANGE_REFUSED = 33  # curl's exit status if the server cannot continue a partial download
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Item:
 
 
 def read_items(path: Path) -> dict[str, Item]:
-    """Read the table: name -> row. Raises DataError that names a malformed row."""
+    """Read the table as a dict from name to row; raises DataError that names a malformed row."""
     items: dict[str, Item] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], 2):
         row = ROW.fullmatch(line)
@@ -51,9 +51,9 @@ def read_items(path: Path) -> dict[str, Item]:
 
 
 def download(item: Item, folder: Path, *, wait: float = 3.0) -> None:
-    """Fetch a file to the folder unless it is there; check it, and write its checksum beside it.
+    """Download a file to the folder unless it is there; check it, and write its checksum beside it.
 
-    wait: seconds before a broken transfer goes on. Raises DataError if the file cannot be had or is not the table's.
+    wait: seconds before an interrupted transfer continues. Raises DataError if the file cannot be downloaded or is bad.
     """
     path = folder / item.name
     if path.is_file():
@@ -77,7 +77,7 @@ def download(item: Item, folder: Path, *, wait: float = 3.0) -> None:
 
 
 def _checked(item: Item, path: Path, cure: str) -> str:
-    """Return the file's SHA-256; raise DataError if its size or checksum is not the table's."""
+    """Return the file's SHA-256; raise DataError, ending in `cure`, if size or checksum differ from the table's."""
     size = path.stat().st_size
     if item.bytes is not None and size != item.bytes:
         raise DataError(f"{path}: has {size} bytes, {item.name} has {item.bytes}; {cure}")
@@ -89,11 +89,11 @@ def _checked(item: Item, path: Path, cure: str) -> str:
 
 
 def _transfer(item: Item, part: Path, wait: float) -> None:
-    """Fetch to `part`, going on from what is there, until it is whole; raise DataError if that is impossible."""
+    """Download to `part`, continuing what is there, until it is complete; raise DataError if that fails."""
     if shutil.which("curl") is None:
         raise DataError(f"{item.name}: curl, which downloads it, is not installed; install it, or get {item.address}")
     part.parent.mkdir(parents=True, exist_ok=True)
-    # curl's own --retry starts again from nothing, hence this loop. A stalled transfer is cut after a minute.
+    # curl's own --retry starts over, hence the loop below. The speed options end a transfer that stalls for a minute.
     command = [
         "curl", "--fail", "--location", "--silent", "--show-error", "--continue-at", "-", "--output", str(part),
         "--connect-timeout", "30", "--speed-limit", "1000", "--speed-time", "60",
@@ -104,15 +104,15 @@ def _transfer(item: Item, part: Path, wait: float) -> None:
             return
         answer = subprocess.run(command, capture_output=True, text=True)
         code, reason = answer.stdout[-3:], answer.stderr.strip()
-        if code == "416" or answer.returncode == RANGE_REFUSED:  # nothing to go on with: fetch it anew
+        if code == "416" or answer.returncode == RANGE_REFUSED:  # it cannot be continued: start over
             part.unlink(missing_ok=True)
         elif answer.returncode == 0:
             return
         elif code.startswith("4"):
-            raise DataError(f"{item.name}: {item.address} cannot be had ({reason}); correct the address in the table")
-        say(f"{item.name}: {reason}; going on from {_size(part)} bytes")
+            raise DataError(f"{item.name}: cannot download {item.address} ({reason}); correct the address in the table")
+        say(f"{item.name}: {reason}; continuing after {_size(part)} bytes")
         time.sleep(wait)
-    raise DataError(f"{item.name}: {item.address}: {reason}; {_size(part)} bytes are kept, run again to go on")
+    raise DataError(f"{item.name}: {item.address}: {reason}; {_size(part)} bytes are kept; run again to continue")
 
 
 def _size(path: Path) -> int:
@@ -122,8 +122,8 @@ def _size(path: Path) -> int:
 def unpack(archive: Path, folder: Path, listing: Path) -> int:
     """Unpack a zip into a folder and return the number of its files.
 
-    listing: gets their names, last of all: if it exists, all files are there. Files of the right size that an
-    interrupted call left are kept. Raises DataError if the zip is damaged or would write outside the folder.
+    listing: file for their names, written last: if it exists, all files are there. Existing files of the right size, as
+    an interrupted call leaves them, are kept. Raises DataError if the zip is damaged or would write outside the folder.
     """
     with _opened(archive) as content:
         members = [each for each in content.infolist() if not each.is_dir() and "__MACOSX" not in each.filename]
@@ -139,7 +139,7 @@ def unpack(archive: Path, folder: Path, listing: Path) -> int:
 
 
 def unpack_one(archive: Path, name: str, out: Path) -> None:
-    """Unpack one file of a zip, by its name in it; raises DataError if the zip lacks it or is damaged."""
+    """Unpack the file called `name` from a zip to `out`; raises DataError if the zip lacks it or is damaged."""
     with _opened(archive) as content:
         if name not in content.namelist():
             raise DataError(f"{archive}: holds no {name}, only {', '.join(content.namelist()[:8])}")

@@ -1,4 +1,4 @@
-"""The images as a model sees them: pixels or cached features, whole or in part, batched with words."""
+"""Batch images, as pixels or cached features, whole or in part, with the words of expressions."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from partialres.data.images import ImageCache
 from partialres.data.views import Window, whole
 from partialres.files import DataError, read_json
 
-FEATURES = "features.npy"  # float16 [images, fusion, H, W], rows in the image cache's order
+FEATURES = "features.npy"  # float16 [images, fusion, H, W], in the image cache's order
 FEATURES_INFO = "features.json"
 
 
 class Inputs:
-    """Every image as cached pixels, or where they exist as the frozen visual part's features.
+    """Gives every image as cached pixels or, if features are given, as cached output of the frozen visual part.
 
-    A square frame of `size` pixels holds each image at its top left, as wide or as high as the frame.
+    Each image lies at the top left of a square frame of `size` pixels, as long as its longer side; the rest is black.
     """
 
     def __init__(self, images: Path, stride: int, features: Path | None = None) -> None:
-        """images: folder of the image cache. stride: of the model's features. features: folder of `cache-features`."""
+        """images: folder of the image cache. stride: the model's, pixels. features: folder of `cache-features`."""
         self.cache = ImageCache(images)
         self.size, self.stride = self.cache.size, stride
         if self.size % stride:
-            raise DataError(f"{images}: images of {self.size} pixels do not divide by the backbone's stride {stride}")
+            raise DataError(f"{images}: the image size {self.size} is not a multiple of the backbone's stride {stride}")
         self.features = np.load(features / FEATURES, mmap_mode="r") if features else None
         self.visual_digest = read_json(features / FEATURES_INFO)["visual"] if features else None
 
     def rows(self, image_ids: Sequence[int]) -> np.ndarray:
-        """Return the cache rows int64 [n] of image ids; raises DataError for an image that is not in the cache."""
+        """Return the cache rows int64 [n] of these image ids; raises DataError for an image not in the cache."""
         try:
             return np.array([self.cache.rows[int(image)] for image in image_ids], dtype=np.int64)
         except KeyError as error:
             raise DataError(f"image {error} is not in the image cache; run cache-images on these refs again") from None
 
     def window(self, row: int) -> Window:
-        """Return the window that shows the whole image in a cache row."""
+        """Return the window that shows the whole image of a cache row."""
         height, width = self.cache.shape[row].tolist()
         return whole(self.cache.original(row), (height, width), self.size)
 
     def batch(self, rows: np.ndarray, words: np.ndarray) -> Batch:
-        """Batch expressions, their words int64 [B, L], about the whole images in cache rows [B]."""
+        """Batch B expressions, with words int64 [B, L], and the whole images of their cache rows [B]."""
         distinct, index = np.unique(rows, return_inverse=True)  # each image is in the batch once
         windows = [self.window(row) for row in distinct.tolist()]
         images = self.frames(distinct, windows) if self.features is None else self.features[distinct]
@@ -54,11 +54,11 @@ class Inputs:
     def view_batch(
         self, rows: np.ndarray, windows: Sequence[Window], words: np.ndarray, index: np.ndarray | None = None
     ) -> Batch:
-        """Batch B expressions about I windows of the images in cache rows [I]; index [B] tells whose, or they are B."""
+        """Batch B expressions with I windows of the images in cache rows [I]. index [B]: their windows; None: I = B."""
         return self._batch(self.frames(rows, windows), windows, np.arange(len(rows)) if index is None else index, words)
 
     def frames(self, rows: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
-        """Return what windows show of the images in cache rows [I]: uint8 [I, size, size, 3], black outside."""
+        """Return the pixels that I windows show of the images in cache rows [I]: uint8 [I, size, size, 3]."""
         frames = np.zeros((len(rows), self.size, self.size, 3), dtype=np.uint8)
         for frame, row, window in zip(frames, rows.tolist(), windows, strict=True):
             image = window.image(self.cache.image(row))

@@ -1,4 +1,4 @@
-"""Encode every form of a COCO segmentation as one compressed RLE, checked before pycocotools' C code sees it."""
+"""Encode every form of COCO segmentation as one compressed RLE, checking it before pycocotools' C code reads it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from partialres.geometry.rle import Rle, run_lengths
 def encode_segmentation(
     segmentation: Any, height: int, width: int
 ) -> tuple[str | None, list[list[float]] | None, list[tuple[str, str]]]:
-    """Check and encode a segmentation as COCO files hold it, for an image of this size.
+    """Check and encode the segmentation of a COCO annotation, for an image of this size.
 
-    segmentation: a list of polygons, or one RLE or a list of them, each compressed or plain runs. None or an empty list
-    means that there is no mask, which is no fault.
-    Returns the whole mask as the counts of a COCO compressed RLE, the polygons x, y, x, y, ... in pixels as given (none
-    for an RLE), and the faults: key of refer.PROBLEMS and detail. Broken parts are left out. Without a mask, counts and
-    polygons are None.
+    segmentation: a list of polygons, or one RLE or a list of RLEs, each compressed or as plain runs. None or an empty
+    list means that there is no mask, which is not a fault.
+    Returns the whole mask as the counts of a COCO compressed RLE, the polygons x, y, x, y, ... in pixels as given
+    (empty for an RLE), and the faults as pairs of a key of refer.PROBLEMS and a detail. Broken parts are left out.
+    Without a mask, counts and polygons are None.
     """
     polygons: list[list[float]] = []
     rles: list[Rle] = []
@@ -45,13 +45,13 @@ def encode_segmentation(
 
 
 def _polygon(part: Any, height: int, width: int) -> list[float]:
-    """Check a polygon and return it as plain floats. Raises ValueError or TypeError that says what is wrong."""
+    """Check a polygon and return it as a list of floats; raises ValueError or TypeError that says what is wrong."""
     flat = np.asarray(part, dtype=np.float64)
     if flat.ndim != 1 or len(flat) % 2 or len(flat) < 6 or not np.isfinite(flat).all():
         raise ValueError("not the finite numbers x, y, x, y, ... of at least 3 points")
     points, size = flat.reshape(-1, 2), np.array([width, height])
     low, high = points.min(axis=0), points.max(axis=0)
-    # pycocotools walks along every pixel of an edge, so that a far corner would take it for ever.
+    # pycocotools walks along every pixel of an edge, so a corner far outside would take it extremely long.
     if (high <= 0).any() or (low >= size).any() or (low < -size).any() or (high > 2 * size).any():
         raise ValueError("wholly outside the image, or more than an image's size beyond its edge")
     # A figure of eight has no signed area but covers pixels: only points on one line cover none.
@@ -61,7 +61,7 @@ def _polygon(part: Any, height: int, width: int) -> list[float]:
 
 
 def _rle(part: dict[str, Any], height: int, width: int) -> Rle:
-    """Check an RLE and compress plain runs. Raises ValueError, TypeError or KeyError that says what is wrong."""
+    """Check an RLE and compress it if plain; raises ValueError, TypeError or KeyError that says what is wrong."""
     counts, size = part["counts"], part.get("size", [height, width])
     if list(size) != [height, width]:
         raise ValueError(f"its size {size} is not the image's height and width {[height, width]}")

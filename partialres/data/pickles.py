@@ -13,7 +13,7 @@ from partialres.files import DataError
 PLAIN = {"OrderedDict": OrderedDict, "set": set, "frozenset": frozenset}  # lists, dicts and the like need no name
 
 
-# Python 2 wrote strings as bytes: those that are not UTF-8 are Latin-1.
+# Python 2 pickled strings as bytes: in the published files these are UTF-8 or Latin-1.
 def _as_latin_1(error: Any) -> tuple[str, int]:
     return error.object[error.start : error.end].decode("latin-1"), error.end
 
@@ -29,9 +29,9 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_plain(path: Path) -> Any:
-    """Read a pickle of plain containers, text and numbers, by Python 2 or 3; raises DataError for any other file."""
+    """Read a pickle, by Python 2 or 3, of plain containers, text and numbers; raises DataError for any other file."""
     with path.open("rb") as file:
         try:
             return _PlainUnpickler(file, encoding="utf-8", errors="as-latin-1").load()
-        except Exception as error:  # damaged bytes can make a pickle raise any
-            raise DataError(f"{path}: no pickle of plain data ({error}); download it again, as published") from error
+        except Exception as error:  # damaged bytes can raise any exception
+            raise DataError(f"{path}: not a pickle of plain data ({error}); download the published file") from error

@@ -1,4 +1,4 @@
-"""Read the raw layout of RefCOCO, RefCOCO+ and RefCOCOg into the refs table; name and count everything that is wrong.
+"""Read the raw files of RefCOCO, RefCOCO+ and RefCOCOg into the refs table; report and count everything wrong in them.
 
 A folder holds `instances.json` (COCO: images, annotations) and the refs: either `refs({split_by}).p`, the published
 pickle, or `expressions.json`, our own plain form: [{"annotation_id": 7, "split": "train", "expressions": ["left cat",
@@ -23,7 +23,7 @@ from partialres.geometry import boxes
 
 SPLITS = ("train", "val", "test", "testA", "testB")
 
-# What can be wrong: what is left out if problems are only reported, and the cure.
+# Each kind of problem: what is left out if problems are only reported, and the cure.
 PROBLEMS = {
     "duplicate ref_id": ("the later ref", "keep one ref of each ref_id"),
     "unknown split": ("the ref", f"name one of {', '.join(SPLITS)}"),
@@ -47,13 +47,13 @@ Result = TypeVar("Result")
 
 @dataclass
 class Problems:
-    """Collect what is wrong with the raw files."""
+    """Collects the problems of the raw files, by kind."""
 
     cases: dict[str, dict[str, None]] = field(default_factory=dict)  # key of PROBLEMS -> lines with ids, none twice
-    counts: dict[str, Any] = field(default_factory=dict)  # numbers of what was read and kept
+    counts: dict[str, Any] = field(default_factory=dict)  # how many refs, expressions, ... were read and kept
 
     def add(self, kind: str, case: str) -> None:
-        """Note a case; the same case (an image that several refs lack) counts once."""
+        """Add a case; equal cases, such as an image that several refs lack, count once."""
         self.cases.setdefault(kind, {})[case] = None
 
     def __bool__(self) -> bool:
@@ -67,7 +67,7 @@ class Problems:
         )
 
     def report(self) -> dict[str, Any]:
-        """Return the counts and, for each kind of problem: how many cases, what was left out, the first five."""
+        """Return the counts and, for each kind of problem, the number of cases, what was left out, five examples."""
         problems = {
             kind: {"count": len(cases), "left_out": PROBLEMS[kind][0], "examples": list(cases)[:5]}
             for kind, cases in self.cases.items()
@@ -76,7 +76,7 @@ class Problems:
 
 
 class RawRef(NamedTuple):
-    """One ref as its file holds it; image_id and category_id are None if only the annotation has them."""
+    """One ref as read from its file; image_id and category_id are None if only the annotation has them."""
 
     ref_id: int
     ann_id: int
@@ -87,22 +87,21 @@ class RawRef(NamedTuple):
 
 
 class _LeftOut(Exception):
-    """Says why a ref cannot be used: key of PROBLEMS, case."""
+    """Raised for a ref that cannot be used, with a key of PROBLEMS and the case."""
 
 
 def read_refs(
     folder: Path, images: Path, split_by: str | None, *, on_problem: OnProblem
 ) -> tuple[pd.DataFrame, Problems]:
-    """Read the folder of a data set into one row a ref, in the file's order.
+    """Read a data set's folder into a table with one row per ref, in the file's order.
 
-    split_by: names the pickle of refs; None reads expressions.json. images: the folder that the images' file names are
-    in; each ref's must be there. on_problem: "refuse" raises DataError with all problems; "report"
-    leaves out what is broken.
+    split_by: names the pickle of refs; None reads expressions.json. images: folder of the image files; each ref's must
+    be there. on_problem: "refuse" raises DataError that lists all problems; "report" leaves out what is broken.
     Columns: ref_id, ann_id, image_id (int64), file_name, height, width, category_id (int32), split, bbox (x, y, width,
     height in pixels, cut to the image), mask (COCO compressed RLE counts; null if there is none), parts (polygons in
-    pixels as given; null without a mask, empty for a run-length mask), expressions (raw text). A ref with a broken mask
-    stays without the mask: its box is still of use.
-    Raises DataError if a file cannot be read at all, and if no ref is left.
+    pixels as given; null without a mask, empty for a run-length mask), expressions (raw text). A ref whose mask is
+    broken is kept without it, because its box is still useful.
+    Raises DataError if a file cannot be read at all, or if no ref is left.
     """
     folder, images = Path(folder), Path(images)
     source = folder / ("expressions.json" if split_by is None else f"refs({split_by}).p")
@@ -126,7 +125,7 @@ def read_refs(
             problems.add(*reason.args)
         read.add(ref.ref_id)
     if problems and on_problem == "refuse":
-        raise DataError(f"{source}: the data set has problems:\n{problems}\nCure them, or have them reported.")
+        raise DataError(f"{source}: the data set has problems:\n{problems}\nCure them, or set on_problem: report.")
     if not rows:
         raise DataError(f"{source}: no ref is left of {len(refs)}\n{problems}")
     table = pd.DataFrame(rows).astype({"height": "int32", "width": "int32", "category_id": "int32"})
@@ -135,7 +134,7 @@ def read_refs(
 
 
 def _row(ref: RawRef, annotation: Entry | None, images: Path, problems: Problems) -> Entry:
-    """Build the row of a ref, or raise _LeftOut; lesser problems are noted. images: must hold its image."""
+    """Build the row of a ref; add lesser problems to `problems`, raise _LeftOut for others. images: image folder."""
     name = f"ref {ref.ref_id}"
     if ref.split not in SPLITS:
         raise _LeftOut("unknown split", f"{name}: {ref.split!r}")
@@ -175,7 +174,7 @@ def _row(ref: RawRef, annotation: Entry | None, images: Path, problems: Problems
 
 
 def _counts(table: pd.DataFrame, refs_read: int, annotations: dict[int, Entry]) -> dict[str, Any]:
-    """Count what was read and what is left, in all and for each split."""
+    """Count what was read and what is kept, in total and for each split."""
 
     def size(rows: pd.DataFrame) -> dict[str, int]:
         return {"refs": len(rows), "expressions": int(rows["expressions"].map(len).sum())}
@@ -209,11 +208,11 @@ def _own_ref(row: int, entry: Entry) -> RawRef:
 
 
 def _read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[int, Entry]:
-    """Read the annotations of a COCO file by id, each with its image (file_name, height, width), None if missing."""
+    """Read COCO annotations by id, each with its image (file_name, size) or None. wanted: ids whose masks to keep."""
 
     def slim(item: Entry) -> Entry:
         if item.get("id") not in wanted:
-            item.pop("segmentation", None)  # most annotations belong to no ref, and masks take the memory
+            item.pop("segmentation", None)  # most belong to no ref, and masks take most memory
         return item
 
     def image(_: int, item: Entry) -> tuple[int, Entry]:
@@ -229,7 +228,7 @@ def _read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[
     try:
         content = json.loads(path.read_bytes(), object_hook=slim)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON, and belongs beside the refs ({error})") from error
+        raise DataError(f"{path}: missing or not valid JSON ({error}); it must lie beside the refs") from error
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise DataError(f'{path}: not a COCO file; it needs {{"images": [...], "annotations": [...]}}')
     images = dict(_each(content["images"], path, image, "image"))
@@ -239,7 +238,7 @@ def _read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[
 
 
 def _each(entries: Any, path: Path, read: Callable[[int, Entry], Result], what: str = "entry") -> list[Result]:
-    """Call `read` with the number and content of every entry in a file's list; name the entry in its errors."""
+    """Call `read` with the number and content of each entry in a file's list; its errors become a DataError."""
     if not isinstance(entries, list):
         raise DataError(f"{path}: expected a list, found {type(entries).__name__}")
     results = []
@@ -249,5 +248,5 @@ def _each(entries: Any, path: Path, read: Callable[[int, Entry], Result], what: 
         except KeyError as error:
             raise DataError(f"{path}: {what} {row} has no {error}; add it") from error
         except (TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: {what} {row} is not as it should be ({error})") from error
+            raise DataError(f"{path}: {what} {row} is malformed ({error})") from error
     return results

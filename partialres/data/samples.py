@@ -1,4 +1,4 @@
-"""Training refs with their words and targets: token sequences, or for a mask head boxes and masks."""
+"""Training samples: refs with words and targets, which are token sequences or, for a mask head, boxes and masks."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from partialres.geometry.tokens import points_to_sequence
 
 @dataclass(frozen=True)
 class SequenceSamples:
-    """Refs, each with all its expressions, whose targets are boxes (N = 2) or contours as token sequences (eq. 2)."""
+    """Refs with all their expressions; targets are token sequences (eq. 2) of boxes (N = 2) or contours."""
 
-    rows: np.ndarray  # int64 [n], of the image cache
-    words: list[np.ndarray]  # n of int64 [expressions, L]
-    points: list[np.ndarray]  # n of float64 [N, 2], pixels of the image files
-    model: ModelConfig  # says how points become tokens
-    boxes: np.ndarray | None = None  # float64 [n, 2, 2], corners of the known boxes, whose surroundings are seen
+    rows: np.ndarray  # int64 [n], each ref's row in the image cache
+    words: list[np.ndarray]  # n arrays, int64 [expressions, L]
+    points: list[np.ndarray]  # n arrays, float64 [N, 2], pixels of the image files
+    model: ModelConfig  # its settings decide how points become tokens
+    boxes: np.ndarray | None = None  # float64 [n, 2, 2], corners of the known boxes if the model sees crops around them
     jitter: tuple[float, float] | None = None  # range of scales
-    outlines: Sequence[np.ndarray] = ()  # n of float [K, 2]: what a cut contour is traced from again; boxes: unused
+    outlines: Sequence[np.ndarray] = ()  # n arrays, float [K, 2]: to sample N points again if jitter cuts the contour
     sampling: contour.Sampling = "uniform"
-    tokens: np.ndarray | None = None  # int64 [n, 2N + 1], made once where every epoch sees whole images
+    tokens: np.ndarray | None = None  # int64 [n, 2N + 1], made once if every epoch shows whole images
 
     def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
-        """Batch some refs, by their places int64 [B], with one expression each, int64 [B, L], and their tokens.
+        """Batch the refs `members`, int64 [B], with one expression each, int64 [B, L], and their tokens.
 
-        seeds: with a ref's place they decide how it is seen.
+        seeds: together with a ref's number they fix its random crop or scale.
         """
         rows = self.rows[members]
         if self.tokens is not None:
@@ -47,7 +47,7 @@ class SequenceSamples:
         return replace(batch, tokens=torch.from_numpy(self.sequences(seen, inputs.stride)))
 
     def sequences(self, seen: Iterable[tuple[Window, np.ndarray]], stride: int) -> np.ndarray:
-        """Turn the points [N, 2] in each window into tokens int64 [2N + 1] (eq. 2): [B, 2N + 1]."""
+        """Turn B pairs of a window and the points [N, 2] in it into tokens (eq. 2): int64 [B, 2N + 1]."""
         bins, upstream = self.model.bins, self.model.upstream
         return np.stack(
             [
@@ -57,9 +57,9 @@ class SequenceSamples:
         )
 
     def view(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> tuple[Window, np.ndarray]:
-        """See a ref in its whole image, or drawn at random around its box or at some scale.
+        """Choose a ref's window: its whole image, a random crop around its box, or a random scale.
 
-        Returns the window, and the ref's points [N, 2] in it; where nothing of it is inside, the whole image is seen.
+        Returns it and the ref's points [N, 2] in it. If a random scale shows nothing of the ref, uses the whole image.
         """
         whole, rng = inputs.window(self.rows[member]), np.random.default_rng([*seeds, member])
         points = self.points[member]
@@ -78,7 +78,7 @@ class SequenceSamples:
     def _inside(self, member: int, window: Window) -> np.ndarray | None:
         """Return a ref's points [N, 2] in a window, or None if nothing of the ref is inside.
 
-        A box is cut to the window. A contour that is cut is traced again, from its whole outline.
+        A box is cut to the window. If a contour is cut, N points are sampled again from its cut outline.
         """
         points, (height, width) = self.points[member], window.shape
         seen = window.to_frame(points)
@@ -103,9 +103,9 @@ def sequence_samples(
     refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, model: ModelConfig,
     jitter: tuple[float, float] | None = None, sampling: contour.Sampling = "uniform",
 ) -> SequenceSamples:  # fmt: skip
-    """Make samples of refs (columns image_id, expressions, bbox and points; with jitter of contours also outline).
+    """Make samples from refs (columns image_id, expressions, bbox, points; to jitter contours also outline).
 
-    points: float [N, 2] a ref, in pixels of the image files. Raises DataError if there is no ref.
+    points: float [N, 2] for each ref, in pixels of the image file. Raises DataError if there are no refs.
     """
     points = [np.asarray(each, dtype=np.float64) for each in refs["points"]]
     samples = SequenceSamples(
@@ -121,15 +121,15 @@ def sequence_samples(
 
 @dataclass(frozen=True)
 class MaskSamples:
-    """Refs, each with all its expressions, whose targets are boxes and, from step 2 on, masks: for a mask head."""
+    """Refs with all their expressions, for a mask head; targets are boxes and, from step 2 on, masks."""
 
-    rows: np.ndarray  # and words: as of SequenceSamples
+    rows: np.ndarray  # rows and words are as in SequenceSamples
     words: list[np.ndarray]
     boxes: np.ndarray  # float32 [n, 4]: centre x, y, width, height in units of the frame
     masks: np.ndarray | None  # uint8 [n, G, G]: see `coverage`
 
     def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
-        """Batch some refs as `SequenceSamples.batch` does; their images are always seen whole."""
+        """Batch refs as `SequenceSamples.batch` does, but always with whole images."""
         masks = None if self.masks is None else torch.from_numpy(self.masks[members])
         whole = inputs.batch(self.rows[members], words)
         return replace(whole, boxes=torch.from_numpy(self.boxes[members]), masks=masks)
@@ -141,9 +141,9 @@ Samples = SequenceSamples | MaskSamples
 def mask_samples(
     refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, *, masks: bool, upsampling: int
 ) -> MaskSamples:
-    """Make samples of refs (columns image_id, bbox, expressions; with masks also height, width and mask).
+    """Make samples from refs (columns image_id, bbox, expressions; if `masks` also height, width and mask).
 
-    upsampling: cells of the mask along the side of an image position. Raises DataError if there is no ref.
+    upsampling: mask cells along the side of an image position. Raises DataError if there are no refs.
     """
     rows, words = _rows_and_words(refs, inputs, vocabulary)
     windows = [inputs.window(row) for row in rows.tolist()]
@@ -161,8 +161,8 @@ def mask_samples(
 def coverage(mask: np.ndarray, window: Window, cells: int) -> np.ndarray:
     """Compute how much of each cell of the frame a mask covers: uint8 [cells, cells], 0 to 255.
 
-    mask: bool [height, width], of the whole image. Areas are averaged, so that a mask resized from the cells back to
-    the image keeps its edges.
+    mask: bool [height, width], of the whole image. Cells hold average coverage, not yes or no, so that resizing them
+    back to the image restores the mask's edges.
     """
     height, width = window.shape
     frame = np.zeros((window.size, window.size), dtype=np.float32)
@@ -178,8 +178,8 @@ def known_boxes(refs: pd.DataFrame) -> np.ndarray:
 
 
 def _rows_and_words(refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the image cache rows int64 [n] of refs, and their expressions' words, n of int64 [expressions, L]."""
+    """Return the refs' image cache rows, int64 [n], and the words of their expressions, n int64 [expressions, L]."""
     if not len(refs):
-        raise DataError("no training refs: is the ratio too small, or did selection keep nothing and label nothing?")
+        raise DataError("no refs to train on: the table has neither labelled refs nor selected pseudo masks")
     words = [np.stack([vocabulary.encode(text) for text in texts]) for texts in refs["expressions"]]
     return inputs.rows(refs["image_id"].tolist()), words

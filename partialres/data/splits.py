@@ -9,10 +9,10 @@ from partialres.files import DataError
 
 
 def split(refs: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
-    """Return the training rows in their order, with a column `labelled`; mask and parts are null in every other row.
+    """Return the training rows in order, with a column `labelled`; mask and parts are null where it is false.
 
-    refs: a refs table. ratio: the per cent of training masks that are kept, 0 < ratio <= 100, at least one mask. With
-    one seed, a smaller ratio labels a subset of what a larger one labels, whatever the order of the rows.
+    refs: a refs table. ratio: per cent of the training masks to keep, 0 < ratio <= 100; at least one is kept. For the
+    same seed, a smaller ratio labels a subset of the refs that a larger one labels, whatever the order of the rows.
     Raises DataError if the ratio is out of range or no training ref has a mask.
     """
     if not 0 < ratio <= 100:

@@ -1,4 +1,4 @@
-"""How an image is seen: whole, enlarged around a known box, or at a random scale (large-scale jitter)."""
+"""Views of an image for the model: the whole, a crop around a known box, or a random scale (large-scale jitter)."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import numpy as np
 
 from partialres.data.images import Image, resize
 
-MARGIN = 0.3  # around a box in prediction, as a share of the box's longer side
-MARGINS = 0.1, 0.6  # the same in training, drawn for each side anew
-OVERLAPS = (0.9, 0.8, 0.7, 0.6, 0.5)  # shares of the object that a jittered window must hold, tried in this order
-TRIES = 100  # windows drawn for each of them
+MARGIN = 0.3  # around the box in prediction, as a share of its longer side
+MARGINS = 0.1, 0.6  # range of the margin in training, drawn for each side separately
+OVERLAPS = (0.9, 0.8, 0.7, 0.6, 0.5)  # shares of the object's box that a jittered window must hold, tried in turn
+TRIES = 100  # windows drawn for each share
 
 
 @dataclass(frozen=True)
 class Window:
-    """A region of an image, resized, and cut to the frame of size x size pixels at whose top left it lies.
+    """A region of an image, resized, cut to size x size pixels, and placed at the top left of a frame of that size.
 
-    Sizes are (height, width), places (x, y). Three kinds of pixels: of the image file, where boxes and contours are
-    given; of the cached image, whose long side is `size`; and of the frame, which the model sees.
+    Sizes are (height, width), points (x, y). There are three pixel grids: the image file's, in which boxes and contours
+    are given; the cached image's, whose long side is `size`; and the frame's, which the model sees.
     """
 
     file_size: tuple[int, int]
     cached_size: tuple[int, int]
     size: int
     region: tuple[int, int, int, int]  # left, top, right, bottom in the cached image
-    resized: tuple[int, int]  # what the region becomes
+    resized: tuple[int, int]  # size of the region after resizing
     offset: tuple[int, int] = (0, 0)  # where the frame begins in the resized region
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of what is seen, pixels of the frame."""
+        """Height and width of the visible part, in pixels of the frame."""
         return min(self.resized[0], self.size), min(self.resized[1], self.size)
 
     @property
@@ -40,7 +40,7 @@ class Window:
         return self.shape != self.resized
 
     def image(self, image: Image) -> Image:
-        """Return the pixels seen of a cached image [h, w, 3]: uint8 [height, width, 3]."""
+        """Return the part of a cached image [h, w, 3] that the window shows, resized: uint8 [height, width, 3]."""
         left, top, right, bottom = self.region
         (height, width), (x, y) = self.shape, self.offset
         region = image[top:bottom, left:right]
@@ -49,40 +49,40 @@ class Window:
         return region[y : y + height, x : x + width]
 
     def to_frame(self, points: np.ndarray) -> np.ndarray:
-        """Turn points [..., 2] in pixels of the file into pixels of the frame, perhaps beyond it."""
+        """Convert points [..., 2] from pixels of the file to pixels of the frame; they may lie outside it."""
         cached = np.asarray(points, dtype=np.float64) * self._scale()
         return (cached - self.region[:2]) * self._factor() - self.offset
 
     def to_file(self, points: np.ndarray) -> np.ndarray:
-        """Turn points [..., 2] in pixels of the frame into pixels of the file."""
+        """Convert points [..., 2] from pixels of the frame to pixels of the file."""
         resized = np.asarray(points, dtype=np.float64) + self.offset
         return (resized / self._factor() + self.region[:2]) / self._scale()
 
     def extent(self, span: str, stride: int) -> np.ndarray:
-        """Return the pixels that the bins span, [2] (x, y): the frame's sides, or whole strides of what is seen."""
+        """Return the lengths that bins divide, [2] (x, y), pixels: the frame's sides, or `shape` padded to strides."""
         sides = [self.size] * 2 if span == "frame" else [-(-side // stride) * stride for side in self.shape[::-1]]
         return np.array(sides, dtype=np.float64)
 
     def _scale(self) -> np.ndarray:
-        """Pixels of the cached image a pixel of the file, [2] (x, y)."""
+        """Return pixels of the cached image per pixel of the file, [2] (x, y)."""
         return np.array(self.cached_size[::-1]) / np.array(self.file_size[::-1])
 
     def _factor(self) -> np.ndarray:
-        """Pixels of the resized region a pixel of the cached image, [2] (x, y)."""
+        """Return pixels of the resized region per pixel of the cached image, [2] (x, y)."""
         left, top, right, bottom = self.region
         return np.array([self.resized[1] / (right - left), self.resized[0] / (bottom - top)])
 
 
 def whole(file_size: tuple[int, int], cached_size: tuple[int, int], size: int) -> Window:
-    """See a whole image of these sizes (height, width)."""
+    """Return the window that shows a whole image of these sizes (height, width)."""
     return Window(file_size, cached_size, size, (0, 0, cached_size[1], cached_size[0]), cached_size)
 
 
 def around(view: Window, corners: np.ndarray, rng: np.random.Generator | None = None) -> Window:
-    """See the surroundings of a box, enlarged until the longer side fills the frame.
+    """Return the window that shows a box with a margin around it, enlarged until its longer side fills the frame.
 
-    view: the whole image. corners: of the box, [2, 2] in pixels of the file. rng: draws a margin from MARGINS for each
-    side; without it each is MARGIN.
+    view: the whole image. corners: the box's, [2, 2] in pixels of the file. rng: draws each side's margin from MARGINS;
+    without it every margin is MARGIN.
     """
     low, high = view.to_frame(corners)
     before, after = np.full((2, 2), MARGIN) if rng is None else rng.uniform(*MARGINS, (2, 2))
@@ -95,10 +95,10 @@ def around(view: Window, corners: np.ndarray, rng: np.random.Generator | None = 
 
 
 def jittered(view: Window, corners: np.ndarray, scales: tuple[float, float], rng: np.random.Generator) -> Window:
-    """See the image at a random scale, as released: a larger one is cut to the frame, a smaller one padded.
+    """Return a window at a random scale, as in the released code: a larger image is cut to the frame, others padded.
 
-    view: the whole image. corners: of the object's box, [2, 2] in pixels of the file. scales: least and greatest.
-    The frame is drawn among those that hold enough of the object; if there is none, it is centred on the object.
+    view: the whole image. corners: those of the object's box, [2, 2] in pixels of the file. scales: smallest, largest.
+    The cut is drawn at random until it holds enough of the object; if that fails, it is centred on the object.
     """
     factor = rng.uniform(*scales)
     height, width = view.cached_size

@@ -1,4 +1,4 @@
-"""Turn expressions into word indices, and look up word vectors. Words are taken from the training split only."""
+"""Turn expressions into word indices, and look up word vectors. Only the training split adds words."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _CLEANING = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "}
 
 
 def clean(expression: str) -> list[str]:
-    """Split an expression into words: in lower case, without . , ' ! ? " ( ) * # : ; and with - and / as spaces."""
+    """Split an expression into lower-case words, removing . , ' ! ? " ( ) * # : ; and reading - and / as spaces."""
     return expression.lower().translate(_CLEANING).split()
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words a model knows; the place of a word is its index. 0 is padding, 1 stands for every unknown word."""
+    """The words that a model knows, each at its index. Index 0 is padding, 1 stands for every unknown word."""
 
     words: tuple[str, ...]
-    counts: tuple[int, ...]  # how often each word is in the training expressions; "<unk>": all unknown words together
-    max_words: int  # longer expressions are cut
+    counts: tuple[int, ...]  # occurrences in training expressions; "<unk>": of all unknown words together
+    max_words: int  # longer expressions are cut to so many words
     unknown_share: Mapping[str, float] = field(default_factory=dict)  # split -> share of unknown words, 0 to 1
-    truncated_share: Mapping[str, float] = field(default_factory=dict)  # split -> share of cut expressions
-    report: Mapping[str, Any] = field(default_factory=dict)  # how the refs were prepared
+    truncated_share: Mapping[str, float] = field(default_factory=dict)  # split -> share of cut expressions, 0 to 1
+    report: Mapping[str, Any] = field(default_factory=dict)  # `Problems.report` of the refs
 
     def __post_init__(self) -> None:
         if self.words[:2] != SPECIAL or len(set(self.words)) != len(self.words) or len(self.counts) != len(self.words):
@@ -48,27 +48,27 @@ class Vocabulary:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Word -> index, without the two special words: "<pad>" in an expression is not padding."""
+        """Maps words to indices, except the two special words: "<pad>" in an expression is not padding."""
         return {word: number for number, word in enumerate(self.words) if number > UNKNOWN}
 
     def encode(self, expression: str) -> NDArray[np.int64]:
-        """Return the word indices of an expression, int64 [max_words], cut or padded with 0."""
+        """Return an expression's word indices, int64 [max_words], cut or padded with 0."""
         words = clean(expression)[: self.max_words]
         indices = np.full(self.max_words, PAD, dtype=np.int64)
         indices[: len(words)] = [self.index.get(word, UNKNOWN) for word in words]
         return indices
 
     def digest(self) -> str:
-        """Return the SHA-256 of what the indices mean; a model and the vocabulary used with it must agree in it."""
+        """Return the SHA-256 of the words and max_words; it must equal that of a model's training vocabulary."""
         return hashlib.sha256("\n".join((*self.words, str(self.max_words))).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-able dict; `from_json` is the inverse."""
+        """Return a dict that can be written as JSON; `from_json` is the inverse."""
         return asdict(self) | {"words": list(self.words), "counts": list(self.counts)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Vocabulary:
-        """Build a vocabulary from what `to_json` gave. Raises DataError if keys are missing or unknown."""
+        """Build a vocabulary from a dict made by `to_json`; raises DataError if keys are missing or unknown."""
         try:
             return cls(**{**values, "words": tuple(values["words"]), "counts": tuple(values["counts"])})
         except (KeyError, TypeError) as error:
@@ -76,9 +76,9 @@ class Vocabulary:
 
 
 def build_vocabulary(refs: pd.DataFrame, *, max_words: int = 15, report: Mapping[str, Any] = {}) -> Vocabulary:
-    """Collect the words of the training expressions, most frequent first, and count how far they reach in each split.
+    """Collect the words of the training expressions, most frequent first, and count unknown words in each split.
 
-    refs: has split and expressions. report: is kept as it is. Raises DataError if there is no training split.
+    refs: has split and expressions. report: stored unchanged. Raises DataError if there is no training split.
     """
     train = refs.loc[refs["split"] == "train", "expressions"]
     if train.empty:
@@ -90,7 +90,7 @@ def build_vocabulary(refs: pd.DataFrame, *, max_words: int = 15, report: Mapping
 
 
 def apply_vocabulary(refs: pd.DataFrame, vocabulary: Vocabulary, *, report: Mapping[str, Any] = {}) -> Vocabulary:
-    """Keep a vocabulary's words, indices and limits, which belong to a model, but count these refs' expressions."""
+    """Return a vocabulary with the same words, indices and limit but with the counts of these refs' expressions."""
     counts = (0,) * len(vocabulary)
     unknown_share, truncated_share = {}, {}
     for split, texts in refs.groupby("split", sort=False)["expressions"]:
@@ -108,12 +108,12 @@ def apply_vocabulary(refs: pd.DataFrame, vocabulary: Vocabulary, *, report: Mapp
 
 
 def word_vectors(vocabulary: Vocabulary, path: Path, dim: int, seed: int) -> tuple[NDArray[np.float32], int]:
-    """Read the words' vectors from a file, and count the words that it lacks.
+    """Read the vectors of a vocabulary's words from a file, and count the words that are not in it.
 
     path: a text file in GloVe's format, each line a word and dim numbers, separated by single spaces.
-    Returns float32 [words, dim]. Row 0 (padding) is zero; "<unk>" and words without a vector get random ones, by the
-    seed, with the standard deviation of those that are in the file.
-    Raises DataError if the file has another dim, a line cannot be read, or no word is in it.
+    Returns float32 [words, dim] and the count. Row 0 (padding) is zero; "<unk>" and words not in the file get random
+    vectors from the seed, with the standard deviation of the vectors read.
+    Raises DataError if the vectors do not have length dim, a line cannot be read, or no word is in the file.
     """
     by_row: dict[int, NDArray[np.float64]] = {}
     with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
@@ -122,7 +122,7 @@ def word_vectors(vocabulary: Vocabulary, path: Path, dim: int, seed: int) -> tup
             if number > 1 and (row is None or row in by_row):
                 continue
             values = line.rstrip().split(" ")[1:]
-            if number > 1 and len(values) > dim:  # GloVe has phrases too, and this one only starts with our word
+            if number > 1 and len(values) > dim:  # one of GloVe's phrases, which only starts with our word
                 continue
             try:
                 vector = np.array(values, dtype=np.float64)
@@ -134,7 +134,7 @@ def word_vectors(vocabulary: Vocabulary, path: Path, dim: int, seed: int) -> tup
             if row is not None:
                 by_row[row] = vector
     if not by_row:
-        raise DataError(f"{path}: has none of the words; is its language the same, in lower case?")
+        raise DataError(f"{path}: has none of the words; its words must be lower-case, in the expressions' language")
     rows = sorted(by_row)
     read = np.array([by_row[row] for row in rows], dtype=np.float32)
     vectors = np.random.default_rng(seed).standard_normal((len(vocabulary), dim), dtype=np.float32) * read.std()

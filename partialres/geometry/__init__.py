@@ -1,1 +1,1 @@
-"""Compute on masks, contours, boxes and coordinate tokens: pure functions."""
+"""Pure functions on masks, contours, boxes and coordinate tokens."""

@@ -1,4 +1,4 @@
-"""Compute with boxes: x, y, width, height in pixels, x to the right and y down."""
+"""Compute with boxes given as x, y, width, height in pixels, x to the right and y down."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 
 
 def to_corners(boxes: np.ndarray) -> np.ndarray:
-    """Turn boxes [..., 4] into two points each [..., 2, 2]: top left, bottom right."""
+    """Convert boxes [..., 4] to their corners [..., 2, 2]: top left, bottom right."""
     boxes = np.asarray(boxes, dtype=np.float64)
     return np.stack([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-2)
 
 
 def from_points(points: np.ndarray) -> np.ndarray:
-    """Return the smallest boxes [..., 4] around points [..., N, 2], or around two opposite corners in any order."""
+    """Return the bounding boxes [..., 4] of points [..., N, 2], for example of two opposite corners in any order."""
     low, high = np.min(points, axis=-2), np.max(points, axis=-2)
     return np.concatenate([low, high - low], axis=-1)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Compute the IoU of boxes [..., 4] and [..., 4], pair by pair: [...] in [0, 1], and 0 if both are empty."""
+    """Compute the IoU of pairs of boxes, [..., 4] each: [...] in [0, 1], and 0 if both are empty."""
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     low = np.maximum(first[..., :2], second[..., :2])
     high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
@@ -30,12 +30,12 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def within(box: Any, height: int, width: int) -> list[float] | None:
-    """Cut a box from a file, [x, y, width, height], to the image; None if it is no box or has no area there."""
+    """Clip a box [x, y, width, height] from a file to the image; None if it is malformed or has no area there."""
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
         return None
     corners = to_corners(np.array(box))
     inside = np.clip(corners, 0, [width, height])
     if not np.isfinite(corners).all() or (inside[1] <= inside[0]).any():
         return None
-    cut = box if (inside == corners).all() else from_points(inside)  # a box inside keeps its digits
+    cut = box if (inside == corners).all() else from_points(inside)  # a box inside the image keeps its exact numbers
     return [float(value) for value in cut]

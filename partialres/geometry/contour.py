@@ -1,7 +1,7 @@
-"""Trace masks to contour points, and fill contour points to masks.
+"""Trace the contours of masks as points, and fill contours to get masks.
 
-Only pycocotools rasterises, so that all scored masks follow one convention. Outlines run along pixel edges: cv2 gives
-pixel centres, which would shrink every mask by half a pixel on each side.
+All filling is done by pycocotools, so that scored masks follow one convention. Outlines run along pixel edges, since
+the pixel centres that cv2 gives would shrink every mask by half a pixel on each side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from partialres.geometry.rle import Rle
 
 Sampling = Literal["uniform", "released"]  # how N points are taken from a contour
 
-_CUT = np.sqrt(2) / 4  # pixels from an inner corner to either end of the line that cuts it off
+_CUT = np.sqrt(2) / 4  # distance in pixels, along x and y, of each end of a cut from the inner corner that it cuts off
 
 
 def decode(counts: str | bytes, height: int, width: int) -> np.ndarray:
@@ -31,7 +31,7 @@ def encode(mask: np.ndarray) -> str:
 
 
 def polygon_rle(points: np.ndarray, height: int, width: int) -> Rle:
-    """Fill the polygon through points [N, 2] in pixels, NaN rows left out: a COCO RLE, empty for under three."""
+    """Fill the polygon through points [N, 2] in pixels, ignoring NaN rows: a COCO RLE, empty if fewer than three."""
     points = np.asarray(points, dtype=np.float64)
     points = points[~np.isnan(points).any(axis=1)]
     if len(points) < 3:
@@ -45,7 +45,7 @@ def fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def window(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a mask, bool [height, width], to its bounding box: a view, bool [h, w], and its corner, int64 [2] (x, y).
+    """Crop a mask, bool [height, width], to its bounding box; return a view, bool [h, w], and its top left, int64 [2].
 
     Raises ValueError if the mask is empty.
     """
@@ -58,15 +58,15 @@ def window(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def largest_outline(mask: np.ndarray) -> np.ndarray:
     """Trace the outer contour of a mask's largest part along pixel edges (paper sec. 3).
 
-    mask: bool [height, width]. Pixels that touch only at a corner belong to one part: every inner corner is cut off, so
-    that the outline does not pass the same point twice there.
-    Returns float64 [K, 2], x and y in pixels, clockwise as seen (y down), from the topmost and then leftmost corner. If
-    parts are equally large, the lowest is traced.
+    mask: bool [height, width]. Pixels that touch only at a corner belong to the same part. Every inner corner is cut
+    off, so that the outline does not pass such a corner twice.
+    Returns float64 [K, 2], x and y in pixels, clockwise as seen (y down), starting at the topmost point, of several the
+    leftmost. If parts are equally large, the one that starts lowest is traced.
     Raises ValueError if the mask is empty.
     """
     part, corner = window(mask)
-    # cv2 walks around pixels anticlockwise, which is clockwise in the transposed image. In a mask of twice the size it
-    # passes each corner of a pixel by itself.
+    # cv2 walks around pixels anticlockwise, hence clockwise on the transposed mask. Doubling the mask makes each pixel
+    # four, so that the walk visits every corner of a pixel separately.
     columns = np.ascontiguousarray(part.T, dtype=np.uint8)
     doubled = cv2.resize(columns, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -76,23 +76,23 @@ def largest_outline(mask: np.ndarray) -> np.ndarray:
 
 
 def _edges(contour: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """Turn a clockwise contour of the doubled mask, int [K, 2], into corners of pixel edges, float64 [L, 2] in pixels.
+    """Turn a clockwise contour of the doubled mask, int [K, 2], into corners along pixel edges, float64 [L, 2], pixels.
 
-    contour // 2 is a pixel, and contour % 2 its corner nearest to the edge. A right turn goes around this corner. A
-    diagonal step turns left at it: an inner corner, which is cut off and gives two points. corner: added to the pixels.
+    contour // 2 is a pixel, and contour % 2 its corner nearest to the edge. A right turn gives this corner. A diagonal
+    step is a left turn at an inner corner, which is cut off and gives two points. corner: offset added to all points.
     """
     steps = np.roll(contour, -1, axis=0) - contour
     diagonal = steps.all(axis=1)
     turns = (steps != np.roll(steps, 1, axis=0)).any(axis=1) & ~np.roll(diagonal, 1)
     steps[~diagonal] = 0
-    arriving = steps @ np.array([[1, 1], [-1, 1]]) // 2  # the diagonal, turned clockwise by 45 degrees
-    ends = np.stack([-_CUT * arriving, _CUT * (steps - arriving)], axis=1)  # of the cut, from the corner: [K, 2, 2]
+    arriving = steps @ np.array([[1, 1], [-1, 1]]) // 2  # the diagonal step rotated clockwise by 45 degrees
+    ends = np.stack([-_CUT * arriving, _CUT * (steps - arriving)], axis=1)  # ends of the cut from the corner, [K, 2, 2]
     points = (contour % 2)[:, None] + ends + (contour // 2 + corner)[:, None]
     return points[np.stack([turns, diagonal], axis=1)]
 
 
 def _from_top(points: np.ndarray) -> np.ndarray:
-    """Start a closed contour [N, 2] at its topmost, of those its leftmost, point."""
+    """Rotate a closed contour [N, 2] to start at its topmost point, of several the leftmost."""
     return np.roll(points, -np.lexsort(points.T)[0], axis=0)
 
 
@@ -103,7 +103,7 @@ def signed_area(points: np.ndarray) -> float:
 
 
 def resample(points: np.ndarray, number: int) -> np.ndarray:
-    """Space points evenly along a closed polyline [K, 2], from its first point on: float64 [number, 2].
+    """Space points evenly along a closed polyline [K, 2], starting at its first point: float64 [number, 2].
 
     Raises ValueError if the polyline has no length.
     """
@@ -118,7 +118,7 @@ def resample(points: np.ndarray, number: int) -> np.ndarray:
 
 
 def sample(mask: np.ndarray, number: int, sampling: Sampling) -> np.ndarray:
-    """Take N points from the contour of a mask, bool [height, width], by `trace` or `trace_released`."""
+    """Take `number` points from the contour of a mask, bool [height, width], with `trace` or `trace_released`."""
     return trace(mask, number) if sampling == "uniform" else trace_released(mask, number)
 
 
@@ -128,10 +128,10 @@ def trace(mask: np.ndarray, number: int) -> np.ndarray:
 
 
 def trace_released(mask: np.ndarray, number: int) -> np.ndarray:
-    """Sample as the released code does: every ceil(L / number)-th of the L pixels of the largest contour.
+    """Sample as the released code does: take every ceil(L / number)-th of the largest contour's L pixels.
 
-    mask: bool [height, width], not empty. Returns float64 [number, 2], whole pixels, anticlockwise as seen. There are
-    often fewer points than `number`: the remaining rows are NaN. All are NaN if the contour encloses no area.
+    mask: bool [height, width], not empty. Returns float64 [number, 2], whole pixels, anticlockwise as seen. Often there
+    are fewer points than `number`; the other rows are NaN. All are NaN if the contour encloses no area.
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
     largest = max(contours, key=cv2.contourArea)
@@ -143,12 +143,12 @@ def trace_released(mask: np.ndarray, number: int) -> np.ndarray:
 
 
 def cut(outline: np.ndarray, height: int, width: int) -> np.ndarray | None:
-    """Cut a closed polyline [K, 2] to a window of height x width at the origin and return the largest part.
+    """Clip a closed polyline [K, 2] to a window of height x width at the origin and return the largest part.
 
-    Returns float64 [L, 2] in pixels, directed and started as in `largest_outline`; None if nothing is inside.
+    Returns float64 [L, 2] in pixels, clockwise from the topmost point as in `largest_outline`; None if nothing is left.
     """
     inside = make_valid(Polygon(outline)).intersection(box(0, 0, width, height))
-    parts = get_parts(get_parts(inside))  # a collection may hold several polygons as one
+    parts = get_parts(get_parts(inside))  # a collection may contain a multipolygon
     largest = max(parts, key=lambda part: part.area, default=None)
     if largest is None or largest.area == 0:
         return None

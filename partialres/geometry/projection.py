@@ -1,4 +1,4 @@
-"""Measure how well a mask agrees with a box by their projections to the two axes (paper eq. 8)."""
+"""Measure how well a mask agrees with a box, comparing their projections to the two axes (paper eq. 8)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the dice coefficient of two bool arrays of one shape: 0 to 1, and 1 if both are empty."""
+    """Return the dice coefficient of two bool arrays of equal shape: 0 to 1, and 1 if both are all false."""
     total = int(first.sum()) + int(second.sum())
     return 2.0 * int((first & second).sum()) / total if total else 1.0
 
 
 def projection_dice_loss(mask: np.ndarray, box: np.ndarray, rounding: str = "round") -> float:
-    """Compare the projections of a mask with those of a box (paper eq. 8).
+    """Compute the projection dice loss D between a mask and a box (paper eq. 8).
 
     D = (1 - dice(mask_x, box_x)) + (1 - dice(mask_y, box_y)), from 0 (equal) to 2 (disjoint).
 
-    mask: bool [height, width]. box: x, y, width, height in pixels, cut to the image. rounding: "round" takes the pixels
-    whose centres lie in the box (at least one); "truncate" cuts each of its four numbers to an integer, as the released
-    code does.
+    mask: bool [height, width]. box: x, y, width, height in pixels; only its part in the image counts. rounding: "round"
+    takes the pixels whose centres lie in the box (at least one); "truncate" truncates each of its four numbers to an
+    integer, as the released code does.
     Raises ValueError if the box has no area inside the image.
     """
     loss = 2.0

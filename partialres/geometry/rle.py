@@ -1,4 +1,4 @@
-"""Read COCO's compressed run-length masks with checks; pycocotools reads past the end of broken text."""
+"""Read COCO's compressed run-length masks with checks that pycocotools lacks: it reads past the end of broken text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Rle = dict  # {"size": [height, width], "counts": bytes}
 def run_lengths(counts: bytes) -> NDArray[np.int64]:
     """Read the runs of one COCO compressed RLE: int64 [K], background first, column by column.
 
-    Each character, less 48, holds five bits of a number, lowest first; a sixth bit says that the next character goes on
-    with the same number. The fifth bit of a number's last character is its sign. From the fourth number on, the text
-    holds the difference to the run two before.
-    Raises ValueError for any other text. Runs below zero are returned: whether they fill an image is for the caller.
+    Each character's code minus 48 holds five bits of a number, lowest first; a sixth bit says that the number continues
+    in the next character. The fifth bit of a number's last character is its sign. From the fourth number on, the text
+    holds the difference from the run two before.
+    Raises ValueError for any other text. The caller must check that runs are not negative and fill the image.
     """
     runs: list[int] = []
     value = bits = 0

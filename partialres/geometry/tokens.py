@@ -1,26 +1,26 @@
-"""Quantise coordinates to tokens and turn tokens back into coordinates (paper eq. 2)."""
+"""Quantise coordinates to tokens, and convert tokens back to coordinates (paper eq. 2)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-Extent = float | np.ndarray  # the pixels that all bins span: one number for both axes, or x and y [..., 2]
+Extent = float | np.ndarray  # pixels that all bins together span: one number for both axes, or [..., 2] for x and y
 
 
 def quantise(coordinates: np.ndarray, extent: Extent, bins: int, rounding: str = "round") -> np.ndarray:
-    """Turn coordinates, float in pixels, any shape, into bin numbers (eq. 2): int64 in [0, bins - 1], same shape.
+    """Quantise coordinates, float in pixels, any shape, to bins (eq. 2): int64 in [0, bins - 1], same shape.
 
-    extent: is broadcast to the coordinates. rounding: "round" as in the paper, or "truncate" as in the released code.
+    extent: broadcast against coordinates. rounding: "round" as in the paper, or "truncate" as in the released code.
     """
-    scaled = np.asarray(coordinates, dtype=np.float64) * bins / extent  # multiplied first: whole quotients stay whole
+    scaled = np.asarray(coordinates, dtype=np.float64) * bins / extent  # divided last, to keep whole quotients exact
     whole = np.rint(scaled) if rounding == "round" else np.trunc(scaled)
     return np.clip(whole, 0, bins - 1).astype(np.int64)
 
 
 def points_to_sequence(points: np.ndarray, extent: Extent, bins: int, rounding: str = "round") -> np.ndarray:
-    """Turn points [N, 2] (x, y in pixels of the frame) into tokens [2N + 1]: x1, y1, ..., xN, yN, end (= bins).
+    """Convert points [N, 2] (x, y in pixels of the frame) to tokens [2N + 1]: x1, y1, ..., xN, yN, end (= bins).
 
-    NaN, a missing point, becomes an end token, as in the released code.
+    The coordinates of a missing point, NaN, become end tokens, as in the released code.
     """
     points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     absent = np.isnan(points)
@@ -29,9 +29,9 @@ def points_to_sequence(points: np.ndarray, extent: Extent, bins: int, rounding: 
 
 
 def sequence_to_points(tokens: np.ndarray, extent: Extent, bins: int) -> np.ndarray:
-    """Turn tokens [..., 2N], the final end left off, into points [..., N, 2] in pixels: eq. 2 inverted.
+    """Convert tokens [..., 2N], without the final end, to points [..., N, 2] in pixels: eq. 2 inverted.
 
-    A sequence that ends early repeats its last point, which leaves the polygon unchanged.
+    If a sequence ends early its last point is repeated, which leaves the polygon unchanged.
     """
     tokens = np.reshape(tokens, (*np.shape(tokens)[:-1], -1, 2))
     extent = np.asarray(extent, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Multi-head attention, the feed-forward part and the small networks of the heads.
+"""Multi-head attention, the feed-forward network and the small perceptrons of the output heads.
 
 B batch · T queries · K keys · D width · h heads
 """
@@ -22,21 +22,21 @@ def mlp(*widths: int) -> nn.Sequential:
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """[B, T, D] -> [B, h, T, D/h]."""
+    """Split the last axis among the heads: [B, T, D] -> [B, h, T, D/h]."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def project(layer: nn.Linear, x: Tensor, heads: int) -> Tensor:
-    """Project x [B, K, D] -> [B, h, K, D/h], laid out in memory for being read once a token."""
+    """Project x [B, K, D] -> [B, h, K, D/h], in a memory layout that decoding reads fast once per token."""
     if x.device.type != "cpu":
         return split_heads(layer(x), heads).contiguous()
-    # A CPU reads fastest where all positions of a component are side by side.
+    # A CPU reads fastest if each component's values at all positions are adjacent.
     across = torch.baddbmm(layer.bias[:, None], layer.weight.expand(len(x), -1, -1), x.transpose(1, 2))
     return across.unflatten(1, (heads, -1)).transpose(-1, -2)
 
 
 class Attention(nn.Module):
-    """The four projections of multi-head attention; queries and keys see positions, values do not."""
+    """Multi-head attention with its four projections; positions are added to queries and keys, not to values."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -51,11 +51,11 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def keys_values(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """x and positions [B, K, D] -> keys, values, each [B, h, K, D/h], views of [B, K, D]."""
+        """Project x and positions [B, K, D] to keys and values, each [B, h, K, D/h], a view of [B, K, D]."""
         return split_heads(self.key(x + positions), self.heads), split_heads(self.value(x), self.heads)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        """x [B, T, D] with its positions added, bias [B or 1, h or 1, T or 1, K], added to the scores -> [B, T, D]."""
+        """Attend from x [B, T, D], positions included: [B, T, D]. bias is added to the scores, [B|1, h|1, T|1, K]."""
         query = split_heads(self.query(x), self.heads)
         mixed = cpu.attend(query, keys, values, bias, self.dropout if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).flatten(2))

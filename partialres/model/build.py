@@ -1,4 +1,4 @@
-"""The model that a config describes, whatever its head."""
+"""Build the model that a config describes, with either head."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from partialres.config import ModelConfig
 from partialres.model.mask_head import MaskHeadModel
 from partialres.model.pointer import PointModel
 
-# Both have samples (what they train on), forward, loss and answers.
+# Both have the methods samples (makes training samples), forward, loss and answers.
 Model = PointModel | MaskHeadModel
 
 
 def build_model(config: ModelConfig, words: int, points: int, seed: int = 0) -> Model:
     """Build the model with the config's head and random weights (see `initialise`).
 
-    words: size of the vocabulary with padding and unknown. points: N; two in step 1, for a box, whatever the head.
+    words: size of the vocabulary, padding and unknown word included. points: N; 2, a box, in step 1 of either head.
     """
     model = (PointModel if config.head == "points" else MaskHeadModel)(config, words, points)
     initialise(model, seed)

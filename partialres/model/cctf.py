@@ -24,7 +24,7 @@ class AxisMeans:
 def axis_means(features: Tensor, valid: Tensor) -> AxisMeans:
     """Average encoder features [B, H, W, D] over height and over width (eq. 3-4).
 
-    valid: bool [B, H, W], true where a position counts. A column or row without any has zeros.
+    valid: bool [B, H, W], true where a position counts. A column or row without such a position gets zeros.
     """
     counted = (features * valid[..., None]).float()
     columns = counted.sum(1) / valid.sum(1).clamp(min=1)[..., None]
@@ -33,19 +33,19 @@ def axis_means(features: Tensor, valid: Tensor) -> AxisMeans:
 
 
 def pointed_features(tokens: Tensor, first: int, means: AxisMeans, bins: int, upstream: UpstreamConfig) -> Tensor:
-    """Look up the features that coordinate tokens point at (eq. 5): [B, T, D].
+    """Look up the mean features at the coordinates that tokens stand for (eq. 5): [B, T, D].
 
-    tokens: int64 [B, T] in [0, bins], at sequence places first, first + 1, ...: x at even places, y at odd ones. An x
-    looks up its column, a y its row.
+    tokens: int64 [B, T] in [0, bins], at places first, first + 1, ... of the sequence. Even places hold an x, which
+    looks up the mean of its column, odd ones a y, which looks up that of its row.
     """
     of_x, of_y = (means.columns, means.rows) if upstream.cctf_axes == "paper" else (means.rows, means.columns)
     is_x = (torch.arange(first, first + tokens.shape[1], device=tokens.device) % 2 == 0)[None, :, None]
-    less = 1 if upstream.cctf_cells == "spread" else 0  # as released, bins are spread over all cells but one
+    less = 1 if upstream.cctf_cells == "spread" else 0  # the released code spreads bins over all cells but one
     return torch.where(is_x, _look_up(of_x, tokens, bins, less), _look_up(of_y, tokens, bins, less))
 
 
 def _look_up(means: Tensor, tokens: Tensor, bins: int, less: int) -> Tensor:
-    """Take the means [B, W, D] of the cells that contain the tokens' [B, T] coordinates: [B, T, D]."""
+    """Gather from the means [B, W, D] of cells along an axis those at the coordinates of tokens [B, T]: [B, T, D]."""
     cells = means.shape[1]
     index = (tokens * (cells - less) // bins).clamp(max=cells - 1)
     return means.gather(1, index[:, :, None].expand(-1, -1, means.shape[2]))

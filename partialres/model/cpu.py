@@ -1,7 +1,7 @@
-"""What only a float32 CPU needs: nothing here changes a result by more than rounding.
+"""Speed-ups for float32 on a CPU; up to rounding they compute the same, dropout with other random numbers.
 
-Memory that is kept, dropout from fewer random bits, attention where torch's is slow, and 3 x 3 convolutions with a
-quarter of the multiplications. On other devices none of it is used.
+They keep freed memory for reuse, draw dropout from fewer random bits, replace torch's attention where it is slow, and
+run 3 x 3 convolutions with a quarter of the multiplications. Other devices use at most the first.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of mallopt(3)'s parameters in glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # numbers of mallopt(3)'s parameters in glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Reuse freed memory without going back to the system.
+    """Let the C library keep freed memory for reuse instead of returning it to the system.
 
-    A training step frees and asks for the same large tensors again and again, and each time the system clears every
-    page of them: a quarter of a step at 640 pixels on two cores. Does nothing where the C library is not glibc.
+    Every training step frees and allocates the same large tensors, and the system clears each page it hands out again,
+    which takes a quarter of a step at 640 pixels on two cores. Does nothing if the C library is not glibc.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_MAX, 0)  # large blocks come from the heap as well
+        library.mallopt(_MMAP_MAX, 0)  # take large blocks from the heap too
         library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def dropout(x: Tensor, share: float) -> Tensor:
-    """Set a share of x at random to 0 and divide the rest by 1 - share.
+    """Set a random fraction `share` of x to 0 and divide the rest by 1 - share.
 
-    On a CPU 16 random bits decide each element: `bernoulli_` draws two words of 32 and takes four times as long.
+    On a CPU 16 random bits decide on each element; torch's `bernoulli_` draws 64 bits and takes four times as long.
     """
     if x.device.type != "cpu":
         return F.dropout(x, share)
@@ -44,16 +44,17 @@ def dropout(x: Tensor, share: float) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """`dropout` in training."""
+    """Applies `dropout` in training and nothing in evaluation."""
 
     def forward(self, x: Tensor) -> Tensor:
         return dropout(x, self.p) if self.training and self.p else x
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, share: float) -> Tensor:
-    """Attend with [B, h, T, D/h] to [B, h, K, D/h], bias added to the scores, a share of the weights dropped.
+    """Attend from query [B, h, T, D/h] to keys and values [B, h, K, D/h]: [B, h, T, D/h].
 
-    Torch's fused attention, but on a CPU with dropout, a learned bias or a single query the plain one, which is faster.
+    bias is added to the scores; a fraction `share` of the weights is dropped. With dropout, a learned bias or a single
+    query a CPU uses plain matrix products, which are then faster than torch's fused attention.
     """
     learned = bias is not None and bias.requires_grad
     if query.device.type != "cpu" or not (share or learned or query.shape[2] == 1):
@@ -65,14 +66,14 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, sha
 
 # ------------------------------------------------------------------------- Winograd's minimal filtering F(4 x 4, 3 x 3)
 # After Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). Every 6 x 6 tile of the input
-# becomes 36 numbers a channel; each of the 36 is a matrix product over channels, and together they give a 4 x 4 tile of
-# the output. The result is the convolution's up to rounding, about 1e-5 of its largest value.
-# B images · C channels in · O channels out · H, W sides of a map · h, w tiles along them
+# is transformed to 36 numbers per channel; each of the 36 goes through a matrix product over channels, and the 36
+# products give a 4 x 4 tile of the output. Rounding changes the result by about 1e-5 of its largest value.
+# B images · C channels in · O channels out · H, W height and width of a map · h, w tiles along them
 
-STEP = 4  # pixels from tile to tile, and a side of an output tile
-LEAST_CHANNELS = 128  # with fewer, moving tiles about costs what the products save
-LEAST_SIDE = 16  # of a map, pixels: on smaller ones too much of the tiles lies outside
-PART = 32_000_000  # bytes of tiles worked on at a time: about what stays in a processor's cache
+STEP = 4  # pixels from one tile to the next, and the side of an output tile
+LEAST_CHANNELS = 128  # with fewer, copying tiles costs as much as the products save
+LEAST_SIDE = 16  # pixels; on smaller maps too much of the tiles lies outside
+PART = 32_000_000  # bytes of tiles processed at a time: about the size of a processor's cache
 
 _INPUT = torch.tensor(
     [[4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
@@ -80,12 +81,12 @@ _INPUT = torch.tensor(
 )  # fmt: skip
 _KERNEL = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
-# Of both axes at once: they act on a tile's numbers row by row.
+# Kronecker products transform both axes at once; they act on a tile flattened row by row.
 INPUT, KERNEL, OUTPUT = (torch.kron(each, each) for each in (_INPUT, _KERNEL, _OUTPUT))  # [36, 36], [36, 9], [16, 36]
 
 
 def winograd_pays(x: Tensor, conv: nn.Conv2d) -> bool:
-    """Tell whether a convolution of x [B, C, H, W] is faster so: wide, 3 x 3, stride 1, large, float32 on a CPU."""
+    """Tell whether Winograd is faster for x [B, C, H, W]: a CPU, float32, 3 x 3, stride 1, many channels and pixels."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -97,16 +98,16 @@ def winograd_pays(x: Tensor, conv: nn.Conv2d) -> bool:
 
 
 def transformed(kernel: Tensor, turned: bool = False) -> Tensor:
-    """Transform a kernel [O, C, 3, 3] to the 36 matrices of the products, [36, O, C]: four times its size.
+    """Transform a kernel [O, C, 3, 3] to the 36 matrices of the products, [36, O, C], four times its size.
 
-    turned: by half a turn, as the gradient of the input has it.
+    turned: rotate the kernel by 180 degrees, as the gradient with respect to the input requires.
     """
     of_kernel = KERNEL.flip(1) if turned else KERNEL
     return (of_kernel @ kernel.reshape(-1, 9).T).view(36, *kernel.shape[:2])
 
 
 def _tiles(x: Tensor, border: int) -> Tensor:
-    """View a map [B, C, H, W] as tiles with a border, zeros outside it: [s, s, B, h, w, C], s = STEP + 2 border."""
+    """View a zero-padded map [B, C, H, W] as tiles with borders: [s, s, B, h, w, C], s = STEP + 2 border."""
     height, width = x.shape[2:]
     right, bottom = border + -width % STEP, border + -height % STEP
     framed = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, bottom)).contiguous()
@@ -115,10 +116,10 @@ def _tiles(x: Tensor, border: int) -> Tensor:
 
 
 def _parts(tiles: Tensor, out: int) -> Iterator[tuple[slice, slice]]:
-    """Divide tiles [6, 6, B, h, w, C] into slices of B and h, whole images where several fit.
+    """Yield the parts of tiles [6, 6, B, h, w, C] to process one by one, as slices of B and h.
 
-    A part has about PART bytes of tiles before and after the products with out = O channels, or as many as the 36
-    matrices have, which are read once a part.
+    A part has about PART bytes of tiles before and after the products, which give `out` channels, or if more, as many
+    bytes as the 36 matrices, since each part reads all of them. Several whole images make a part if they fit.
     """
     batch, down, across, channels = tiles.shape[2:]
     most = max(1, PART // (36 * 4 * (channels + out)), channels * out // (channels + out))
@@ -129,9 +130,9 @@ def _parts(tiles: Tensor, out: int) -> Iterator[tuple[slice, slice]]:
 
 
 def convolve(x: Tensor, matrices: Tensor) -> Tensor:
-    """Convolve x [B, C, H, W], padded by a pixel of zeros: [B, O, H, W], channels last in memory.
+    """Convolve x [B, C, H, W], padded by one pixel of zeros: [B, O, H, W], channels last in memory.
 
-    matrices: the `transformed` kernel, [36, C, O].
+    matrices: the `transformed` kernel with its last two axes swapped, [36, C, O].
     """
     (channels, height, width), out = x.shape[1:], matrices.shape[2]
     tiles = _tiles(x, border=1)
@@ -146,7 +147,7 @@ def convolve(x: Tensor, matrices: Tensor) -> Tensor:
 
 
 def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """Compute a kernel's gradient [O, C, 3, 3] from inputs x [B, C, H, W] and outputs' gradient [B, O, H, W]."""
+    """Compute the kernel's gradient [O, C, 3, 3] from input x [B, C, H, W] and the output's gradient [B, O, H, W]."""
     channels, out = x.shape[1], gradient.shape[1]
     before, after = _tiles(x, border=1), _tiles(gradient, border=0)
     matrices: Tensor | None = None
@@ -159,7 +160,7 @@ def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 class WinogradConvolution(torch.autograd.Function):
-    """`convolve` with a gradient: apply(x [B, C, H, W], kernel [O, C, 3, 3]) -> [B, O, H, W]."""
+    """Makes `convolve` differentiable: apply(x [B, C, H, W], kernel [O, C, 3, 3]) -> [B, O, H, W]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:

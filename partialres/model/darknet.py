@@ -1,6 +1,6 @@
-"""Visual backbones: DarkNet-53 (YOLOv3's, as the paper) and a tiny one for 96-pixel generated images.
+"""Visual backbones: DarkNet-53 (YOLOv3's, as in the paper) and a tiny one for generated images of about 100 pixels.
 
-Both give three maps, fine to coarse, each at half the resolution of the one before.
+Both return three feature maps, fine to coarse, each at half the resolution of the one before.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(out)
-        self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None  # of `_folded`, with what it was made of
+        self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None  # last result of `_folded`, with its key
 
     def train(self, mode: bool = True) -> ConvBlock:
-        """Leave a frozen unit in evaluation mode, so that its batch statistics stay too."""
+        """Keep a frozen unit in evaluation mode, so that its running batch statistics do not change either."""
         return super().train(mode and self.conv.weight.requires_grad)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,9 +38,9 @@ class ConvBlock(nn.Module):
         return F.leaky_relu_(F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding), LEAK)
 
     def _folded(self, by_tiles: bool) -> tuple[Tensor, Tensor]:
-        """Fold the normalisation with its running statistics into the convolution: kernel and shift [out].
+        """Fold batch norm with its running statistics into the convolution; return the kernel and the shift [out].
 
-        by_tiles: the kernel for `cpu.convolve`, not [out, in, k, k]. Both are kept until a part of them changes.
+        by_tiles: return the kernel as `cpu.convolve` needs it, not [out, in, k, k]. A frozen unit's result is cached.
         """
         mean, variance = self.bn.running_mean, self.bn.running_var
         assert mean is not None and variance is not None
@@ -58,7 +58,7 @@ class ConvBlock(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + conv3x3(conv1x1(x)), the first halving the channels."""
+    """Adds to x its 1 x 1 convolution, which halves the channels, followed by a 3 x 3 one, which restores them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ class Residual(nn.Module):
 
 
 class DarkNet(nn.Module):
-    """A stem and stages, each a stride-2 convolution and residuals; the last three stages' maps are given out.
+    """A stem and stages, each a stride-2 convolution and residual blocks; returns the last three stages' maps.
 
     YOLOv3's first detection block may follow the last stage: pairs of a 1 x 1 convolution that halves the channels and
     a 3 x 3 one that restores them, without residuals.
     """
 
     def __init__(self, stem: int, stages: list[tuple[int, int]], stem_stride: int = 1, pairs: int = 0) -> None:
-        """stem: its channels. stages: (channels, residuals) of each, at least three. pairs: of the detection block."""
+        """stem: its channels. stages: (channels, residual blocks), three or more. pairs: number in detection block."""
         super().__init__()
         self.stem = ConvBlock(3, stem, stride=stem_stride)
         inputs = [stem, *(channels for channels, _ in stages)]
@@ -92,7 +92,7 @@ class DarkNet(nn.Module):
         self.stride = stem_stride * 2 ** len(stages)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Pixels [B, 3, H, W] in [0, 1], H and W multiples of `stride` -> three maps, fine to coarse."""
+        """Turn pixels [B, 3, H, W] in [0, 1], H and W multiples of `stride`, into three maps, fine to coarse."""
         x, maps = self.stem(pixels), []
         for stage in self.stages:
             x = stage(x)
@@ -107,19 +107,19 @@ class DarkNet(nn.Module):
 def darknet53() -> DarkNet:
     """Build DarkNet-53 without its classifier: maps of 256, 512 and 1024 channels at strides 8, 16 and 32.
 
-    Its 52 convolutions are followed, as in the released models, by the six that YOLOv3 runs before its first detection
-    layer: the .weights file of a detector has them next, and the last two of the 58 are the ones that train.
+    As in the released models, YOLOv3's six convolutions before its first detection layer follow its 52. They come next
+    in a detector's .weights file. "but_last_two" trains the last two of these 58.
     """
     return DarkNet(32, [(64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)], pairs=3)
 
 
 def tiny() -> DarkNet:
-    """Build the three-stage network for refshapes: maps of 32, 64 and 128 channels at strides 4, 8 and 16."""
+    """Build the three-stage backbone for refshapes: maps of 32, 64 and 128 channels at strides 4, 8 and 16."""
     return DarkNet(24, [(32, 0), (64, 1), (128, 1)], stem_stride=2)
 
 
 def freeze(backbone: DarkNet, frozen: str) -> None:
-    """Stop the gradient of "all", "but_last_two" (paper) or "none" of the convolutions."""
+    """Freeze "all" convolutions, all "but_last_two" (paper), or "none"."""
     units = backbone.convolutions()
     kept = {"all": 0, "but_last_two": 2, "none": len(units)}[frozen]
     for index, unit in enumerate(units):

@@ -9,10 +9,10 @@ from partialres.config import ModelConfig
 
 
 class LanguageGate(nn.Module):
-    """tanh(visual) * tanh(language) (eq. 1), then to the transformer's width.
+    """Multiplies tanh(visual) by tanh(language) (eq. 1) and projects the product to the transformer's width.
 
-    The language token, where there is one, is tanh(language) as one more position behind the image's: it shares their
-    projection and the statistics of their normalisation.
+    With a language token, tanh(language) follows the image positions as one more position, and goes through the same
+    projection and normalisation.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -22,10 +22,10 @@ class LanguageGate(nn.Module):
         self.norm = nn.GroupNorm(min(32, config.width // 4), config.width)
 
     def forward(self, visual: Tensor, language: Tensor) -> Tensor:
-        """visual [B, fusion, H, W], language [B, fusion] -> [B, K, width], K = H * W or with the token H * W + 1."""
+        """Fuse visual [B, fusion, H, W], after tanh, with language [B, fusion]: [B, K, width], K = H * W (+ token)."""
         language = torch.tanh(language)[:, :, None]
         gated = visual.flatten(2) * language
         if self.language_token:
             gated = torch.cat([gated, language], 2)
-        # A position's channels side by side: the sums and products of all layers inherit the layout.
+        # Put each position's channels side by side in memory; all later layers inherit this layout.
         return self.norm(self.conv(gated[..., None])).flatten(2).transpose(1, 2).contiguous()

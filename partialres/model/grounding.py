@@ -1,6 +1,6 @@
-"""Everything the two heads share: backbone, language, encoder, decoder layers.
+"""The parts that the two heads share: backbone, language encoder, fusion, encoder and decoder layers.
 
-I images · B expressions · L words · H, W positions of the features · K = H * W (and the language token) · D width
+I images · B expressions · L words · H, W positions of the features · K = H * W (+ 1 language token) · D width
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from partialres.model.visual import Visual
 
 
 class Answer(NamedTuple):
-    """What a model answers to one expression."""
+    """A model's prediction for one expression."""
 
-    points: np.ndarray  # float64 [N, 2], pixels of the image file; a mask head's are its box's corners
-    probabilities: np.ndarray  # float64 [2N], of each token when it was chosen; a mask head has none
-    mask: Rle | None = None  # of a mask head from step 2 on, at the image file's size
+    points: np.ndarray  # float64 [N, 2], pixels of the image file; from a mask head, the corners of its box
+    probabilities: np.ndarray  # float64 [2N], of each token when it was chosen; empty from a mask head
+    mask: Rle | None = None  # from a mask head in steps 2 and 3, at the image file's size
 
 
 class Grounding(nn.Module):
-    """Looks for the expression in the image; a head says what was found there."""
+    """Base of both models: encodes image and expression together; a subclass adds the output head."""
 
     def __init__(self, config: ModelConfig, words: int, points: int) -> None:
-        """words: size of the vocabulary with padding and unknown. points: N, two for a box."""
+        """words: size of the vocabulary, padding and unknown word included. points: N, two for a box."""
         super().__init__()
         self.config, self.points = config, points
         self.visual = Visual(config)
@@ -49,7 +49,7 @@ class Grounding(nn.Module):
         self.decoder_norm = nn.LayerNorm(config.width)
 
     def encode(self, batch: Batch) -> Memory:
-        """Encode images and expressions. The visual part runs once an image, not once an expression."""
+        """Encode images and expressions. The visual part runs once per image, not once per expression."""
         visual = batch.images.float() if batch.images.is_floating_point() else self.visual(batch.images)
         assert batch.lengths is not None
         x = self.gate(visual[batch.image_index], self.language(batch.words, batch.lengths))  # [B, K, D]

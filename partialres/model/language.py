@@ -12,7 +12,7 @@ from partialres.data.batch import PAD
 
 
 class LanguageEncoder(nn.Module):
-    """Words [B, L] -> one vector an expression [B, 2 * language] (paper sec. 3: BiGRU and max pooling)."""
+    """Encodes words [B, L] to one vector per expression, [B, 2 * language] (paper sec. 3: BiGRU and max pooling)."""
 
     def __init__(self, config: ModelConfig, words: int) -> None:
         super().__init__()
@@ -22,13 +22,13 @@ class LanguageEncoder(nn.Module):
         self.gru = nn.GRU(config.word, config.language, batch_first=True, bidirectional=True)
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
-        """words: int64 [B, L]. lengths: int64 [B], how many of a row are no padding, at least one, on the CPU."""
+        """words: int64 [B, L]. lengths: int64 [B] on the CPU, the number of words in each row, at least one."""
         words = F.pad(words, (0, max(0, self.padded_words - words.shape[1])), value=PAD)
         states = self.embedding(words)
         if self.padded_words:
             states, _ = self.gru(states)
         else:
-            # Sorted here: torch would sort, and so wait for, the device.
+            # Sort on the CPU: torch would sort on the device and wait for it.
             order = lengths.argsort(descending=True, stable=True)
             packed = pack_padded_sequence(states[order.to(words.device)], lengths[order], batch_first=True)
             states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words.shape[1])

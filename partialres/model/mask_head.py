@@ -1,11 +1,11 @@
-"""The two-head peer of the paper's Figure 1: one query gives a box and, from step 2 on, a mask, as in MDETR.
+"""The two-head model of the paper's Figure 1: one query gives a box and, from step 2 on, a mask, as in MDETR.
 
-It sees image and expression as `PointModel` does and decodes one learned query. The box head is DETR's; the mask head
-is DETR's for segmentation (Carion et al., ECCV 2020, sec. 4.4 and its released code) without the backbone's finer maps,
-since the point head does not have them either. Step 1 trains all but the mask head, whose weights are random when
-step 2 begins: what the paper holds against two-head models where masks are few.
+It encodes image and expression as `PointModel` does and decodes one learned query. The box head is DETR's; the mask
+head is DETR's for segmentation (Carion et al., ECCV 2020, sec. 4.4 and its released code) without the backbone's finer
+maps, since `PointModel` does not use them either. Step 1 trains all but the mask head, so that its weights are random
+when step 2 begins; according to the paper, this is why two-head models do badly with few masks.
 
-B expressions · K image positions (H * W) · D width · h heads · S = 4 cells of the mask a position's side
+B expressions · K image positions (H * W) · D width · h heads · S = 4 mask cells along the side of an image position
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from partialres.model.attention import mlp, split_heads
 from partialres.model.grounding import Answer, Grounding
 from partialres.model.transformer import Memory
 
-UPSAMPLING = 4  # cells of the mask along the side of an image position
-L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0  # DETR's and MDETR's weights of the losses; dice and focal loss weigh 1
-FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # of the focal loss (Lin et al., ICCV 2017), as DETR has them
+UPSAMPLING = 4  # S
+L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0  # loss weights of DETR and MDETR; dice and focal loss have weight 1
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # DETR's parameters of the focal loss (Lin et al., ICCV 2017)
 
 
 class Output(NamedTuple):
-    """What the two heads give for each expression."""
+    """The outputs of both heads for B expressions."""
 
     boxes: Tensor  # [B, 4]: centre x, y, width, height in units of the frame, in (0, 1)
     masks: Tensor | None  # logits [B, S * H, S * W]; None in step 1
 
 
 class MaskHead(nn.Module):
-    """Turns where the query looks, and the features there, into a finer map of mask logits (DETR's mask head)."""
+    """Turns the query's attention maps and the encoder's features into a finer map of mask logits, as in DETR."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class MaskHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def attention(self, query: Tensor, memory: Memory, positions: int) -> Tensor:
-        """query [B, D] -> attention maps [B, h, positions] that sum to one over heads and positions, as in DETR."""
+        """Map query [B, D] to attention [B, h, positions], which sums to one over heads and positions, as in DETR."""
         keys = split_heads(self.key(memory.features[:, :positions]), self.heads)
         queries = split_heads(self.query(query)[:, None], self.heads)
         scores = (queries @ keys.transpose(-1, -2)).float() * (keys.shape[-1] ** -0.5)
@@ -72,10 +72,10 @@ class MaskHead(nn.Module):
         return scores.flatten(1).softmax(-1).unflatten(1, (self.heads, positions))
 
     def forward(self, query: Tensor, memory: Memory, valid: Tensor) -> Tensor:
-        """query [B, D], valid: bool [B, H, W], true inside the image -> logits [B, S * H, S * W]."""
+        """Map query [B, D] to mask logits [B, S * H, S * W]. valid: bool [B, H, W], true inside the image."""
         shape, positions = valid.shape[1:], valid[0].numel()
         looked = self.attention(query, memory, positions).unflatten(-1, shape)
-        # As one over a map's mean it is of the features' size, whatever the number of heads and positions.
+        # Scaled to a mean of one, like the features, whatever the number of heads and positions.
         looked = looked * (self.heads * positions)
         features = memory.features[:, :positions].transpose(1, 2).unflatten(-1, shape)
         x = self.coarse(torch.cat([features * valid[:, None], looked.to(features.dtype)], 1))
@@ -90,10 +90,10 @@ def _block(channels: int, out: int) -> nn.Sequential:
 
 
 class MaskHeadModel(Grounding):
-    """A box head and a convolutional mask head on what `PointModel` sees."""
+    """A box head and a convolutional mask head on the same encoder as `PointModel`'s."""
 
     def __init__(self, config: ModelConfig, words: int, points: int) -> None:
-        """points: two in step 1, which has no mask head."""
+        """points: two in step 1, where the model has no mask head; more in steps 2 and 3."""
         super().__init__(config, words, points)
         self.query = nn.Parameter(torch.empty(1, config.width))
         self.box_head = mlp(config.width, config.width, config.width, 4)
@@ -107,11 +107,11 @@ class MaskHeadModel(Grounding):
         self, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary,
         jitter: tuple[float, float] | None, sampling: contour.Sampling,
     ) -> MaskSamples:  # fmt: skip
-        """Make what the model trains on; jitter and sampling are a point model's."""
+        """Make the training samples. Only `PointModel` uses jitter and sampling."""
         return mask_samples(refs, inputs, words, masks=self.mask_head is not None, upsampling=UPSAMPLING)
 
     def answers(self, batch: Batch, windows: Sequence[Window]) -> list[Answer]:
-        """Answer each expression with a box and, from step 2 on, a mask. windows: the whole images, B of them."""
+        """Predict a box and, from step 2 on, a mask per expression. windows: B, each showing a whole image."""
         output = self(batch)
         middles, sides = output.boxes.double().cpu().numpy().reshape(-1, 2, 2).swapaxes(0, 1)
         corners = np.stack([middles - sides / 2, middles + sides / 2], axis=1)
@@ -133,7 +133,7 @@ class MaskHeadModel(Grounding):
         return Output(boxes, self.mask_head(query, memory, batch.valid[batch.image_index]).float())
 
     def decode(self, memory: Memory) -> Tensor:
-        """Decode the query, [B, D]: like DETR's it starts from zeros and is learned as a position."""
+        """Decode the query: [B, D]. As in DETR the input is zeros, and the learned query is added as its position."""
         x = torch.zeros_like(memory.features[:, :1])
         for index, layer in enumerate(self.decoder):
             own = layer.self_attention.keys_values(x, self.query)
@@ -141,9 +141,9 @@ class MaskHeadModel(Grounding):
         return self.decoder_norm(x)[:, 0]
 
     def loss(self, output: Output, batch: Batch, config: TrainConfig) -> Tensor:
-        """Sum the heads' losses to a scalar, as DETR and MDETR train boxes and masks.
+        """Sum the losses of both heads, those of DETR and MDETR, to a scalar.
 
-        batch.boxes, and with a mask head batch.masks, must be set. config is not used: its fields are about tokens.
+        batch.boxes, and with a mask head batch.masks, must be set. config is not used: it has settings only for tokens.
         """
         assert batch.boxes is not None
         l1 = F.l1_loss(output.boxes, batch.boxes, reduction="none").sum(-1).mean()
@@ -156,9 +156,9 @@ class MaskHeadModel(Grounding):
 
 
 def resize_to_image(logits: np.ndarray, window: Window) -> Rle:
-    """Find the mask in an image at its file's size: a COCO RLE, the logits bilinear between cells.
+    """Convert mask logits to a mask at the image file's size, interpolating bilinearly: a COCO RLE.
 
-    logits: float [cells, cells] of the frame. A logit above zero is a probability above one half.
+    logits: float [cells, cells], over the frame. The mask is where they exceed zero, a probability of one half.
     """
     (height, width), (file_height, file_width) = window.shape, window.file_size
     frame = cv2.resize(logits, (window.size, window.size), interpolation=cv2.INTER_LINEAR)[:height, :width]
@@ -169,7 +169,7 @@ def resize_to_image(logits: np.ndarray, window: Window) -> Rle:
 def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
     """Compute the GIoU of pairs of boxes [..., 4] (centre x, y, width, height): [...] in [-1, 1].
 
-    The IoU less the share of the common bounding box that neither covers (Rezatofighi et al., CVPR 2019).
+    GIoU is the IoU minus the share of the common bounding box that neither box covers (Rezatofighi et al., CVPR 2019).
     """
     low, high = (torch.stack([box[..., :2] + side * box[..., 2:] / 2 for box in (first, second)]) for side in (-1, 1))
     intersection = (high.amin(0) - low.amax(0)).clamp(min=0).prod(-1)
@@ -189,7 +189,7 @@ def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
 def focal_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Average the sigmoid focal loss (Lin et al., ICCV 2017) of mask logits and masks in [0, 1], [B, H, W]: [B].
 
-    A cell that the mask covers in part counts in that part as foreground, and as background for the rest.
+    A cell that the mask covers in part counts as foreground for that part and as background for the rest.
     """
     foreground = FOCAL_ALPHA * (1 - logits.sigmoid()) ** FOCAL_GAMMA * -F.logsigmoid(logits)
     background = (1 - FOCAL_ALPHA) * logits.sigmoid() ** FOCAL_GAMMA * -F.logsigmoid(-logits)

@@ -1,6 +1,6 @@
 """Point-modulated cross-attention (PMCA, paper eq. 6-7, after SMCA-DETR): a Gaussian prior around the query's point.
 
-B batch · T queries · H, W positions of the features · K = H * W (and the language token) · D width · h heads
+B batch · T queries · H, W positions of the features · K = H * W (+ 1 language token) · D width · h heads
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LEAST_SPREAD = 1e-4  # of sigma s^2, in squared frames: a hundredth of the frame
 
 @dataclass
 class Grid:
-    """Where the image positions lie, in units of the frame."""
+    """Coordinates of the image positions, as fractions of the frame's sides."""
 
     x: Tensor  # [W]: the middle of each column
     y: Tensor  # [H]: the middle of each row
@@ -27,7 +27,7 @@ class Grid:
 
     @classmethod
     def of(cls, valid: Tensor) -> Grid:
-        """valid: bool [B, H, W], true inside the image."""
+        """Build the grid of a batch. valid: bool [B, H, W], true inside the image."""
         height, width = valid.shape[1:]
         x, y = ((torch.arange(cells, device=valid.device) + 0.5) / cells for cells in (width, height))
         return cls(x, y, torch.stack([valid[:, 0].float().mean(1), valid[:, :, 0].float().mean(1)], -1))
@@ -72,13 +72,13 @@ class PointPrior(nn.Module):
             weight = (scale * cells).square() / self.sigma
         prior = log_gaussian(centre, weight, grid)
         extra = positions - prior.shape[-1]
-        return F.pad(prior, (0, extra)) if extra else prior  # a pad of nothing is a copy
+        return F.pad(prior, (0, extra)) if extra else prior  # padding by nothing would copy
 
 
 def log_gaussian(centre: Tensor, weight: Tensor, grid: Grid) -> Tensor:
     """Compute -w_x (x - c_x)^2 - w_y (y - c_y)^2 at every position: centre, weight [B, h, T, 2] -> [B, h, T, H * W].
 
-    The axes are squared apart and meet in one addition, so that only the map itself is of its size.
+    Each axis is squared by itself and the two are added once, so that only the result takes H * W values.
     """
     along_x, along_y = (
         -weight[..., axis, None] * (place - centre[..., axis, None]).square()

@@ -1,4 +1,4 @@
-"""The point-sequence model: an image and an expression to a sequence of coordinate tokens (paper sec. 3).
+"""The point-sequence model: predicts coordinate tokens one by one from image and expression (paper sec. 3).
 
 B expressions · K image positions · T tokens (2N + 1) · D width
 """
@@ -28,7 +28,7 @@ from partialres.model.transformer import Memory
 
 
 class PointModel(Grounding):
-    """SeqTR's architecture with CCTF and PMCA: one softmax over bins and end, for boxes (N = 2) and contours alike."""
+    """SeqTR's architecture with CCTF and PMCA; predicts boxes (N = 2) and contours as tokens, a bin or the end each."""
 
     def __init__(self, config: ModelConfig, words: int, points: int) -> None:
         super().__init__(config, words, points)
@@ -41,23 +41,23 @@ class PointModel(Grounding):
         self, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary,
         jitter: tuple[float, float] | None, sampling: contour.Sampling,
     ) -> SequenceSamples:  # fmt: skip
-        """Make what the model trains on; see `sequence_samples`."""
+        """Make the training samples; see `sequence_samples`."""
         return sequence_samples(refs, inputs, words, self.config, jitter, sampling)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Compute the logits [B, T, bins + 1] of every token given those before it; batch.tokens must be set."""
+        """Compute the logits [B, T, bins + 1] of each token from the true tokens before it; needs batch.tokens."""
         assert batch.tokens is not None
         return self.logits(self.encode(batch), batch.tokens)
 
     def loss(self, logits: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
-        """Compute the weighted cross-entropy (`sequence_loss`) of `forward`'s logits; batch.tokens must be set."""
+        """Compute the weighted cross-entropy (`sequence_loss`) of `forward`'s logits; needs batch.tokens."""
         assert batch.tokens is not None
         return sequence_loss(logits, batch.tokens, config.smoothing, config.end_weight, config.first_weight)
 
     def embed(self, tokens: Tensor, memory: Memory, first: int = 0) -> Tensor:
-        """Embed coordinate tokens [B, T] at sequence places first, first + 1, ...: [B, T, D].
+        """Embed coordinate tokens [B, T] at places first, first + 1, ... of the sequence: [B, T, D].
 
-        With CCTF each carries the features that it points at (eq. 3-5).
+        With CCTF, add to each the image features at its coordinate (eq. 3-5).
         """
         embedded = self.coordinates(tokens)
         if self.config.cctf:
@@ -66,7 +66,7 @@ class PointModel(Grounding):
         return embedded
 
     def logits(self, memory: Memory, tokens: Tensor) -> Tensor:
-        """Compute the logits [B, T, bins + 1] of every token given those before it."""
+        """Compute the logits [B, T, bins + 1] of each token from the given tokens before it."""
         length = tokens.shape[1]
         x = content = torch.cat([self.start.expand(len(tokens), 1, -1), self.embed(tokens[:, :-1], memory)], 1)
         positions = self.positions.weight[:length]
@@ -78,10 +78,10 @@ class PointModel(Grounding):
 
     @torch.no_grad()
     def decode(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Decode 2N tokens greedily, each token's layers run once (keys and values are cached).
+        """Decode 2N tokens greedily, caching keys and values so that the layers run once per token.
 
-        They are coordinates; with end_token "anywhere" the end may stand among them, and what follows it means nothing.
-        Returns tokens int64 [B, 2N] and their probabilities, float [B, 2N], among the bins and the end.
+        All are coordinates, except that with end_token "anywhere" one may be the end; ignore those after it.
+        Returns tokens int64 [B, 2N] and their probabilities float [B, 2N], over all bins and the end.
         """
         heads, length = self.config.heads, 2 * self.points
         content = self.start.expand(len(memory.features), 1, -1)  # the input before the next token, [B, 1, D]
@@ -103,7 +103,7 @@ class PointModel(Grounding):
         return torch.cat(tokens, 1), torch.cat(probabilities, 1)
 
     def answers(self, batch: Batch, windows: Sequence[Window]) -> list[Answer]:
-        """Answer each expression with points. windows: what each expression's image shows, B of them."""
+        """Predict points for each expression. windows: B, the part of its image that each expression's input shows."""
         tokens, probabilities = self.decode(self.encode(batch))
         extents = np.stack([window.extent(self.config.upstream.span, self.visual.stride) for window in windows])
         points = sequence_to_points(tokens.cpu().numpy(), extents, self.config.bins)
@@ -114,9 +114,9 @@ class PointModel(Grounding):
 def sequence_loss(logits: Tensor, tokens: Tensor, smoothing: float, end_weight: float, first_weight: float) -> Tensor:
     """Compute the cross-entropy of token sequences, smoothed and weighted as in the released code: a scalar.
 
-    logits: [B, T, C]. tokens: int64 [B, T], the last of each row the end (class C - 1). The target's share is
-    1 - smoothing, every other class's smoothing / C; the end token weighs end_weight, the first token first_weight. The
-    weighted sum over all tokens is divided by their number, B * T.
+    logits: [B, T, C]. tokens: int64 [B, T], each row ending with the end token (class C - 1). Smoothing gives the
+    target 1 - smoothing and every other class smoothing / C. The end token has weight end_weight, the first token
+    first_weight. The weighted sum over all tokens is divided by their number, B * T.
     """
     classes = logits.shape[-1]
     log_probability = F.log_softmax(logits.float(), -1)

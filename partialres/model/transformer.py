@@ -1,6 +1,6 @@
-"""Encoder and decoder of the point-sequence model: post-norm, positions added to queries and keys in every layer.
+"""Layers of the encoder and decoder: post-norm; positions are added to queries and keys in every layer.
 
-B batch · K image positions (H * W, and the language token where there is one) · T tokens · D width · h heads
+B batch · K image positions (H * W, + 1 language token) · T tokens · D width · h heads
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from partialres.model.pmca import Grid, PointPrior
 
 @dataclass
 class Memory:
-    """What the decoder looks at: the encoder's output, projected for every decoder layer once a sequence."""
+    """Everything that the decoder attends to, with keys and values computed once per sequence."""
 
-    features: Tensor  # [B, K, D]: row by row, then the language token where there is one
-    positions: Tensor  # [B, K, D]: added to the features for the keys
-    keys: list[Tensor]  # a layer: [B, h, K, D/h]
-    values: list[Tensor]  # a layer: [B, h, K, D/h]
+    features: Tensor  # [B, K, D]: the encoder's output, row by row, then the language token if there is one
+    positions: Tensor  # [B, K, D]: added to the features before the keys are projected
+    keys: list[Tensor]  # one per decoder layer: [B, h, K, D/h]
+    values: list[Tensor]  # one per decoder layer: [B, h, K, D/h]
     bias: Tensor  # [B, 1, 1, K]: 0, or -inf at padded positions
-    grid: Grid  # where the image positions lie, for PMCA
-    means: AxisMeans  # of columns and rows, for CCTF
+    grid: Grid  # coordinates of the image positions, for PMCA
+    means: AxisMeans  # mean features of columns and rows, for CCTF
 
 
 def sine_positions(valid: Tensor, width: int) -> Tensor:
-    """Compute 2-D sine positions, normalised to the valid part of each image as in DETR.
+    """Compute 2-D sine position encodings, normalised to the extent of each image as in DETR.
 
-    valid: bool [B, H, W], true inside the image. Returns [B, H * W, width]: half of it for y, half for x.
+    valid: bool [B, H, W], true inside the image. Returns [B, H * W, width]: first y's half of the channels, then x's.
     """
     down, right = (valid.float().cumsum(axis) for axis in (1, 2))
     places = torch.stack([down / (down[:, -1:] + 1e-6), right / (right[:, :, -1:] + 1e-6)], -1) * (2 * math.pi)
@@ -44,7 +44,7 @@ def sine_positions(valid: Tensor, width: int) -> Tensor:
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward, each added and normalised after."""
+    """Self-attention and a feed-forward network, each followed by residual addition and normalisation."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -54,14 +54,14 @@ class EncoderLayer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, positions: Tensor, bias: Tensor) -> Tensor:
-        """x, positions [B, K, D], bias [B, 1, 1, K] -> [B, K, D]."""
+        """Encode x [B, K, D] with positions [B, K, D] and attention bias [B, 1, 1, K]: [B, K, D]."""
         keys, values = self.attention.keys_values(x, positions)
         x = self.norm1(x + self.dropout(self.attention(x + positions, keys, values, bias)))
         return self.norm2(x + self.dropout(self.feedforward(x)))
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, cross-attention (point-modulated with PMCA) and feed-forward, post-norm."""
+    """Causal self-attention, cross-attention (with PMCA's prior if config.pmca) and a feed-forward network."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

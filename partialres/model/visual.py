@@ -1,4 +1,4 @@
-"""What sees only the image: the backbone, and the neck that brings its three maps together."""
+"""The visual part, which sees only the image: the backbone, and the neck that merges its three maps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from partialres.model.darknet import ConvBlock, darknet53, freeze, tiny
 
 
 class VisualNeck(nn.Module):
-    """Brings the maps to the coarsest one's stride and mixes them: the visual part of SeqTR's bottom-up fusion."""
+    """Pools the maps to the coarsest one's stride and merges them: the visual half of SeqTR's bottom-up fusion."""
 
     def __init__(self, channels: list[int], out: int) -> None:
-        """channels: of the three maps, fine to coarse."""
+        """channels: those of the three maps, fine to coarse. out: channels of the merged map."""
         super().__init__()
         fine, middle, coarse = channels
         self.to_middle = ConvBlock(fine, fine)
@@ -25,7 +25,7 @@ class VisualNeck(nn.Module):
         self.project = ConvBlock(fine + middle + coarse, out, kernel=1)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Three maps [B, C_i, H_i, W_i], fine to coarse -> [B, out, H, W] at the coarsest stride."""
+        """Merge three maps [B, C_i, H_i, W_i], fine to coarse: [B, out, H, W] at the coarsest stride."""
         fine, middle, coarse = maps
         middle = torch.cat([self.to_middle(F.avg_pool2d(fine, 2)), middle], 1)
         coarse = torch.cat([self.to_coarse(F.avg_pool2d(middle, 2)), coarse], 1)
@@ -33,26 +33,26 @@ class VisualNeck(nn.Module):
 
 
 class Visual(nn.Module):
-    """Runs backbone and neck, once an image however many expressions are about it."""
+    """Backbone and neck, run once per image however many expressions refer to it."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.frozen = config.frozen == "all"
         self.backbone = darknet53() if config.backbone == "darknet53" else tiny()
         freeze(self.backbone, config.frozen)
-        self.stride = self.backbone.stride  # pixels an output position
+        self.stride = self.backbone.stride  # pixels per output position
         self.neck = VisualNeck(self.backbone.channels, config.fusion)
         if self.frozen:
             self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 [I, S, S, 3] RGB -> tanh of the fused map, [I, fusion, S / stride, S / stride], in [-1, 1]."""
+        """Map images uint8 [I, S, S, 3], RGB, to tanh of the neck's output, [I, fusion, S / stride, S / stride]."""
         pixels = (images.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return torch.tanh(self.neck(self.backbone(pixels)))
 
     def digest(self) -> str:
-        """Digest the weights: cached features go only with the weights that made them."""
+        """Digest the weights, to check that cached features are used only with the weights that made them."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())

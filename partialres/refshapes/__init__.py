@@ -1,1 +1,1 @@
-"""Generate the data set "refshapes": scenes of coloured shapes, expressions for them, files in RefCOCO's raw layout."""
+"""Generate the data set "refshapes": scenes of coloured shapes with expressions, in RefCOCO's raw file layout."""

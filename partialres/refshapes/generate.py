@@ -1,10 +1,10 @@
-"""Write the generated data set "refshapes" in RefCOCO's own raw layout.
+"""Write the generated data set "refshapes" in RefCOCO's raw layout.
 
     {out}/refshapes/refs(unc).p, instances.json      (refshapes+ and refshapesg for the other two flavours)
     {out}/images/train2014/COCO_train2014_{image id}.jpg
 
-It stands in for RefCOCO, RefCOCO+ and RefCOCOg where their images may not be had or would take too long: short
-expressions for one of several shapes, two of a kind in every image, occlusion, masks of two parts, polygons and RLE.
+It replaces RefCOCO, RefCOCO+ and RefCOCOg where their images are not available or training on them takes too long. Like
+them it has several objects of the same kind per image, occlusion, masks of two parts, polygons and RLEs.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from partialres.refshapes import scenes
 from partialres.refshapes.language import expressions
 from partialres.refshapes.scenes import CURVED, KINDS, STRAIGHT, Mask, Rng, Scene, Shape
 
-FLAVOURS = {  # the data sets whose expressions are imitated; the folder and the file of refs
-    "refcoco": ("refshapes", "refs(unc).p"),  # attributes, places, relations
-    "refcoco+": ("refshapes+", "refs(unc).p"),  # no word of place
+FLAVOURS = {  # data set whose expressions are imitated: (folder, file of refs)
+    "refcoco": ("refshapes", "refs(unc).p"),  # expressions with attributes, places, relations
+    "refcoco+": ("refshapes+", "refs(unc).p"),  # no words for places
     "refcocog": ("refshapesg", "refs(umd).p"),  # long sentences; splits train, val and test
 }
-HELD_OUT = ("val", "testA", "testB") * 3 + ("val",)  # the splits of every tenth image, in turn
-PREFERRED = {"testA": CURVED, "testB": STRAIGHT}  # as RefCOCO's testA has people only and its testB none
-REFS_AN_IMAGE = ((2, 3, 4), (0.55, 0.33, 0.12))  # numbers, their shares
-RLE_SHARE = 0.04  # of the annotations; the others are polygons
+HELD_OUT = ("val", "testA", "testB") * 3 + ("val",)  # every tenth image is in one of these splits, in turn
+PREFERRED = {"testA": CURVED, "testB": STRAIGHT}  # kinds of refs, as RefCOCO's testA has only people and its testB none
+REFS_AN_IMAGE = ((2, 3, 4), (0.55, 0.33, 0.12))  # number of refs per image, probabilities
+RLE_SHARE = 0.04  # share of annotations that are RLEs; the others are polygons
 JPEG_QUALITY = 92
 IDS_A_SEED = 1_000_000  # keeps the image ids of different seeds apart
 
@@ -47,12 +47,12 @@ Entry = dict[str, Any]  # one object of a JSON file or pickle
 
 @dataclass(frozen=True)
 class RefshapesConfig:
-    """What to generate."""
+    """Settings of the generator."""
 
     flavour: str = "refcoco"  # one of FLAVOURS
-    images: int = 2400  # 90 % of them for training; more images leave the earlier ones as they are
-    seed: int = 0  # the three flavours of one seed describe the same images
-    side: int = 160  # the longer side of an image, pixels
+    images: int = 2400  # number of images, 90 % for training; a higher number does not change the first ones
+    seed: int = 0  # with the same seed, the three flavours have the same images
+    side: int = 160  # longer side of an image, pixels
 
     def __post_init__(self) -> None:
         if self.flavour not in FLAVOURS or self.images not in range(1, IDS_A_SEED) or self.seed < 0 or self.side < 64:
@@ -62,8 +62,8 @@ class RefshapesConfig:
 def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
     """Write a data set below `out` and return its folder.
 
-    workers: processes that draw. Equal configs give equal bytes, with any number of workers. The flavours of one seed
-    may share `out`.
+    workers: number of drawing processes. Equal configs give identical files, whatever the number of workers. Flavours
+    with the same seed may share `out`.
     """
     name, refs_file = FLAVOURS[config.flavour]
     images: list[Entry] = []
@@ -109,9 +109,9 @@ def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:
 def _draw(
     config: RefshapesConfig, pictures: Path, index: int
 ) -> tuple[Entry, list[Entry], list[tuple[int, list[str]]]]:
-    """Draw one image to a file below `pictures`.
+    """Draw one image and write it to a file in `pictures`.
 
-    Returns its entry, an annotation (without id) for each shape, and the refs: place among the shapes, expressions.
+    Returns its entry, an annotation (without id) for each shape, and its refs as (index of the shape, expressions).
     """
     scene = scene_of(config, index)
     image_id = config.seed * IDS_A_SEED + index + 1
@@ -137,12 +137,12 @@ def _draw(
 
 
 def _part(index: int) -> str:
-    """Return train, val, testA or testB, all four among the first 30 indices."""
+    """Return train, val, testA or testB for an image; the first 30 indices include all four."""
     return HELD_OUT[index // 10 % len(HELD_OUT)] if index % 10 == 9 else "train"
 
 
 def split_of(config: RefshapesConfig, index: int) -> str:
-    """Return the split of an image."""
+    """Return the split of an image; refcocog has a single test split."""
     part = _part(index)
     return "test" if config.flavour == "refcocog" and part.startswith("test") else part
 
@@ -153,13 +153,13 @@ def scene_of(config: RefshapesConfig, index: int) -> Scene:
 
 
 def refs_of(config: RefshapesConfig, index: int, scene: Scene) -> list[tuple[Shape, list[str]]]:
-    """Choose shapes of a scene as refs, and find expressions for each."""
+    """Choose shapes of a scene as refs, and make expressions for each."""
     rng = np.random.default_rng([config.seed, index, 2, list(FLAVOURS).index(config.flavour)])
     eligible = [shape for shape in scene.shapes if shape.kind in PREFERRED.get(split_of(config, index), KINDS)]
     wanted = int(rng.choice(REFS_AN_IMAGE[0], p=REFS_AN_IMAGE[1]))
     least, most = (1, 2) if config.flavour == "refcocog" else (2, 3)
     refs: list[tuple[Shape, list[str]]] = []
-    # The shape behind the bar comes first: it gives a mask of two parts.
+    # Prefer the shape behind the bar, because its mask has two parts.
     for i in sorted(rng.permutation(len(eligible)), key=lambda i: not eligible[i].behind_bar):
         if len(refs) == wanted:
             break
@@ -170,7 +170,7 @@ def refs_of(config: RefshapesConfig, index: int, scene: Scene) -> list[tuple[Sha
 
 
 def _segmentation(mask: Mask, rng: Rng) -> list[list[float]] | Entry:
-    """Encode a mask in one of COCO's three forms: polygons, mostly, or an RLE, plain or compressed."""
+    """Encode a mask in one of COCO's three forms: mostly polygons, sometimes a plain or compressed RLE."""
     draw = rng.random()
     if draw >= RLE_SHARE:
         return polygons(mask)
@@ -180,10 +180,10 @@ def _segmentation(mask: Mask, rng: Rng) -> list[list[float]] | Entry:
 
 
 def polygons(mask: Mask) -> list[list[float]]:
-    """Trace the outer outlines of a mask's parts, each x, y, x, y, ..., in the pixel corners that COCO counts.
+    """Trace the outer outlines of a mask's parts as x, y, x, y, ... along pixel corners, which COCO's polygons join.
 
-    COCO's polygon (0, 0) - (9, 9) is 9 pixels wide, but cv2.findContours walks along pixel centres. In a mask of twice
-    the size it walks along quarters of pixels, which halving and rounding up turns into corners.
+    COCO's polygon (0, 0) - (9, 9) is 9 pixels wide, but cv2.findContours walks along pixel centres. In a mask doubled
+    in size these are the centres of quarter pixels; halving and rounding up turns them into corners.
     """
     doubled = np.repeat(np.repeat(mask.view(np.uint8), 2, 0), 2, 1)
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

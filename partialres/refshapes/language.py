@@ -1,7 +1,7 @@
-"""Describe shapes: phrases that are true of exactly one shape of a scene, and their words.
+"""Describe shapes by phrases that are true of exactly one shape in a scene, and put them into words.
 
-A phrase is a structured description. It is true of a shape, false, or None: hard to say. It is used only if it is true
-of one shape and clearly false of all others. Below come what is true, then what is said, then how it is said.
+A phrase is a structured description. For each shape it is true, false, or undecided (None). It is used only if it is
+true of one shape and false of all others. This file first decides truth, then proposes phrases, then words them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 from partialres.refshapes.scenes import Rng, Scene, Shape
 
-CLEAR_RATIO = 1.22  # of two extents that differ clearly
-MEDIUM_RATIO = 1.15  # of the medium one of three to the small one, and of the big one to it
-CLEAR_GAP = 0.10  # between two centres that are clearly apart, over the image's longer side
-EDGE, NOT_EDGE = 0.40, 0.55  # a lone shape is "left" up to the first share of the width, and not beyond the second
-ABOVE, NOT_ABOVE = 38.0, 60.0  # degrees from straight above: "above" holds up to the first, and not beyond the second
-TRIES = 40  # random phrases for the expressions of one shape
+CLEAR_RATIO = 1.22  # least ratio of two extents that differ clearly
+MEDIUM_RATIO = 1.15  # least ratio of big to medium, and of medium to small, among three shapes
+CLEAR_GAP = 0.10  # least distance of two centres that are clearly apart, over the image's longer side
+EDGE, NOT_EDGE = 0.40, 0.55  # a lone shape is "left" up to the first share of the width, not "left" from the second on
+ABOVE, NOT_ABOVE = 38.0, 60.0  # degrees from vertical: "above" is true up to the first, false from the second on
+TRIES = 40  # random phrases tried for one shape's expressions
 
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
@@ -26,7 +26,7 @@ COMPARISONS = ("bigger than", "smaller than", "same color as")
 SIZES = ("small", "smallest", "medium", "big", "biggest")
 
 SYNONYMS = {"circle": "ball", "moon": "crescent", "drop": "teardrop", "square": "box", "cross": "plus"}
-WORDINGS = {  # each as likely; any other word stands for itself
+WORDINGS = {  # three equally likely choices each; other words are used as they are
     "small": ("small", "small", "little"),
     "big": ("big", "big", "large"),
     "biggest": ("biggest", "biggest", "largest"),
@@ -36,7 +36,7 @@ WORDINGS = {  # each as likely; any other word stands for itself
     "right of": ("right of", "to the right of", "right of"),
     "same color as": ("with the same color as",) * 3,
 }
-FORMS = {  # of phrases, with their probabilities
+FORMS = {  # probability of each form of phrase
     "refcoco": {"plain": 0.20, "place": 0.32, "size": 0.22, "relation": 0.26},
     "refcoco+": {"plain": 0.48, "size": 0.36, "compare": 0.16},
     "refcocog": {"relation": 0.48, "two relations": 0.40, "place": 0.06, "compare": 0.06},
@@ -47,7 +47,7 @@ Truth = bool | None
 
 @dataclass(frozen=True)
 class Phrase:
-    """A description; all of its parts must be true."""
+    """A description of a shape, true if all of its parts are."""
 
     kind: str | None = None
     colour: str | None = None
@@ -57,20 +57,20 @@ class Phrase:
     relations: tuple[tuple[str, Phrase], ...] = ()  # one of SIDES or COMPARISONS, and the landmark
 
     def fits(self, shape: Shape) -> bool:
-        """Tell whether a shape has the kind and colour that are named, and is behind the bar if that is said."""
+        """Tell whether a shape has the phrase's kind and colour, if any, and is behind the bar if it says so."""
         bar_agrees = shape.behind_bar or not self.behind_bar
         return bar_agrees and self.kind in (None, shape.kind) and self.colour in (None, shape.colour)
 
 
 def _beyond(value: float, true: float, false: float) -> Truth:
-    """Return True from `true` on, False from `false` on, and None between the two, whichever is larger."""
+    """Return True if value is at or beyond `true`, False at or beyond `false`, None between; either may be larger."""
     if true < false:
         value, true, false = -value, -true, -false
     return True if value >= true else False if value <= false else None
 
 
 def truth(phrase: Phrase, shape: Shape, scene: Scene) -> Truth:
-    """Tell whether a phrase is true of a shape; None if that is hard to say or the phrase means nothing here."""
+    """Tell whether a phrase is true of a shape; None if that is debatable or the phrase makes no sense in the scene."""
     if not phrase.fits(shape):
         return False
     rivals = [other for other in scene.shapes if other is not shape and phrase.fits(other)]
@@ -78,7 +78,7 @@ def truth(phrase: Phrase, shape: Shape, scene: Scene) -> Truth:
     if phrase.size is not None:
         compared = rivals
         if not rivals and phrase.kind is not None and not phrase.size.endswith("est"):
-            # "the small red star" beside stars of other colours; nobody would call it the smallest red star.
+            # A lone red star is "the small red star" if it is smaller than stars of other colours, but not "smallest".
             compared = [other for other in scene.shapes if other.kind == phrase.kind and other is not shape]
         truths.append(_has_size(phrase.size, shape, [other.extent for other in compared]))
     if phrase.place is not None:
@@ -90,13 +90,13 @@ def truth(phrase: Phrase, shape: Shape, scene: Scene) -> Truth:
 
 
 def denoted(phrase: Phrase, scene: Scene) -> Shape | None:
-    """Return the one shape a phrase is true of, if it is clearly false of all others."""
+    """Return the one shape of which a phrase is true, or None unless it is false of all others."""
     truths = [truth(phrase, shape, scene) for shape in scene.shapes]
     return scene.shapes[truths.index(True)] if truths.count(True) == 1 and None not in truths else None
 
 
 def _has_size(size: str, shape: Shape, rivals: list[float]) -> Truth:
-    """Tell whether a shape is the small, big or medium one. rivals: the extents it is compared with."""
+    """Tell whether a shape is the small, big or medium one. rivals: extents of the shapes to compare it with."""
     if not rivals:
         return None
     if size in ("small", "smallest"):
@@ -111,7 +111,7 @@ def _has_size(size: str, shape: Shape, rivals: list[float]) -> Truth:
 
 
 def _is_at(place: str, shape: Shape, rivals: list[Shape], scene: Scene) -> Truth:
-    """Tell whether a shape is the left, top, ... one among its rivals or, if it has none, in the image."""
+    """Tell whether a shape is the leftmost, topmost, ... of its rivals or, without rivals, lies there in the image."""
 
     def along(other: Shape) -> float:
         return other.centre[0] * direction[0] + other.centre[1] * direction[1]
@@ -150,7 +150,7 @@ def _is_related(relation: str, shape: Shape, landmark: Shape, scene: Scene) -> T
 
 
 def expressions(shape: Shape, scene: Scene, flavour: str, count: int, rng: Rng) -> list[str]:
-    """Draw up to `count` different expressions, each true of the shape and of no other in its scene."""
+    """Draw up to `count` different expressions, each true of this shape and of no other in the scene."""
     phrases: dict[Phrase, str] = {}
     for _ in range(TRIES):
         if len(phrases) == count:
@@ -162,7 +162,7 @@ def expressions(shape: Shape, scene: Scene, flavour: str, count: int, rng: Rng) 
 
 
 def _propose(shape: Shape, scene: Scene, flavour: str, rng: Rng) -> Phrase | None:
-    """Draw a phrase that describes a shape, perhaps not it alone; None if no relation could be drawn."""
+    """Draw a phrase that is true of a shape, and perhaps of others too; None if no relation could be drawn."""
     form = str(rng.choice(list(FORMS[flavour]), p=list(FORMS[flavour].values())))
     if shape.behind_bar and flavour != "refcoco+" and rng.random() < 0.2:
         return replace(_noun(shape, 0.4, rng), behind_bar=True)
@@ -187,7 +187,7 @@ def _propose(shape: Shape, scene: Scene, flavour: str, rng: Rng) -> Phrase | Non
 
 
 def _noun(shape: Shape, both: float, rng: Rng) -> Phrase:
-    """Draw kind and colour (with probability `both`), kind alone or colour alone."""
+    """Draw a phrase with kind and colour (with probability `both`), only the kind, or only the colour."""
     draw = rng.random()
     if draw < both:
         return Phrase(kind=shape.kind, colour=shape.colour)
@@ -200,7 +200,7 @@ def _any_true(phrases: list[Phrase], shape: Shape, scene: Scene, rng: Rng) -> Ph
 
 
 def _relate(phrase: Phrase, relations: tuple[str, ...], shape: Shape, scene: Scene, rng: Rng) -> Phrase | None:
-    """Add a true relation to another shape, which the phrase does not mention yet; None if the draw gives none."""
+    """Add a true relation to a random shape that the phrase does not mention yet; None if there is no such relation."""
     others = [other for other in scene.shapes if other is not shape]
     landmark = others[rng.integers(len(others))]
     described = _noun(landmark, 0.7, rng)
@@ -214,7 +214,7 @@ def _relate(phrase: Phrase, relations: tuple[str, ...], shape: Shape, scene: Sce
 
 
 def _worded(phrase: Phrase, flavour: str, rng: Rng) -> str:
-    """Put a phrase into words as somebody might type them."""
+    """Put a phrase into words as annotators might type it."""
     formal = flavour == "refcocog"
     the = formal or rng.random() < 0.3
     words = _noun_words(phrase, rng)
@@ -237,7 +237,7 @@ def _wording(word: str, rng: Rng) -> str:
 
 
 def _noun_words(phrase: Phrase, rng: Rng) -> str:
-    """Put size, colour and kind into words: "small red ball", "green one"."""
+    """Put size, colour and kind into words, such as "small red ball" or "green one"."""
     words = [_wording(phrase.size, rng)] if phrase.size is not None else []
     if phrase.colour is not None:
         words.append(phrase.colour)
@@ -249,7 +249,7 @@ def _noun_words(phrase: Phrase, rng: Rng) -> str:
 
 
 def _placed_words(words: str, place: str, after: bool, the: bool, rng: Rng) -> str:
-    """Add a place before a noun ("top left star") or, always if `after` is set, behind it ("star on left")."""
+    """Add a place before a noun ("top left star") or after it ("star on left"); if `after` is set, always after."""
     article = "the " if the else ""
     if place.startswith("second "):
         return f"second {words} from {article}{place.split()[1]}"

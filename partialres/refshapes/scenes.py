@@ -1,8 +1,8 @@
-"""Lay out and paint scenes: a few coloured shapes before a textured background.
+"""Lay out and paint scenes: a few coloured shapes on a textured background.
 
-A scene depends on nothing but (seed, index) and the kinds it prefers: neither the number of images nor the flavour of
-the expressions changes it. Coordinates are pixels, x to the right and y down; a pixel covers [x, x + 1). Masks hold the
-visible pixels only.
+A scene depends only on (seed, index), its size and the preferred kinds, not on the number of images or the flavour of
+the expressions. Coordinates are pixels, x to the right and y down; a pixel covers [x, x + 1). Masks hold only visible
+pixels.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ POLYGONS: dict[str, Any] = {  # x, y of the corners
 # Lengths are shares of the image's longer side.
 ASPECTS = ((1.0, 0.8), (1.0, 0.75), (0.8, 1.0), (0.75, 1.0), (1.0, 0.9), (1.0, 1.0))  # width, height
 EXTENTS = {2: (0.38, 0.62), 3: (0.34, 0.56), 4: (0.30, 0.50), 5: (0.27, 0.43), 6: (0.23, 0.37)}  # by number of shapes
-COUNT_SHARES = (0.10, 0.26, 0.30, 0.21, 0.13)  # of the scenes with 2, 3, ... shapes
-BAR_SHARE = 0.14  # of the scenes: a bar crosses one shape
-OVERLAP_SHARE = 0.25  # of the scenes: shapes may overlap noticeably
-MIN_VISIBLE = 0.6  # of a shape's full area
-MIN_PART = 0.12  # of the visible area, for each part of a mask
+COUNT_SHARES = (0.10, 0.26, 0.30, 0.21, 0.13)  # shares of scenes with 2, 3, 4, 5 and 6 shapes
+BAR_SHARE = 0.14  # share of scenes in which a bar crosses one shape
+OVERLAP_SHARE = 0.25  # share of scenes in which shapes may overlap noticeably
+MIN_VISIBLE = 0.6  # least visible share of a shape's full area
+MIN_PART = 0.12  # least share of the visible area for each part of a mask
 RIM = 0.45  # how much darker the rim of a shape is
 
 
@@ -64,26 +64,26 @@ class Shape:
     kind: str  # one of KINDS
     colour: str  # one of COLOURS
     outline: Outline  # the whole shape, hidden parts included
-    extent: float  # longer side of the whole shape's box, pixels: what "small" and "big" compare
+    extent: float  # longer side of the whole shape's box, pixels; "small" and "big" compare it
     mask: Mask  # [height, width], the visible pixels, in one or two connected parts
     behind_bar: bool
 
     @cached_property
     def box(self) -> tuple[int, int, int, int]:
-        """x, y, width, height of the mask."""
+        """Bounding box of the mask: x, y, width, height."""
         part, corner = window(self.mask)
         return int(corner[0]), int(corner[1]), part.shape[1], part.shape[0]
 
     @property
     def centre(self) -> tuple[float, float]:
-        """x, y of the middle of the box."""
+        """Middle of the box: x, y."""
         x, y, width, height = self.box
         return x + width / 2, y + height / 2
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Two to six shapes, the later ones painted over the earlier ones, and perhaps a bar over one of them."""
+    """Two to six shapes, later ones painted over earlier ones, and possibly a bar over one of them."""
 
     height: int
     width: int
@@ -92,14 +92,14 @@ class Scene:
 
     @property
     def side(self) -> int:
-        """The longer side, pixels."""
+        """Longer side of the image, pixels."""
         return max(self.height, self.width)
 
 
 def lay_out(seed: int, index: int, side: int, preferred: tuple[str, ...] = KINDS) -> Scene:
     """Lay out a scene, `side` pixels on its longer side, with two shapes of one of the preferred kinds."""
     rng = np.random.default_rng([seed, index, 0])
-    # Drawn once, so that crowded scenes stay as frequent as wished although they fail more often.
+    # Drawn only once: redrawn with every layout, crowded scenes would become rarer, as their layouts fail more often.
     count = int(rng.choice(list(EXTENTS), p=COUNT_SHARES))
     with_bar = rng.random() < BAR_SHARE
     closeness = 0.62 if rng.random() < OVERLAP_SHARE else 0.9
@@ -111,7 +111,7 @@ def lay_out(seed: int, index: int, side: int, preferred: tuple[str, ...] = KINDS
 def _try_layout(
     side: int, preferred: tuple[str, ...], count: int, closeness: float, with_bar: bool, rng: Rng
 ) -> Scene | None:
-    """Draw one random layout; None if it breaks a rule of the scenes."""
+    """Draw one random layout; None if shapes do not fit, too little of one is visible, or its parts are unsuitable."""
     width, height = (round(side * share) for share in ASPECTS[rng.integers(len(ASPECTS))])
     named = _draw_kinds(count, preferred, rng)
     outlines = [_turned(kind, side * rng.uniform(*EXTENTS[count]), rng) for kind, _ in named]
@@ -145,7 +145,7 @@ def _try_layout(
 
 
 def _draw_kinds(count: int, preferred: tuple[str, ...], rng: Rng) -> list[tuple[str, str]]:
-    """Draw kind and colour of each shape: at least two shapes are of one kind, sometimes three."""
+    """Draw kind and colour of each shape; at least two shapes, sometimes three or more, have the same kind."""
     twin = str(rng.choice(preferred))
     kinds = [twin] * (3 if count >= 4 and rng.random() < 0.4 else 2)
     while len(kinds) < count:
@@ -157,7 +157,7 @@ def _draw_kinds(count: int, preferred: tuple[str, ...], rng: Rng) -> list[tuple[
 
 
 def upright(kind: str) -> Outline:
-    """Return the outline of a kind, upright, around (0, 0), the longer side of its box 1."""
+    """Return the outline of an upright shape of a kind, centred on (0, 0), with a box whose longer side is 1."""
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     if kind == "circle":
         x, y = np.cos(turn), np.sin(turn)
@@ -245,12 +245,12 @@ def _number_of_parts(mask: Mask) -> int | None:
 
 
 def _fixed_point(outline: Outline) -> NDArray[np.int32]:
-    """Turn points into OpenCV's: sixteenths of a pixel, and whole coordinates are pixel centres, not corners."""
+    """Convert points to OpenCV's convention: sixteenths of a pixel, with whole coordinates at pixel centres."""
     return np.round((outline - 0.5) * 16).astype(np.int32)
 
 
 def _coverage(outline: Outline, height: int, width: int) -> NDArray[np.uint8]:
-    """Measure how far the inside of an outline covers each pixel: 0 to 255 [height, width]."""
+    """Compute how much of each pixel an outline's inside covers: uint8 [height, width], 0 to 255."""
     canvas = np.zeros((height, width), np.uint8)
     cv2.fillPoly(canvas, [_fixed_point(outline)], 255, cv2.LINE_AA, 4)
     return canvas
@@ -268,7 +268,7 @@ def paint(scene: Scene, seed: int, index: int) -> NDArray[np.uint8]:
 
 
 def _background(height: int, width: int, rng: Rng) -> NDArray[np.float32]:
-    """Paint a smooth greyish texture, [height, width, 3] 0-255: colour clouds, a gradient, perhaps stripes, grain."""
+    """Paint a smooth greyish texture of clouds, a gradient, sometimes stripes, and grain: [height, width, 3], 0-255."""
     base = rng.uniform(95, 185)
     clouds = rng.normal(0, 1, (int(rng.integers(3, 7)), int(rng.integers(3, 7)), 3)).astype(np.float32)
     grey = clouds.mean(2, keepdims=True)
@@ -285,7 +285,7 @@ def _background(height: int, width: int, rng: Rng) -> NDArray[np.float32]:
 
 
 def _fill(canvas: NDArray[np.float32], outline: Outline, colour: NDArray[np.floating], rng: Rng) -> None:
-    """Paint the inside of an outline in a colour, shaded and grained, into the canvas."""
+    """Fill an outline on the canvas with a colour, shading and grain, and darken its rim."""
     left, top = np.maximum(np.floor(outline.min(0)).astype(int) - 1, 0)
     right, bottom = np.minimum(np.ceil(outline.max(0)).astype(int) + 1, canvas.shape[1::-1])
     height, width = bottom - top, right - left
@@ -297,6 +297,6 @@ def _fill(canvas: NDArray[np.float32], outline: Outline, colour: NDArray[np.floa
     shade = slope[0] * x + slope[1] * y + rng.normal(0, 4, (height, width)).astype(np.float32)
     patch = canvas[top:bottom, left:right]
     patch += cover * (colour.astype(np.float32) + shade[:, :, None] - patch)
-    rim = np.zeros((height, width), np.uint8)  # a faint dark rim separates shapes of one colour where they touch
+    rim = np.zeros((height, width), np.uint8)  # a faint dark rim separates touching shapes of equal colour
     cv2.polylines(rim, [_fixed_point(outline)], True, 255, 1, cv2.LINE_AA, 4)
     patch *= 1 - rim[:, :, None].astype(np.float32) * np.float32(RIM / 255)

@@ -1,1 +1,1 @@
-"""Make the tables, figures and galleries of the report, each from the files that its command is given."""
+"""Make the report's tables, figures and picture galleries, each from the files given to its command."""

@@ -1,4 +1,4 @@
-"""Word what tables and figures share: names of models and data sets, notes, and the figures that the paper reports."""
+"""Texts that tables and figures share: names of models and data sets, notes, and the scores that the paper reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PUBLISHED = Path(__file__).with_name("published.csv")
 
 
 def published() -> pd.DataFrame:
-    """Read the paper's figures for its method, its baseline and SeqTR, under the names of this project's runs.
+    """Read the scores published for the paper's method, its baseline and SeqTR, under the names of our runs.
 
     Columns: dataset, split, ratio, experiment, step, metric, value (per cent), source (where in the paper).
     RefCOCOg's val and test are the UMD split's (val-u, test-u); 100 % baseline is the fully supervised SeqTR. The other
@@ -34,12 +34,12 @@ def published() -> pd.DataFrame:
 
 
 def dataset_name(dataset: str) -> str:
-    """Write a data set's name as people do."""
+    """Return a data set's name in its usual spelling: refcoco+ -> RefCOCO+."""
     return dataset.replace("refshapes", "RefShapes").replace("refcoco", "RefCOCO")
 
 
 def label(experiment: str, step: str) -> str:
-    """Name a model for readers: "Baseline", "Ours, step 2", "no_rpp, step 3"."""
+    """Return a model's name in tables and figures: "Baseline", "Ours, step 2", "no_rpp, step 3"."""
     if (experiment, step) == (BASELINE, "res"):
         return "Baseline"
     name = {BASELINE: "Baseline", OURS: "Ours"}.get(experiment, experiment)
@@ -47,7 +47,7 @@ def label(experiment: str, step: str) -> str:
 
 
 def seeds(data: pd.DataFrame) -> str:
-    """Say how many seeds stand behind the figures. data: column seeds."""
+    """Return a note on the number of seeds. data: has a column seeds."""
     least, most = data["seeds"].min(), data["seeds"].max()
     if most == 1:
         return "One seed."
@@ -55,7 +55,7 @@ def seeds(data: pd.DataFrame) -> str:
 
 
 def expressions(data: pd.DataFrame) -> str:
-    """Say how many expressions each split has. data: columns dataset, split, expressions, in the order of reports."""
+    """Return a note on the number of expressions in each split. data: has columns dataset, split, expressions."""
     texts = []
     for dataset, rows in data.drop_duplicates(["dataset", "split"]).groupby("dataset", sort=False):
         counts = ", ".join(f"{row.split} {row.expressions:,}" for row in rows.itertuples())

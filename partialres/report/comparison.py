@@ -1,7 +1,7 @@
-"""Set experiments beside each other: the paper's Table 1, and its Tables 2 to 4 and what goes beyond them.
+"""Compare experiments: the paper's Table 1, its Tables 2 to 4, and a table of what goes beyond the paper.
 
 Both functions take the long table of `evaluations.collect` and the IoU of every expression (`intervals.read_scores`),
-and return a `render.Table`. `oracle` names the experiment whose step 2 with every mask is the oracle; empty for none.
+and return a `render.Table`. `oracle` names the experiment whose step 2 at ratio 100 is the oracle; empty for none.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _KEPT = {"kept_share": "kept, %", "true_iou_kept": "true IoU of the kept"}
 
 
 def table1(evaluations: pd.DataFrame, scores: intervals.Scores, oracle: str) -> Table:
-    """Make the paper's Table 1: experiments by ratio, beside the baseline, the oracle and the published figures.
+    """Make the paper's Table 1: experiments by ratio, with the baseline, the oracle and the published scores.
 
-    evaluations: with mIoU and oIoU, which never stand in one grid. Table.data: of `_compare`, against the baseline.
+    mIoU and oIoU get separate grids. Table.data: from `_compare`, with gains over the baseline.
     Raises DataError if there is nothing to show, or the baseline lacks a seed of another experiment at the same ratio.
     """
     wanted = evaluations[(evaluations["step"] != "rec") & evaluations["metric"].isin(["mIoU", "oIoU", "mIoU_upstream"])]
@@ -50,7 +50,7 @@ def table1(evaluations: pd.DataFrame, scores: intervals.Scores, oracle: str) -> 
 
 
 def _scores(data: pd.DataFrame, metric: str) -> list[Cells]:
-    """Write one data set's scores: one row per model, by ascending ratio, and one group of columns per split."""
+    """Make the cells of one data set: a row per model, by ascending ratio, and a group of columns per split."""
     beside = data["published"].notna().any()
     cells = []
     for row in data.sort_values("ratio", kind="stable").itertuples():
@@ -73,12 +73,12 @@ def comparison(
     title: str, evaluations: pd.DataFrame, scores: intervals.Scores, rows: Sequence[tuple[str, str]], oracle: str,
     selections: pd.DataFrame | None = None,
 ) -> Table:  # fmt: skip
-    """Set models beside each other by mIoU and precision: one grid per split, one row in it per ratio and model.
+    """Compare models by mIoU and precision: one grid per split, with one row per ratio and model.
 
-    evaluations: of these models, and of the oracle for shares of its mIoU. rows: (experiment, step) of each model, in
-    order; gains are over the first one at the same data set and ratio. selections: what step 3 was given
-    (`evaluations.collect_selections`), to be shown too.
-    Table.data: of `_compare`; where there are selections also kept_share and true_iou_kept, and their sd (suffix _sd).
+    evaluations: those of these models, and of the oracle for shares of its mIoU. rows: (experiment, step) of each
+    model, in order; gains are over the first model on the same data set and at the same ratio. selections: figures on
+    step 3's pseudo masks (`evaluations.collect_selections`), to be shown too.
+    Table.data: from `_compare`; with selections also kept_share, true_iou_kept and their sd (suffix _sd).
     Raises DataError if a row has no evaluation, or the first one lacks a seed of another row at the same ratio.
     """
     for name, step in rows:
@@ -104,7 +104,7 @@ def comparison(
 
 
 def _cells(part: pd.DataFrame) -> list[Cells]:
-    """Write one split's scores, the paper's below ours where it has any, then gains, shares and what was kept."""
+    """Make the cells of one split: our scores, the paper's below if there are any, then gains and shares."""
     cells = []
     for row in part.itertuples():
         cells.append((f"{row.ratio:g} %", row.label, "", {row.metric: with_spread(row.mean, row.sd)}))
@@ -122,13 +122,13 @@ def _cells(part: pd.DataFrame) -> list[Cells]:
 
 
 def _compare(table: pd.DataFrame, scores: intervals.Scores, reference: tuple[str, str], oracle: str) -> pd.DataFrame:
-    """Summarise evaluations (`collect`'s table), with gains over the reference (experiment, step).
+    """Summarise evaluations (from `collect`), with gains over the reference (experiment, step).
 
-    Returns one row per model and metric; columns: MODEL, label, reference (whether it is this row), metric, mean, sd
-    (sample, over seeds), seeds (their number), expressions, share_of_oracle (per cent of the oracle's mean), gain
-    (points over the reference at the same ratio, averaged over the row's seeds), gain_low and gain_high (mIoU's
-    interval), published. Gains are NaN where the reference was not run at all.
-    Raises DataError that names the missing file if the reference was run without one of a row's seeds.
+    Returns one row per model and metric; columns: MODEL, label, reference (whether the row is the reference), metric,
+    mean, sd (sample, over seeds), seeds (their number), expressions, share_of_oracle (per cent of the oracle's mean),
+    gain (points over the reference at the same ratio, averaged over the row's seeds), gain_low and gain_high (interval,
+    for mIoU only), published. Gains are NaN where the reference was not run at all.
+    Raises DataError that names the missing file if the reference lacks one of a row's seeds.
     """
     at = ["dataset", "split", "ratio", "metric"]
     before = where(table, experiment=reference[0], step=reference[1]).set_index([*at, "seed"])["value"]
@@ -156,7 +156,7 @@ def _compare(table: pd.DataFrame, scores: intervals.Scores, reference: tuple[str
 
 
 def _notes(data: pd.DataFrame, reference: str) -> list[str]:
-    """Say how many seeds and expressions there are, and what gains, shares and published figures mean."""
+    """Return notes on seeds and expressions, and on the meaning of gains, shares and published scores."""
     notes = [captions.seeds(data), captions.expressions(data)]
     notes.append(f"gain: points of the metric over {reference}, at the same mask ratio and seeds.")
     if data["share_of_oracle"].notna().any():

@@ -1,4 +1,4 @@
-"""Draw how mIoU falls with fewer masks, how trainings went, and how far pseudo masks are from their boxes."""
+"""Draw mIoU against the mask ratio, training losses, and the distribution of D, the pseudo masks' distance to boxes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LINES = (
     (OURS, "res", style.STEP_2, "s"),
     (OURS, "retrain", style.FINAL, "o"),
 )
-_SHARES = {(BASELINE, "res"): 0.04, (OURS, "retrain"): 0.13}  # how high in the panel a line's shares stand
+_SHARES = {(BASELINE, "res"): 0.04, (OURS, "retrain"): 0.13}  # height in the panel of each line's shares
 _STAGES = {"rec": "step 1: boxes", "res": "step 2: labelled masks", "retrain": "step 3: with pseudo masks"}
 
 
@@ -30,10 +30,10 @@ _STAGES = {"rec": "step 1: boxes", "res": "step 2: labelled masks", "retrain": "
 def ratio_curve(evaluations: pd.DataFrame, oracle: str) -> Figure:
     """Draw mIoU against the mask ratio: one panel per split, one row per data set, all on one scale.
 
-    evaluations: `evaluations.collect`'s long table. Lines: the baseline, and ours after steps 2 and 3; the oracle
-    (step 2 of this experiment with every mask; empty for none) is a star on a dashed level. Bands are ± the sample
-    standard deviation over seeds. Numbers below the lines are shares of the oracle's mIoU. Where the data set is the
-    paper's, its figures for the baseline and ours are faint diamonds (its Figure 6 and Table 1).
+    evaluations: long table of `evaluations.collect`. oracle: experiment whose step 2 at ratio 100 is the oracle, empty
+    for none; it is a star on a dashed horizontal line. Lines: the baseline, and ours after steps 2 and 3; bands are ±
+    the sample standard deviation over seeds. Numbers below the lines are shares of the oracle's mIoU. On the paper's
+    data sets its scores for baseline and method are faint diamonds (its Figure 6 and Table 1).
     Raises DataError if there is no mIoU of the baseline or of ours.
     """
     summary = _mask_scores(evaluations, (BASELINE, OURS))
@@ -49,7 +49,7 @@ def ratio_curve(evaluations: pd.DataFrame, oracle: str) -> Figure:
             _ratio_panel(axes, scored, oracle, published)
     low, high = min(axes.dataLim.ymin for axes in figure.axes), max(axes.dataLim.ymax for axes in figure.axes)
     for axes in figure.axes:
-        axes.set_ylim(low - 0.35 * (high - low) - 0.5, high + 0.05 * (high - low) + 0.5)  # room for shares below
+        axes.set_ylim(low - 0.35 * (high - low) - 0.5, high + 0.05 * (high - low) + 0.5)  # leave room for the shares
     figure.supylabel("mIoU, %", fontsize=9)
     keys = [style.key(captions.label(name, step), colour, marker) for name, step, colour, marker in _LINES]
     if set(datasets) & set(paper["dataset"]):
@@ -61,7 +61,7 @@ def ratio_curve(evaluations: pd.DataFrame, oracle: str) -> Figure:
 
 
 def _ratio_panel(axes: Axes, rows: pd.DataFrame, oracle: str, paper: pd.DataFrame) -> None:
-    """Draw one split's lines. rows, paper: `_mask_scores` and `published`, of one data set and split."""
+    """Draw one split's lines. rows: from `_mask_scores`, paper: from `published`, both of that split only."""
     full = where(rows, experiment=oracle, ratio=100, step="res")["mean"]
     for experiment, step, colour, marker in _LINES:
         line, published = (where(table, experiment=experiment, step=step) for table in (rows, paper))
@@ -71,7 +71,7 @@ def _ratio_panel(axes: Axes, rows: pd.DataFrame, oracle: str, paper: pd.DataFram
             axes.scatter(published["ratio"], published["value"], color=colour, **looks)
             looks = {"ha": "center", "fontsize": 7.5, "bbox": {"facecolor": "white", "linewidth": 0, "pad": 1}}
             for ratio, mean in line.loc[line["ratio"] < 100, ["ratio", "mean"]].itertuples(index=False):
-                if full.gt(0).any():  # an oracle that found nothing, as after a test run, has no shares
+                if full.gt(0).any():  # no shares if the oracle's mIoU is 0, as after a test run
                     share = f"{100 * mean / full.iloc[0]:.0f} %"
                     axes.text(ratio, height, share, transform=axes.get_xaxis_transform(), color=colour, **looks)
     for level in full:
@@ -82,12 +82,12 @@ def _ratio_panel(axes: Axes, rows: pd.DataFrame, oracle: str, paper: pd.DataFram
 
 @style.applied()
 def heads(evaluations: pd.DataFrame, names: Sequence[str], oracle: str) -> Figure:
-    """Draw the paper's Figure 1: what other heads make of few masks, beside ours and the baseline.
+    """Draw the paper's Figure 1: how other heads cope with few masks, compared with ours and the baseline.
 
-    evaluations: `evaluations.collect`'s long table, of one split per data set. names: experiments beside the two. Each
-    is shown after its last step. Left mIoU, right its share of what the same method reaches with every mask (for ours:
-    the oracle, step 2 of this experiment), where that was run. Bands are ± the sample standard deviation over seeds.
-    Raises DataError if an experiment was not evaluated, or a data set was on several splits.
+    evaluations: long table of `evaluations.collect`, one split per data set. names: the other experiments. Each is
+    shown after its last step: on the left mIoU, on the right its share of the mIoU that the same experiment (for ours:
+    `oracle`) reaches with every mask, if that was run. Bands are ± the sample standard deviation over seeds.
+    Raises DataError if an experiment was not evaluated, or a data set was evaluated on several splits.
     """
     names = list(dict.fromkeys([BASELINE, OURS, *names]))
     summary = _mask_scores(evaluations, names)
@@ -117,7 +117,7 @@ def heads(evaluations: pd.DataFrame, names: Sequence[str], oracle: str) -> Figur
 
 
 def _mask_scores(evaluations: pd.DataFrame, required: Iterable[str]) -> pd.DataFrame:
-    """Summarise the mIoU of steps 2 and 3; raises DataError that names a required experiment without any."""
+    """Summarise the mIoU of steps 2 and 3; raises DataError that names a required experiment without mIoU."""
     summary = summarise(where(evaluations, metric="mIoU"))
     for name in required:
         if name not in set(summary["experiment"]):
@@ -126,7 +126,7 @@ def _mask_scores(evaluations: pd.DataFrame, required: Iterable[str]) -> pd.DataF
 
 
 def _ratio_axis(axes: Axes, ratios: set[float]) -> None:
-    """Put mask ratios, per cent, on a logarithmic axis below, and a grid behind."""
+    """Set up a logarithmic x axis with these mask ratios (per cent) as ticks, and a grid."""
     limits = min(ratios) / 1.6, max(ratios) * 1.6
     axes.set(xscale="log", xlim=limits, xlabel="training refs with a mask")
     axes.set_xticks(sorted(ratios), [f"{ratio:g} %" for ratio in sorted(ratios)])
@@ -136,7 +136,7 @@ def _ratio_axis(axes: Axes, ratios: set[float]) -> None:
 
 
 def _line(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
-    """Draw a line with its band of one standard deviation. rows: ratio, mean, sd; by ascending ratio."""
+    """Draw a line with a band of ± one standard deviation. rows: ratio, mean, sd; by ascending ratio."""
     looks: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.6, "zorder": 3}
     axes.plot(rows["ratio"], rows["mean"], markeredgecolor="white", markeredgewidth=0.6, **looks)
     spread = rows["sd"].fillna(0)
@@ -146,10 +146,10 @@ def _line(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
 
 @style.applied()
 def training_curves(logs: Iterable[Path]) -> Figure:
-    """Draw training loss against the step: one panel per stage, one row per data set, coloured by mask ratio.
+    """Draw the training loss against the step: a panel per training stage, a row per data set, colours by mask ratio.
 
-    logs: metrics.csv files beside models (their paths: `run_of`), with columns step and loss.
-    The baseline is dashed, ours and step 1 of points drawn through, all others dotted; seeds look the same.
+    logs: metrics.csv files beside models, in folders that `run_of` recognises, with columns step and loss.
+    The baseline is dashed, ours and step 1 of the points head are solid, all others dotted; seeds look the same.
     Raises DataError if there is no log or one lacks a column.
     """
     runs = {run_of(path): Path(path) for path in logs}
@@ -171,7 +171,7 @@ def training_curves(logs: Iterable[Path]) -> Figure:
                 colour, dash = style.SOFT if run.ratio is None else colours[run.ratio], dashes.get(run.experiment, ":")
                 axes.plot(log["step"], log["loss"], color=colour, linestyle=dash, linewidth=1.2)
         axes.set_title(f"{captions.dataset_name(place[0])}, {_STAGES[place[1]]}", loc="left")
-        axes.set(xscale="log", xlabel="optimiser step")  # a ratio of 1 % takes a hundredth of the steps
+        axes.set(xscale="log", xlabel="optimiser step")  # ratio 1 % has a hundredth of the steps
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
@@ -185,14 +185,14 @@ def training_curves(logs: Iterable[Path]) -> Figure:
 
 @style.applied()
 def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Figure:
-    """Draw how far pseudo masks are from their boxes: the distribution of D (paper eq. 8), one panel per ratio.
+    """Draw the distribution of D, the distance of pseudo masks from their boxes (paper eq. 8): one panel per ratio.
 
-    points: points.parquet files in pseudo/ (`run_of`) with column d, 0 to 2, NaN where the points enclose nothing.
-    thresholds: one for each, below which masks are kept. Seeds are pooled; a row is a data set and experiment.
-    Raises DataError if there is no file, or another number of thresholds.
+    points: points.parquet files in pseudo/ folders (`run_of`), with column d, 0 to 2, NaN if points enclose nothing.
+    thresholds: for each file, D below which masks are kept. Seeds are pooled; rows are data sets and experiments.
+    Raises DataError if there is no file, or the number of thresholds differs.
     """
     if len(thresholds) != len(points) or not points:
-        raise DataError(f"{len(thresholds)} thresholds for {len(points)} files of points: give files, and each its own")
+        raise DataError(f"{len(thresholds)} thresholds for {len(points)} files of points: give one threshold per file")
     tables = []
     for path, threshold in zip(map(Path, points), thresholds, strict=True):
         run = run_of(path)
@@ -204,7 +204,7 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Fig
         raise DataError("no pseudo points to draw: the points.parquet files have no rows")
     groups = list(dict.fromkeys(zip(pooled["dataset"], pooled["experiment"], strict=True)))
     ratios = sorted(set(pooled["ratio"]))
-    tail = pooled["d"].quantile(0.995) if pooled["d"].notna().any() else 0.0  # the thin rest needs no room
+    tail = pooled["d"].quantile(0.995) if pooled["d"].notna().any() else 0.0  # cut off the thin tail
     figure, panel = style.panels(len(groups), len(ratios), width=2.5, height=2.0)
     for (dataset, experiment, ratio), part in pooled.groupby(["dataset", "experiment", "ratio"], sort=False):
         axes = panel(groups.index((dataset, experiment)), ratios.index(ratio))
@@ -217,8 +217,8 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Fig
 
 
 def _histogram(axes: Axes, distances: pd.Series, threshold: float) -> None:
-    """Draw D's distribution in per cent of all pseudo masks, the kept part in colour."""
-    width = threshold / max(1, round(threshold / 0.025))  # the threshold falls on an edge
+    """Draw the distribution of D in per cent of all pseudo masks, with the kept part in colour."""
+    width = threshold / max(1, round(threshold / 0.025))  # so that the threshold is a bin edge
     edges = np.arange(0, 2 + 2 * width, width).tolist()
     kept, others = distances[distances < threshold], distances[distances >= threshold]
     for part, colour in ((kept, style.FINAL), (others, style.RULE)):

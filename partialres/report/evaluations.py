@@ -1,4 +1,4 @@
-"""Read result files: which run each belongs to, and the figures of all of them as one long table."""
+"""Read result files: find the run that each belongs to, and collect their numbers in one long table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pandas as pd
 from partialres.files import DataError, read_json
 
 BASELINE, OURS = "baseline", "ours"
-MASK_HEAD = "mask head"  # stands where step 1 of the mask head has no experiment to name
+MASK_HEAD = "mask head"  # the experiment column for step 1 of the mask head, which belongs to no experiment
 MODEL = ["dataset", "split", "ratio", "experiment", "step"]  # columns that name a model and where it was scored
 SELECTION = ["candidates", "kept", "kept_share", "true_iou_kept", "true_iou_all", "mean_d"]
 
-_COUNTS = ("expressions", "refs")  # keys of metrics.json that count things; all others are metrics
+_COUNTS = ("expressions", "refs")  # keys of metrics.json that are counts; all others are metrics
 _ORDER = {
     "dataset": ("refshapes", "refshapes+", "refshapesg", "refcoco", "refcoco+", "refcocog"),
     "experiment": (BASELINE, OURS),
@@ -34,10 +34,10 @@ _GRAMMAR = "{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step} or {dataset}/s
 
 
 class Run(NamedTuple):
-    """Name one step of one run.
+    """Identifies one step of one run.
 
-    ratio: per cent of the training refs that have masks; None in step 1. experiment: in step 1 empty, or MASK_HEAD.
-    step: rec, res, pseudo or retrain. split: what the step's model was scored on; empty for files of the step itself.
+    ratio: per cent of the training refs that have masks; None in step 1. experiment: in step 1 empty or MASK_HEAD.
+    step: rec, res, pseudo or retrain. split: where the step's model was scored; empty for files of the step itself.
     """
 
     dataset: str
@@ -49,9 +49,9 @@ class Run(NamedTuple):
 
 
 def run_of(path: Path) -> Run:
-    """Read from a file's path which run it belongs to; folders before the data set do not matter.
+    """Return the run that a file belongs to, from its path; folders above the data set's do not matter.
 
-    Raises DataError if the file is not in a folder of _GRAMMAR, with head points or mask, or a split's folder in it.
+    Raises DataError unless the file is in a folder described by _GRAMMAR or in a split's folder inside one.
     """
     match = _PATH.search(Path(path).as_posix())
     if match is None:
@@ -62,7 +62,7 @@ def run_of(path: Path) -> Run:
 
 
 def evaluation_of(path: Path) -> Run:
-    """Read from the path of a metrics.json which evaluation it holds; raises DataError if it is none's."""
+    """Return the run and split that a metrics.json is about, from its path; raises DataError for any other file."""
     run = run_of(path)
     if not run.split or run.step == "pseudo" or Path(path).name != "metrics.json":
         raise DataError(f"{path}: not the path of an evaluation; it must be {{split}}/metrics.json below {_GRAMMAR}")
@@ -70,12 +70,12 @@ def evaluation_of(path: Path) -> Run:
 
 
 def collect(paths: Iterable[Path]) -> pd.DataFrame:
-    """Read metrics.json files as a long table, one row per figure, in the order of reports.
+    """Read metrics.json files into a long table, one row per score, sorted as by `ordered`.
 
     Columns: dataset, seed, ratio (per cent; NaN in step 1), experiment (in step 1 empty or MASK_HEAD), step, split,
     expressions, refs, metric, value (as in the file: 0-100).
-    Raises DataError if there is no file, if two are of one evaluation, if a file lacks its counts or holds something
-    else than finite numbers, or if one split was scored on different numbers of expressions.
+    Raises DataError if there is no file, if two belong to the same evaluation, if a file lacks its counts or holds
+    anything but finite numbers, or if a split was scored on different numbers of expressions.
     """
     rows: list[dict[str, Any]] = []
     for run, figures in _read(paths, evaluation_of, _COUNTS).items():
@@ -91,11 +91,11 @@ def collect(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def collect_selections(paths: Iterable[Path]) -> pd.DataFrame:
-    """Read selection.json files, which lie beside the pseudo points of a run, as a table with one row per run.
+    """Read selection.json files, which lie beside a run's pseudo points, into a table with one row per run.
 
-    Columns: dataset, seed, ratio, experiment, step, then SELECTION (candidates and kept: pseudo masks; shares and IoU
-    0-100; mean_d 0-2). The true IoU of the kept is NaN where none was kept.
-    Raises DataError if there is no file, if two are of one run, or if a file lacks a figure.
+    Columns: dataset, seed, ratio, experiment, step, then SELECTION (candidates and kept: numbers of pseudo masks;
+    shares and IoU 0-100; mean_d 0-2). true_iou_kept is NaN where none was kept.
+    Raises DataError if there is no file, if two belong to the same run, or if a file lacks a number.
     """
     selections = _read(paths, run_of, SELECTION)
     rows = [run._asdict() | {key: figures[key] for key in SELECTION} for run, figures in selections.items()]
@@ -104,7 +104,7 @@ def collect_selections(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def _read(paths: Iterable[Path], whose: Callable[[Path], Run], required: Sequence[str]) -> dict[Run, dict[str, float]]:
-    """Read the numbers of each file, and which run it belongs to; refuse an empty list and a run given twice."""
+    """Read the numbers of each file into a dict by run; raises DataError for no file or two of the same run."""
     read: dict[Run, dict[str, float]] = {}
     for path in map(Path, paths):
         run = whose(path)
@@ -117,7 +117,7 @@ def _read(paths: Iterable[Path], whose: Callable[[Path], Run], required: Sequenc
 
 
 def _numbers(path: Path, required: Sequence[str]) -> dict[str, float]:
-    """Read a JSON object of finite numbers; null stands for NaN in a true IoU, which needs masks to be taken over."""
+    """Read a JSON object of finite numbers. Only a true IoU may be null, read as NaN: there was no mask to measure."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds no JSON object; make it again")
@@ -132,10 +132,10 @@ def _numbers(path: Path, required: Sequence[str]) -> dict[str, float]:
 
 
 def summarise(table: pd.DataFrame, by: Sequence[str] = ("metric",)) -> pd.DataFrame:
-    """Take mean and sample standard deviation over seeds of a long table (`collect`).
+    """Compute mean and sample standard deviation over the seeds of a long table (from `collect`).
 
-    Returns one row per model (MODEL) and values of the columns `by`, in the order of reports, with columns expressions,
-    mean, sd (NaN with one seed) and seeds (their number).
+    Returns one row per model (MODEL) and combination of the columns `by`, sorted as by `ordered`, with columns
+    expressions, mean, sd (NaN with one seed) and seeds (their number).
     """
     grouped = table.groupby([*MODEL, *by], dropna=False, sort=False)
     summary = grouped.agg(
@@ -145,7 +145,7 @@ def summarise(table: pd.DataFrame, by: Sequence[str] = ("metric",)) -> pd.DataFr
 
 
 def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """Return the rows that have these values in the columns named."""
+    """Return the rows in which each named column has the given value."""
     for column, value in values.items():
         table = table[table[column] == value]
     return table
@@ -159,12 +159,12 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_order(kind: str, names: Iterable[str]) -> list[str]:
-    """Return the distinct names in the order of reports. kind: dataset, experiment, step or split."""
+    """Return the distinct names, sorted as by `ordered`. kind: dataset, experiment, step or split."""
     return sorted(set(names), key=lambda name: _rank(kind, name))
 
 
 def _rank(kind: str, name: Any) -> Any:
-    """Return a key that puts the names of _ORDER first and sorts all others by alphabet, numbers as they are."""
+    """Return a sort key that puts the names in _ORDER first and others after them alphabetically; sorts numbers too."""
     if kind not in _ORDER:
         return name
     return f"{_ORDER[kind].index(name):02d}" if name in _ORDER[kind] else f"99{name}"

@@ -1,4 +1,4 @@
-"""Show where models fail: IoU by what the object and the expression are like, and wrong objects or wrong outlines."""
+"""Show where models fail: IoU by properties of object and expression, and shares of wrong objects and outlines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from partialres.report.evaluations import MODEL, evaluation_of, summarise, where
 from partialres.report.intervals import check_expressions
 from partialres.report.render import Table, arrange, with_spread
 
-# Words that place an object in the image, and words that place it by another object, as people use them in RefCOCO.
+# Words that locate an object in the image, and words that relate it to another object, as people use them in RefCOCO.
 _LOCATION = (
     "left|right|top|bottom|middle|center|centre|upper|lower|front|back|rear|side|corner|edge|end|far|close|closest|"
     "nearest|farthest|furthest|leftmost|rightmost|topmost|bottommost|lefthand|righthand|background|foreground|first|"
@@ -33,7 +33,7 @@ _RELATION = (
     "above|below|under|underneath|beneath|over|behind|beside|besides|between|near|nearby|next|by|against|around|"
     "across|along|inside|outside|opposite|facing"
 )
-# A place of something is a relation to it ("left of the lamp"), of the picture itself it is none ("left of the photo").
+# "left of the lamp" is a relation, but "left of the photo" a location: phrases for the image itself are removed first.
 _OF_THE_IMAGE = re.compile(r"\b(?:of|in|on) (?:the )?(?:image|picture|pic|photo|photograph|screen|frame|scene|shot)\b")
 _ATTRIBUTES = {
     "size": "mask area, share of the image",
@@ -46,10 +46,10 @@ _OUTCOMES = {"right": style.RIGHT, "wrong outline": style.WRONG_OUTLINE, "wrong 
 
 
 def kind_of(expression: str) -> str:
-    """Say how an expression picks its object: by 'relation' to another, 'location' in the image, or 'attribute' alone.
+    """Classify how an expression singles out its object: by 'relation' to another, 'location', or only 'attribute'.
 
-    Words decide: _RELATION, and 'of' after one of _LOCATION, go before _LOCATION, so that 'left of the lamp' is a
-    relation and 'left lamp' a location.
+    It is a relation if it has a word of _RELATION, or one of _LOCATION followed by 'of' ('left of the lamp'); else a
+    location if it has a word of _LOCATION ('left lamp').
     """
     text = _OF_THE_IMAGE.sub("", " ".join(re.findall(r"[a-z]+", expression.lower())))
     if re.search(rf"\b(?:{_RELATION}|(?:{_LOCATION}) of)\b", text):
@@ -58,11 +58,11 @@ def kind_of(expression: str) -> str:
 
 
 def describe(refs: Path, expressions: pd.DataFrame) -> pd.DataFrame:
-    """Describe each expression and its object, one row per expression, aligned with `expressions`.
+    """Describe each expression and its object, one row per expression, with the index of `expressions`.
 
-    refs: refs.parquet. expressions: ref_id, expression. Columns: size (mask area over image area, 0-1), parts
-    (8-connected parts of the mask), solidity (mask area over its convex hull's in pixels, 0-1), kind (`kind_of`),
-    length (words). Raises DataError that names a ref without a mask.
+    refs: refs.parquet. expressions: ref_id, expression. Returns size (mask area over image area, 0-1), parts (number of
+    8-connected parts of the mask), solidity (mask area over its convex hull's area, 0-1), kind (`kind_of`) and length
+    (words). Raises DataError that names a ref without a mask.
     """
     objects = {}
     table = read_table(refs, ["ref_id", "height", "width", "mask"]).dropna(subset="mask")
@@ -81,9 +81,9 @@ def describe(refs: Path, expressions: pd.DataFrame) -> pd.DataFrame:
 
 
 def binned(described: pd.DataFrame) -> pd.DataFrame:
-    """Sort `describe`'s columns into ordered categories: quartiles of size, terciles of solidity, 1, 2, 3+ parts, ...
+    """Bin each column of `describe`: size by quartiles, solidity by terciles, parts as 1, 2, 3+, and so on.
 
-    Quantiles are of the expressions; equal ones are one bin, so there may be fewer.
+    Quantiles are taken over expressions. Bins with equal bounds are merged, so there may be fewer.
     """
     return pd.DataFrame({
         "size": _quantiles(described["size"] * 100, 4, " %"),
@@ -95,11 +95,11 @@ def binned(described: pd.DataFrame) -> pd.DataFrame:
 
 
 def _quantiles(values: pd.Series, number: int, unit: str) -> pd.Series:
-    """Make bins of about equal counts, named by their bounds."""
+    """Sort values into bins of about equal counts, named by their bounds."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, number + 1)))
     if len(edges) == 1:
         return pd.Series(pd.Categorical([f"{edges[0]:.2g}{unit}"] * len(values)), index=values.index)
-    for digits in (2, 4):  # four where two do not tell the bins apart
+    for digits in (2, 4):  # four if two give equal names
         names = [f"{low:.{digits}g}–{high:.{digits}g}{unit}" for low, high in pairwise(edges)]
         if len(set(names)) == len(names):
             break
@@ -107,18 +107,18 @@ def _quantiles(values: pd.Series, number: int, unit: str) -> pd.Series:
 
 
 def outcome(predictions: pd.DataFrame) -> pd.Series:
-    """Return 'right' with IoU of at least 0.5; else 'wrong object' with a box IoU below 0.5, 'wrong outline' above."""
+    """Classify predictions: 'right' if IoU >= 0.5, else 'wrong object' if box IoU < 0.5, else 'wrong outline'."""
     missed = np.where(predictions["box_iou"] < 0.5, "wrong object", "wrong outline")
     return pd.Series(np.where(predictions["iou"] >= 0.5, "right", missed), index=predictions.index)
 
 
 def analyse(refs: Path, metrics: Sequence[Path]) -> pd.DataFrame:
-    """Compute every model's mIoU in each bin, and the shares of its outcomes, as a tidy table.
+    """Compute every model's mIoU in each bin, and the share of each outcome, as a tidy table.
 
     refs: refs.parquet. metrics: metrics.json files of one data set and split; predictions.parquet lies beside each.
-    Columns: dataset, split, ratio, experiment, step, label, attribute (of `describe`, or outcome), bin, expressions
-    (equal for all seeds; of an outcome: all), mean and sd over seeds (mIoU, or the outcome's share; per cent), seeds.
-    Raises DataError if there is no file, files are of several data sets or splits, or of other expressions.
+    Columns: dataset, split, ratio, experiment, step, label, attribute (a column of `describe`, or outcome), bin,
+    expressions (number in the bin; for outcomes: all), mean and sd over seeds (mIoU or share; per cent), seeds.
+    Raises DataError if there is no file, or if files differ in data set, split or expressions.
     """
     runs = {evaluation_of(path): Path(path).with_name("predictions.parquet") for path in metrics}
     if len({(run.dataset, run.split) for run in runs}) != 1:
@@ -142,7 +142,7 @@ def analyse(refs: Path, metrics: Sequence[Path]) -> pd.DataFrame:
 
 
 def table(data: pd.DataFrame) -> Table:
-    """Show `analyse`'s data as a table: mIoU by bin (row) and model (column), and the outcomes."""
+    """Make a table from `analyse`'s data: mIoU by bin (rows) and model (columns), then the outcomes."""
     title = f"{captions.dataset_name(data['dataset'].iloc[0])} {data['split'].iloc[0]}"
     grids = []
     for heading, attributes in (("mIoU", list(_ATTRIBUTES)), ("share of expressions, %", ["outcome"])):
@@ -165,7 +165,7 @@ def table(data: pd.DataFrame) -> Table:
 
 @style.applied()
 def draw(data: pd.DataFrame) -> Figure:
-    """Draw `analyse`'s data: a panel of mIoU for each attribute, all from 0 to one height, and one of outcomes."""
+    """Draw `analyse`'s data: a panel of mIoU for each attribute, all on one scale, and a panel of outcomes."""
     figure, panel = style.panels(2, 3, width=3.2, height=2.6)
     keys = _keys(data)
     top = max(1.0, 1.05 * (data["mean"] + data["sd"].fillna(0))[data["attribute"] != "outcome"].max())
@@ -182,7 +182,7 @@ def draw(data: pd.DataFrame) -> Figure:
 
 
 def _keys(data: pd.DataFrame) -> list[Line2D]:
-    """Return a legend's entry for each model: its experiment's colour, and with every mask the oracle's."""
+    """Return a legend entry for each model, in its experiment's colour, or the oracle's at ratio 100."""
     models = data.drop_duplicates("label")
     colours = style.experiment_colours(models["experiment"])
     colour = [style.ORACLE if row.ratio == 100 else colours[row.experiment] for row in models.itertuples()]
@@ -190,7 +190,7 @@ def _keys(data: pd.DataFrame) -> list[Line2D]:
 
 
 def _by_bin(axes: Axes, part: pd.DataFrame, keys: Sequence[Line2D]) -> None:
-    """Draw one attribute: bins from left to right, each model's mIoU ± standard deviation in each."""
+    """Draw one attribute: bins from left to right, with each model's mIoU ± standard deviation."""
     counts = part.drop_duplicates("bin").set_index("bin")["expressions"]
     for place, key in enumerate(keys):
         rows, shift = where(part, label=key.get_label()), 0.12 * (place - (len(keys) - 1) / 2)
@@ -207,7 +207,7 @@ def _outcomes(axes: Axes, shares: pd.DataFrame) -> None:
     left = np.zeros(len(shares))
     for name, colour in _OUTCOMES.items():
         bars = axes.barh(range(len(shares)), shares[name], left=left, height=0.62, color=colour, label=name)
-        texts = [f"{share:.0f}" if share >= 7 else "" for share in shares[name]]  # per cent: room for the number
+        texts = [f"{share:.0f}" if share >= 7 else "" for share in shares[name]]  # below 7 % a number does not fit
         ink = style.TEXT if name == "wrong outline" else "white"
         axes.bar_label(bars, texts, label_type="center", fontsize=7.5, color=ink)
         left += shares[name].to_numpy()

@@ -1,4 +1,4 @@
-"""Draw what the models find, like the paper's Figure 5: one row per expression, one column per model."""
+"""Draw example predictions, like the paper's Figure 5: one row per expression, one column per model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from partialres.report import style
 from partialres.report.intervals import check_expressions
 
 _ROWS = 4  # expressions: more would make the figure taller than a screen
-_CELL, _TEXT, _TITLES, _LINE = 1.9, 1.6, 0.3, 0.15  # inches: a picture's longer side, the texts, titles, a foot's line
-_TALLEST = 0.75  # of the figure's width
-_TINT, _DRAIN = 0.5, 0.7  # shares: of the tint in a mask, of grey around it
+_CELL, _TEXT, _TITLES, _LINE = 1.9, 1.6, 0.3, 0.15  # inches: a picture's width, the text column, titles, a note's line
+_TALLEST = 0.75  # largest height of the figure, over its width
+_TINT, _DRAIN = 0.5, 0.7  # share of the tint inside a mask, and of grey outside it
 _Example = tuple[pd.Series, str, list[pd.Series]]  # a ref, an expression of it, each model's prediction
 
 
@@ -31,9 +31,9 @@ _Example = tuple[pd.Series, str, list[pd.Series]]  # a ref, an expression of it,
 def qualitative(refs: Path, images: Path, models: Sequence[tuple[str, Path]]) -> Figure:
     """Draw a few expressions: image and box, true mask, then each model's mask, contour points and IoU.
 
-    refs: refs.parquet. images: the folder its file names are in. models: column title and predictions.parquet of at
-    least one model. The expressions lie at evenly spaced quantiles of the IoU of the model with the highest mean IoU,
-    at most one for each ref, best first: nobody picks them, and the figure says so.
+    refs: refs.parquet. images: folder to which its file names are relative. models: column title and
+    predictions.parquet of at least one model. Expressions are not picked by hand: they lie at evenly spaced quantiles
+    of the IoU of the model with the highest mean IoU, at most one per ref, best first.
     Raises DataError if the models were scored on different expressions, or an image or a true mask is missing.
     """
     tables = [read_table(path, ["ref_id", "expression", "points", "mask", "iou"]) for _, path in models]
@@ -58,9 +58,9 @@ def qualitative(refs: Path, images: Path, models: Sequence[tuple[str, Path]]) ->
 
 
 def _spread(table: pd.DataFrame) -> list[int]:
-    """Return the rows at evenly spaced quantiles of IoU, best first: _ROWS, or as many as there are refs.
+    """Return the rows at evenly spaced quantiles of IoU, best first: _ROWS of them, or fewer if there are fewer refs.
 
-    Where a ref is taken already, the nearest rank whose ref is free.
+    If the ref at a quantile is already used, the nearest row of an unused ref is taken.
     """
     ranked = table.sort_values("iou", ascending=False, kind="stable")
     ranks: list[int] = []
@@ -72,7 +72,7 @@ def _spread(table: pd.DataFrame) -> list[int]:
 
 
 def _draw(examples: Sequence[_Example], titles: Sequence[str], images: Path, note: str) -> Figure:
-    """Lay out the examples: the expression, then a picture under each title."""
+    """Lay out the examples: in each row the expression, then a picture under each title; the note at the bottom."""
     width = _TEXT + len(titles) * _CELL
     foot = textwrap.wrap(note, int(width * 19))
     heights = np.array([_CELL * min(1, ref["height"] / ref["width"]) for ref, _, _ in examples])
@@ -99,7 +99,7 @@ def _draw(examples: Sequence[_Example], titles: Sequence[str], images: Path, not
 
 
 def _draw_row(panels: Sequence[Axes], ref: pd.Series, predictions: Sequence[pd.Series], images: Path) -> None:
-    """Draw one example, in the pixel coordinates of its image, (0, 0) being the corner."""
+    """Draw one example's pictures, in pixel coordinates with (0, 0) at the image's top left corner."""
     height, width = int(ref["height"]), int(ref["width"])
     picture = read_image(images / ref["file_name"], height, width)
     truth = contour.decode(ref["mask"], height, width)
@@ -107,7 +107,7 @@ def _draw_row(panels: Sequence[Axes], ref: pd.Series, predictions: Sequence[pd.S
     tinted = [_tinted(picture, truth, style.TRUTH), *(_tinted(picture, mask, style.PREDICTED) for mask in masks)]
     for axes, view in zip(panels, (picture, *tinted), strict=True):
         axes.imshow(view, extent=(0, width, height, 0))
-        axes.autoscale(False)  # points beyond the image do not shrink it
+        axes.autoscale(False)  # points outside the image must not shrink it
         axes.set_axis_off()
     x, y, w, h = ref["bbox"]
     for colour, line in (("black", 2.6), (style.BOX, 1.4)):
@@ -127,7 +127,7 @@ def _draw_row(panels: Sequence[Axes], ref: pd.Series, predictions: Sequence[pd.S
 
 
 def _tinted(picture: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
-    """Tint the picture in the mask and drain colour from the rest, so that any object shows."""
+    """Tint the picture inside the mask and fade the rest to grey, so that objects of any colour stand out."""
     rest = (1 - _DRAIN) * picture + _DRAIN * picture.mean(axis=2, keepdims=True)
     tint = (1 - _TINT) * picture + _TINT * 255 * np.array(to_rgb(colour))
     return np.where(mask[..., None], tint, rest).round().astype(np.uint8)

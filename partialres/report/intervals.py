@@ -22,7 +22,7 @@ MEANING = (
 
 
 class Model(NamedTuple):
-    """Name what was trained, whatever the seed: one step of an experiment at a ratio (per cent)."""
+    """Identifies a trained model, seed aside: one step of an experiment at a ratio (per cent)."""
 
     dataset: str
     ratio: float
@@ -36,9 +36,9 @@ Scores = Mapping[tuple[Model, str], Mapping[int, pd.Series]]
 
 
 def of_gain(scores: Scores, model: Model, reference: Model, split: str) -> tuple[float, float]:
-    """Return the interval of a model's gain over the reference on a split, points of mIoU, over the model's seeds.
+    """Return the interval, in points of mIoU, of a model's gain over the reference on a split, averaged over its seeds.
 
-    Raises DataError if the model has no scores, or the reference lacks one of its seeds.
+    Raises DataError if the model has no scores, or the reference lacks one of the model's seeds.
     """
     mine, theirs = (scores.get((each, split), {}) for each in (model, reference))
     for scored, seeds in ((model, mine), (reference, theirs)):
@@ -76,10 +76,10 @@ def interval(differences: np.ndarray, refs: np.ndarray) -> tuple[float, float]:
 
 
 def read_scores(metrics: Iterable[Path]) -> Scores:
-    """Read the predictions.parquet beside each metrics.json; those of step 1 are passed over.
+    """Read the predictions.parquet beside each metrics.json; step 1's are skipped.
 
-    Raises DataError if one is missing or lacks a column, if an IoU is not in 0-1, or if two models of a data set's
-    split were not scored on the same expressions in the same order.
+    Raises DataError if one is missing or lacks a column, if an IoU is not in 0-1, or if two models on the same data set
+    and split were not scored on the same expressions in the same order.
     """
     iou: dict[tuple[Model, str], dict[int, pd.Series]] = {}
     first: dict[tuple[str, str], tuple[Path, pd.DataFrame]] = {}
@@ -101,9 +101,9 @@ def read_scores(metrics: Iterable[Path]) -> Scores:
 
 
 def check_expressions(path: Path, table: pd.DataFrame, other: Path, expected: pd.DataFrame) -> None:
-    """Raise DataError, naming both files and the first row that differs, unless both are of the same expressions.
+    """Check that two files have the same expressions; raises DataError that names both and the first differing row.
 
-    table, expected: columns ref_id and expression.
+    table, expected: columns ref_id and expression of the files `path` and `other`.
     """
     cure = "evaluate both on one refs.parquet"
     if len(table) != len(expected):

@@ -1,4 +1,4 @@
-"""List what was run as tables: every metric, step 1's boxes, the pseudo masks, and the data."""
+"""Tables that list results and data: every metric, step 1's box scores, the pseudo masks, the data sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from partialres.report.render import Table, arrange, number, with_spread
 def details(evaluations: pd.DataFrame) -> Table:
     """List every metric of every experiment, ratio, step and split.
 
-    evaluations: of `collect`; step 1's rows are passed over. Table.data: of `summarise`, and label.
+    evaluations: from `collect`; step 1's rows are skipped. Table.data: from `summarise`, with a column label.
     Raises DataError if there is nothing to show.
     """
     wanted = evaluations[evaluations["step"] != "rec"]
@@ -46,10 +46,10 @@ def details(evaluations: pd.DataFrame) -> Table:
 
 
 def rec(evaluations: pd.DataFrame) -> Table:
-    """Show how well step 1 finds boxes, before it has seen a mask.
+    """Show how well step 1, which is trained without masks, finds boxes.
 
-    evaluations: of `collect`; only step 1's rows count. Table.data: dataset, split, experiment (empty, or MASK_HEAD),
-    metric, mean, sd, seeds, expressions, published. Raises DataError if there are none.
+    evaluations: from `collect`; only step 1's rows are used. Table.data: dataset, split, experiment (empty, or
+    MASK_HEAD), metric, mean, sd, seeds, expressions, published. Raises DataError if there are no rows of step 1.
     """
     wanted = evaluations[evaluations["step"] == "rec"]
     if wanted.empty:
@@ -76,10 +76,10 @@ def rec(evaluations: pd.DataFrame) -> Table:
 
 
 def pseudo(selections: pd.DataFrame) -> Table:
-    """Show which pseudo masks were kept for step 3, and how good they are by the masks withheld from training.
+    """Show how many pseudo masks were kept for step 3, and their IoU with the masks withheld from training.
 
-    selections: of `collect_selections`. Table.data: dataset, ratio, experiment, seeds, then mean and sd (suffix _sd)
-    of each figure over seeds.
+    selections: from `collect_selections`. Table.data: dataset, ratio, experiment, seeds, then the mean and sd (suffix
+    _sd) of each column of SELECTION over seeds.
     """
     grouped = selections.groupby(["dataset", "ratio", "experiment"], sort=False)
     means, spreads = grouped[SELECTION].mean(), grouped[SELECTION].std().add_suffix("_sd")
@@ -108,11 +108,11 @@ def pseudo(selections: pd.DataFrame) -> Table:
 
 
 def data(refs: Sequence[Path], splits: Sequence[Path]) -> Table:
-    """Count each data set's splits, and the labelled refs at each ratio.
+    """Count images, refs and expressions in each split of each data set, and labelled refs at each ratio.
 
-    refs: {dataset}/refs.parquet. splits: {dataset}/seed{seed}/ratio{ratio}/split.parquet of one seed a data set.
-    Table.data is tidy: dataset, split (or 'labelled'), ratio (NaN but of labelled), figure, value.
-    Raises DataError if a file lacks a column, or a split's path lacks its data set and ratio.
+    refs: {dataset}/refs.parquet. splits: {dataset}/seed{seed}/ratio{ratio}/split.parquet, one seed per data set.
+    Table.data is tidy: dataset, split (or 'labelled'), ratio (only if 'labelled', else NaN), figure, value.
+    Raises DataError if a file lacks a column, or if the path of a split.parquet is not of this form.
     """
     rows = [row for path in refs for row in _of_refs(Path(path))] + [_of_split(Path(path)) for path in splits]
     figures = ordered(pd.DataFrame(rows, columns=["dataset", "split", "ratio", "figure", "value"]))

@@ -1,4 +1,4 @@
-"""Write a table for readers as Markdown and as one self-contained HTML page, and its figures as CSV."""
+"""Write a report's table as Markdown and as one self-contained HTML page, and its unrounded numbers as CSV."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pandas as pd
 from partialres.files import atomic, write_text
 
 ABSENT = "–"
-Column = tuple[str, str]  # the group it stands in (a split, say; empty for none) and its name
-Cells = tuple[str, str, str, dict[str, str]]  # a row's group and label, a group of columns, texts by column in it
+Column = tuple[str, str]  # group of columns (such as a split; empty for none), name
+Cells = tuple[str, str, str, dict[str, str]]  # row group, row label, column group, text by column name
 
 
 class Row(NamedTuple):
-    """Hold a line: its group (a ratio, say), its label, a cell for each column; `strong` ones catch the eye."""
+    """One row: its group (such as a ratio), its label, a cell for each column; `strong` rows are emphasised."""
 
     group: str
     label: str
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Hold one grid of cells under a heading. stub: what the rows' groups and labels are."""
+    """One grid of cells under a heading. stub: headings of the two columns for row groups and row labels."""
 
     heading: str
     stub: tuple[str, str]
@@ -35,7 +35,7 @@ class Grid(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Hold a report's table. data: the figures, tidy, unrounded. notes: what is measured, how, on how much."""
+    """A report's table. data: the numbers, tidy and unrounded. notes: what was measured, how, and on how much data."""
 
     title: str
     notes: tuple[str, ...]
@@ -44,9 +44,9 @@ class Table(NamedTuple):
 
 
 def arrange(heading: str, stub: tuple[str, str], cells: Iterable[Cells], strong: str = "") -> Grid:
-    """Make a grid of cells, rows and columns in the order they first come; a dash where there is no cell.
+    """Make a grid from cells, with rows and columns in order of first appearance and a dash for missing cells.
 
-    strong: the label of the rows that are to catch the eye.
+    strong: the label of the rows to emphasise.
     """
     lines: dict[tuple[str, str], dict[Column, str]] = {}
     for group, label, over, texts in cells:
@@ -68,23 +68,23 @@ def write(table: Table, csv: Path) -> None:
 
 
 def number(value: float, decimals: int = 2, sign: str = "", unit: str = "") -> str:
-    """Write a figure; a dash for NaN, a true minus sign for negatives. sign: "+" to put it before positives."""
+    """Format a number, with a dash for NaN and a true minus sign. sign: "+" puts a plus before positive numbers."""
     return ABSENT if pd.isna(value) else format(value, f"{sign}.{decimals}f").replace("-", "−") + unit
 
 
 def with_spread(mean: float, sd: float, decimals: int = 2) -> str:
-    """Write mean ± sd, or the mean alone where the standard deviation is NaN."""
+    """Format mean ± sd, or the mean alone if the standard deviation is NaN."""
     return number(mean, decimals) + ("" if pd.isna(sd) else f" ± {number(sd, decimals)}")
 
 
 def with_interval(value: float, low: float, high: float) -> str:
-    """Write a gain with its sign and its interval in brackets, or alone where there is none."""
+    """Format a gain with its sign, followed by its interval in brackets if there is one."""
     bounds = "" if pd.isna(low) else f" [{number(low)}, {number(high)}]"
     return number(value, sign="+") + bounds
 
 
 def to_markdown(table: Table) -> str:
-    """Write the table as GitHub-flavoured Markdown, its columns aligned in the source too."""
+    """Format a table as GitHub-flavoured Markdown, with columns aligned in the source too."""
     lines = [f"# {_plain(table.title)}", ""]
     for note in table.notes:
         lines += [_plain(note), ""]
@@ -101,7 +101,7 @@ def _bold(text: str, row: Row, start: str, end: str) -> str:
 
 
 def _pipes(rows: list[list[str]]) -> list[str]:
-    """Write rows, the head first, between pipes; the stub's two columns aligned left, figures right; empty ones go."""
+    """Format rows, the head first, between pipes: two stub columns aligned left, others right; drop empty columns."""
     columns = [(place < 2, texts) for place, texts in enumerate(zip(*rows, strict=True)) if any(texts)]
     padded = []
     for left, (head, *body) in columns:
@@ -113,7 +113,7 @@ def _pipes(rows: list[list[str]]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Return text that Markdown leaves as it is: no pipe ends a cell, no name with underscores turns italic."""
+    """Escape text for Markdown, so that no pipe ends a cell and no name with underscores turns italic."""
     return text.replace("|", "\\|").replace("_", "\\_").replace("<", "&lt;")
 
 
@@ -139,7 +139,7 @@ tr:has(b) > :not(:has(+ th)) { background: var(--strong); } b { font-weight: 600
 
 
 def to_html(table: Table) -> str:
-    """Write the table as one HTML page that needs nothing else and suits light and dark screens."""
+    """Format a table as one self-contained HTML page for light and dark screens."""
     title, notes = escape(table.title), "\n".join(f"<p>{escape(note)}</p>" for note in table.notes)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -157,7 +157,7 @@ def to_html(table: Table) -> str:
 
 
 def _grid(grid: Grid) -> str:
-    """Write a grid; the column of the rows' groups and the line of the columns' groups only where there are any."""
+    """Format a grid as HTML, leaving out the column of row groups and the line of column groups if they are empty."""
     names = [(escape(row.group), _bold(escape(row.label), row, "<b>", "</b>")) for row in grid.rows]
     cells = [[_bold(escape(text), row, "<b>", "</b>") for text in row.cells] for row in grid.rows]
     frame = pd.DataFrame(cells, pd.MultiIndex.from_tuples(names, names=map(escape, grid.stub)))

@@ -1,4 +1,4 @@
-"""Set how every figure looks, and save it so that the same data give the same bytes."""
+"""Set the style of all figures, and save them so that equal data give identical files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")  # before seaborn loads pyplot: reports are made on machines without a screen
+matplotlib.use("Agg")  # before seaborn loads pyplot, because report machines may have no screen
 
 import numpy as np
 import seaborn as sns
@@ -23,16 +23,16 @@ from partialres.report import evaluations
 
 DPI = 160
 TEXT, SOFT, RULE = "#1c1f23", "#5d666f", "#d5dade"
-BASELINE, STEP_2, FINAL, ORACLE = "#7a828a", "#e69f00", "#0072b2", TEXT  # colour-blind readers tell them apart
+BASELINE, STEP_2, FINAL, ORACLE = "#7a828a", "#e69f00", "#0072b2", TEXT  # distinct for colour-blind readers
 BOX = "#ffd400"
 RIGHT, WRONG_OUTLINE, WRONG_OBJECT = "#009e73", "#e69f00", "#d55e00"  # they differ in lightness too
-TRUTH, PREDICTED = "#00c26f", "#ff3d7f"  # tints that few photographs hold
+TRUTH, PREDICTED = "#00c26f", "#ff3d7f"  # rare in photographs
 
 MARKERS = "soD^v<>"
 _EXTRA = ("#cc79a7", "#009e73", "#d55e00", "#56b4e9")
 _RC: dict[Any, Any] = {
     "figure.dpi": DPI, "savefig.dpi": DPI,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that no machine's own fonts matter
+    "font.family": "DejaVu Sans",  # comes with matplotlib, hence the same on every machine
     "text.color": TEXT, "axes.labelcolor": TEXT, "axes.titlecolor": TEXT, "axes.edgecolor": SOFT,
     "xtick.color": SOFT, "ytick.color": SOFT, "grid.color": RULE, "grid.linewidth": 0.6,
     "axes.titlesize": 10, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
@@ -43,14 +43,14 @@ _RC: dict[Any, Any] = {
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """Set the style while a figure is drawn; afterwards matplotlib is as it was before. Decorates functions too."""
+    """Apply the style to figures drawn within the context, or within a function that this decorates."""
     with sns.axes_style("ticks"), sns.plotting_context("paper"), matplotlib.rc_context(_RC):
         yield
 
 
 @applied()
 def save(figure: Figure, png: Path) -> None:
-    """Write a figure as PNG and as PDF beside it, atomically, without dates or versions, so that equal ones stay so."""
+    """Write a figure as PNG and, beside it, PDF, atomically; no dates or versions, so that equal figures stay equal."""
     with atomic(png) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
     undated = {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}
@@ -59,23 +59,23 @@ def save(figure: Figure, png: Path) -> None:
 
 
 def ratio_colours(ratios: Iterable[float]) -> Mapping[float, str]:
-    """Return a colour for each mask ratio, light to dark with more masks."""
+    """Return a colour for each mask ratio, darker for more masks."""
     distinct = sorted(set(ratios))
     shades = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.05, max(len(distinct), 2)))
     return {ratio: to_hex(shade) for ratio, shade in zip(distinct, shades, strict=False)}
 
 
 def experiment_colours(names: Sequence[str]) -> Mapping[str, str]:
-    """Return a colour for each experiment; the baseline and ours have theirs in every figure."""
+    """Return a colour for each experiment; the baseline's and ours are the same in every figure."""
     own = {evaluations.BASELINE: BASELINE, evaluations.OURS: FINAL}
     others = [name for name in dict.fromkeys(names) if name not in own]
     return own | {name: _EXTRA[place % len(_EXTRA)] for place, name in enumerate(others)}
 
 
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Callable[[int, int], Axes]]:
-    """Return a figure for rows x columns panels, each width x height inches, and a function that adds one of them.
+    """Return a figure for rows x columns panels of width x height inches, and a function(row, column) that adds one.
 
-    Rows and columns change places where there are more rows: screens are wide.
+    If there are more rows than columns the two are swapped, because screens are wide.
     """
     turned = rows > columns
     down, across = sorted((rows, columns))
@@ -86,7 +86,7 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
 
 
 def key(label: str, colour: str, marker: str = "", linestyle: Any = "-") -> Line2D:
-    """Return a legend's entry."""
+    """Return a legend entry."""
     return Line2D([], [], linewidth=1.5, linestyle=linestyle, color=colour, marker=marker, markersize=4.5, label=label)
 
 

@@ -1,1 +1,1 @@
-"""The steps of the paper's Figure 2, each from files to files. The command line is a thin shell around them."""
+"""The steps of the paper's Figure 2. Each reads and writes files; the command line only parses their options."""

@@ -1,4 +1,4 @@
-"""The visual part before step 1: detection pre-training, loading weights, cached features."""
+"""Prepare the visual part (backbone and neck) for step 1: pre-train it, load its weights, cache its features."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pretrain_backbone(
 
 @torch.no_grad()
 def cache_features(weights: Path, images: Path, model: ModelConfig, device: str, out: Path) -> None:
-    """Run the frozen visual part on every cached image: float16 [images, fusion, H, W], rows in the cache's order."""
+    """Store the frozen visual part's output for every cached image: float16 [images, fusion, H, W], in cache order."""
     if model.frozen != "all":
         raise DataError("only a wholly frozen visual part has features to cache (model.frozen: all)")
     visual = Visual(model)
@@ -63,7 +63,7 @@ def cache_features(weights: Path, images: Path, model: ModelConfig, device: str,
 
 
 def load_visual(visual: Visual, path: Path) -> None:
-    """Load the visual part's weights: DarkNet's, ours alone or those in a whole model."""
+    """Load weights of the visual part from a DarkNet file, visual.safetensors or a model; raises DataError."""
     if is_darknet(path):
         _load_darknet(visual, path)
         return
@@ -76,14 +76,14 @@ def load_visual(visual: Visual, path: Path) -> None:
 
 
 def _load_darknet(visual: Visual, path: Path) -> None:
-    """Load DarkNet weights and report which layers stay random."""
+    """Load DarkNet weights into the backbone and report which layers stay random."""
     number, units = read_weights(path, visual.backbone), visual.backbone.convolutions()
-    say(f"{path}: {number} of the backbone's {len(units)} convolutions are from it")
+    say(f"{path}: {number} of the backbone's {len(units)} convolutions loaded")
     block = f" and convolutions {number + 1} to {len(units)}, the detection block" if number < len(units) else ""
     say(f"random: the neck{block}")
     stuck = sum(not unit.conv.weight.requires_grad for unit in units[number:])
     if stuck:
         say(
-            f"warning: {stuck} of the random convolutions are frozen and will stay random; take a YOLOv3's weights, or "
-            "set model.frozen: none"
+            f"warning: {stuck} of the random convolutions are frozen and will stay random; load YOLOv3 weights, or set "
+            "model.frozen: none"
         )

@@ -1,4 +1,4 @@
-"""Evaluation: every expression of a split, scored."""
+"""Evaluation: predict and score every expression of a split."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from partialres.steps.sources import Sources
 
 
 def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int, device: str, out: Path) -> None:
-    """Write predictions.parquet and metrics.json of a split; a model of two points is scored by its boxes."""
+    """Write predictions.parquet and metrics.json of a split. Two points mean a box: such a model is scored by boxes."""
     words = sources.words()
     model = load_model(weights, words.digest())
     if model.config.view == "box":
-        raise ConfigError(f"{weights}: sees the known box (model.view: box), which a score must not be given")
+        raise ConfigError(f"{weights}: sees the known box (model.view: box), so it must not be scored")
     chosen = evaluation.select_split(read_table(refs), split)
     inputs = sources.inputs(model)
     predicted = evaluation.predict(model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}")

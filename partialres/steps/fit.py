@@ -1,4 +1,4 @@
-"""What the trainings of all steps share: how they run, and the three files that each writes."""
+"""Run one training of any step and write its three files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Execution:
 
     seed: int
     workers: int  # loader processes
-    resume: Path | None  # folder for the state that a stopped training resumes from
+    resume: Path | None  # folder for the state from which a stopped training resumes
     device: str
     out: Path  # folder for model.safetensors, metrics.csv and provenance.json
 
@@ -44,10 +44,10 @@ def fit(
     label: str,
     sampling: contour.Sampling = "uniform",
 ) -> None:
-    """Train, then write metrics.csv and provenance.json, and model.safetensors last: it says that all is there.
+    """Train, then write metrics.csv, provenance.json and, last, model.safetensors: if it exists, all files do.
 
-    refs: what the model's `samples` need. files: inputs that decide the result, beside the sources. settings: what else
-    decides it. sampling: how contours were taken from masks.
+    refs: the training refs, with the columns that `model.samples` needs. files and settings: inputs and settings that
+    affect the result, beyond sources and training. sampling: how points were taken from contours.
     """
     check_training(model.config, training)
     words, inputs, device = sources.words(), sources.inputs(model), pick_device(execution.device)

@@ -1,4 +1,4 @@
-"""Step 3, prediction: a contour for every unlabelled ref, and how far it is from the known box."""
+"""Step 3, prediction: a contour for every unlabelled ref, and D, how much it differs from the known box."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from partialres.steps.sources import Sources
 
 
 def predict(split: Path, sources: Sources, weights: Path, batch: int, device: str, out: Path) -> None:
-    """Write points.parquet of the unlabelled refs in a split table; raises ConfigError if the model has a mask head.
+    """Write points.parquet for the unlabelled refs of a split table; raises ConfigError if the model has a mask head.
 
-    Only a model of view "box" is shown the known box.
+    Only a model trained with view "box" sees the surroundings of the known box; any other sees the whole image.
     """
     words = sources.words()
     model = load_model(weights, words.digest())
@@ -38,7 +38,7 @@ def predict(split: Path, sources: Sources, weights: Path, batch: int, device: st
 
 
 def candidates(refs: pd.DataFrame) -> pd.DataFrame:
-    """Return the unlabelled refs of a split table, each with its first expression alone."""
+    """Return the unlabelled refs of a split table, each with only its first expression."""
     unlabelled = refs[~refs["labelled"]].reset_index(drop=True)
     return unlabelled.assign(expressions=[expressions[:1] for expressions in unlabelled["expressions"]])
 

@@ -18,9 +18,9 @@ def select(
 ) -> pd.DataFrame:
     """Keep the candidates with D below the threshold: selected.parquet with ref_id, points [number][2] and d.
 
-    points: a points table. sizes: ref_id, height, width. number: N. With resampling (RPP) the kept points are connected
-    to a mask and N points taken from its contour; a mask that vanishes when filled, or has no contour that can be
-    sampled, is left out, never replaced.
+    points: from `points_table`. sizes: ref_id, height, width. number: N. With resampling (RPP) each polygon is filled
+    and N points are taken from the contour of that mask; a polygon that fills no pixel, or whose mask cannot be
+    sampled, is left out.
     """
     kept = points[points["d"] < config.threshold]
     polygons = [as_array(each) for each in kept["points"]]
@@ -37,23 +37,23 @@ def select(
 def resampled(
     polygon: np.ndarray, height: int, width: int, number: int, sampling: contour.Sampling
 ) -> np.ndarray:  # fmt: skip
-    """Fill a polygon [N, 2] and take points [number, 2] from the mask's contour; all NaN where nothing is filled."""
+    """Fill a polygon [N, 2] and take points [number, 2] from the mask's contour; all NaN if it fills no pixel."""
     mask = contour.fill(polygon, height, width)
     if not mask.any():
         return np.full((number, 2), np.nan)
-    part, corner = contour.window(mask)  # tracing looks at every pixel it is given
+    part, corner = contour.window(mask)  # cropped, because tracing visits every pixel
     return contour.sample(part, number, sampling) + corner
 
 
 def as_array(points: Any) -> np.ndarray:
-    """Turn a cell of a column of points, lists or parquet's arrays of arrays, into float64 [N, 2]."""
+    """Convert one ref's points, nested lists or arrays as parquet gives them, to float64 [N, 2]."""
     return np.array(list(points), dtype=np.float64)
 
 
 def summarise(points: pd.DataFrame, selected: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
-    """Report how many candidates were kept, and their true mean IoU in per cent; None where there is none to measure.
+    """Report how many candidates were kept and their mean IoU with the true masks, per cent (None without any mask).
 
-    truth: refs with ref_id, height, width and mask, which training never sees: only this report does.
+    truth: refs with ref_id, height, width and mask. Only this report sees these masks, no training does.
     """
     real = truth[truth["mask"].notna()]
     columns = (real[column].tolist() for column in ("ref_id", "height", "width", "mask"))

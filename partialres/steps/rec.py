@@ -1,4 +1,4 @@
-"""Step 1: the box of every training ref, as a sequence of two points or by a box head. No mask is read."""
+"""Step 1: learn the box of every training ref, as a sequence of two points or with a box head. No mask is read."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def train_rec(
     init_backbone: Path | None,
     vectors: Path | None,
 ) -> None:
-    """Train step 1. The model is SeqTR's, without CCTF and PMCA, as the paper starts from SeqTR's weights.
+    """Train step 1. The model is SeqTR's, without CCTF and PMCA, because the paper starts from SeqTR's weights.
 
-    init_backbone: weights that the visual part starts from, DarkNet's or ours. vectors: word vectors in GloVe's text
-    format. Without them both start at random.
+    init_backbone: initial weights of the visual part, DarkNet's or ours. vectors: word vectors in GloVe's text format.
+    Where either is None, that part starts at random.
     """
     words = sources.words()
     model = build_model(config.step_1(), len(words), points=2, seed=execution.seed)

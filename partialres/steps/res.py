@@ -1,4 +1,4 @@
-"""Step 2: contours of the labelled refs. Step 3: the same with the selected pseudo points beside them."""
+"""Step 2: learn the contours of the labelled refs. Step 3: learn those and the selected pseudo points."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def train_res(
     selected: Path | None,
     sampling: contour.Sampling = "uniform",
 ) -> None:
-    """Train step 2, or step 3 with the selected pseudo points. A mask head learns the masks themselves.
+    """Train step 2, or step 3 if `selected` pseudo points are given. A mask head learns the masks themselves.
 
-    init: step 1's model, which config must agree with. points: N. position_table: see `load_weights`.
+    init: step 1's model file; its config must match. points: N. position_table: see `load_weights`.
     sampling: how points are taken from a mask's contour.
-    Raises DataError if selected points are not N a ref, ConfigError if the model cannot predict its targets.
+    Raises DataError if a selected ref does not have N points, ConfigError if the model cannot predict its targets.
     """
     words = sources.words()
     config.check_init(read_config(init))
@@ -62,7 +62,7 @@ def train_res(
 
 
 def _with_points(refs: pd.DataFrame, number: int, sampling: contour.Sampling, outlines: bool) -> pd.DataFrame:
-    """Add the column points, N on each ref's contour, and for jitter outline, the whole of it; pixels of the image."""
+    """Add a column points, N on each mask's contour, and if `outlines` a column outline, the whole contour; pixels."""
     columns = (refs[name] for name in ("mask", "height", "width"))
     masks = [contour.decode(*ref) for ref in zip(*columns, strict=True)]
     added = refs.assign(points=[contour.sample(mask, number, sampling) for mask in masks])
@@ -70,7 +70,7 @@ def _with_points(refs: pd.DataFrame, number: int, sampling: contour.Sampling, ou
 
 
 def _pseudo_labelled(everything: pd.DataFrame, selected: Path, number: int) -> pd.DataFrame:
-    """Return the refs that selection kept, with their pseudo points as points and outline."""
+    """Return the selected refs; their pseudo points become the columns points and outline."""
     chosen = read_table(selected, ["ref_id", "points"])
     points = [np.array(list(each), dtype=np.float64) for each in chosen["points"]]
     wrong = [len(each) for each in points if len(each) != number]

@@ -1,1 +1,1 @@
-"""Optimisation: one loop for boxes and contours, averaged weights, resumable state."""
+"""Training: one loop for all steps, averaged weights, resumable state, several processes, pre-training."""

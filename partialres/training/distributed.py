@@ -1,7 +1,7 @@
-"""Several processes, one a device, as torchrun starts them: how many there are, and what each of them does.
+"""Train and predict with several processes, one per device, started by torchrun.
 
-The global batch does not depend on their number: each takes its share of every batch, and gradients are averaged with
-the shares' weights. Only the first process writes.
+The batch size does not depend on their number: each process takes its share of every batch, and gradients are averaged
+weighted by the shares' sizes. Only the first process writes files.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from partialres.config import ConfigError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all."""
+    """The rank of this process, and the number of processes."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     def share(self, members: np.ndarray) -> np.ndarray:
-        """Take this process's run of an array: refs of an image, which follow each other, stay in one process."""
+        """Return this process's contiguous part of an array, so that refs of one image mostly stay together."""
         return np.array_split(members, self.count)[self.rank]
 
 
@@ -41,9 +41,9 @@ ALONE = Processes()
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; for "auto" CUDA where there is one, else the CPU.
+    """Return the device of that name; "auto" is CUDA if available, else the CPU.
 
-    Of the processes that torchrun started on one machine each gets a CUDA device of its own.
+    Under torchrun each process on a machine gets its own CUDA device.
     Raises ConfigError if there is no such device.
     """
     if name == "auto":
@@ -61,7 +61,7 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that torchrun started, over NCCL on CUDA and over gloo on the CPU; alone without torchrun."""
+    """Connect the processes that torchrun started, with NCCL on CUDA, gloo on the CPU; without torchrun yield ALONE."""
     count = int(os.environ.get("WORLD_SIZE", 1))
     if count == 1:
         yield ALONE
@@ -74,9 +74,9 @@ def joined(device: torch.device) -> Iterator[Processes]:
 
 
 def parallel(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
-    """Wrap the model for training, so that gradients are averaged over the processes; alone it stays as it is.
+    """Wrap the model so that gradients are averaged over the processes; a single process returns it unchanged.
 
-    On CUDA batch statistics are those of the whole batch; gloo cannot do that, so on the CPU they are each share's.
+    On CUDA batch norm uses statistics of the whole batch; gloo cannot, so on the CPU each process uses its share's.
     """
     if processes.count == 1:
         return model

@@ -1,4 +1,4 @@
-"""Averaged weights."""
+"""Exponential moving average of a model's weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Exponential moving average of the trained parameters, its decay warmed up as min(decay, (s + 1) / (s + 10))."""
+    """Moving average of the parameters that train; at update s, from 0, the decay is min(decay, (s + 1) / (s + 10))."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
@@ -16,18 +16,18 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the present weights."""
+        """Move the average towards the model's current weights."""
         decay = min(self.decay, (self.steps + 1) / (self.steps + 10))
         torch._foreach_lerp_(list(self.average.values()), list(self.source.values()), 1 - decay)
         self.steps += 1
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Put the average in the model's place."""
+        """Copy the average into the model."""
         torch._foreach_copy_(list(self.source.values()), list(self.average.values()))
 
     def state(self) -> dict[str, Tensor | int]:
-        """Return what `load` takes."""
+        """Return the state for `load`."""
         return {**self.average, "steps": self.steps}
 
     def load(self, state: dict[str, Tensor | int]) -> None:

@@ -25,8 +25,8 @@ from partialres.training.resume import Resume
 def rate_factor(config: TrainConfig, epoch: float) -> float:
     """Return the factor of the learning rate at a fractional epoch, in (0, 1].
 
-    Warm-up epoch e has (e + 1) / (warmup_epochs + 1), as released. Then "step": 1, and 0.1 from the share decay_at of
-    the epochs on; "cosine": half a cosine from 1 to 0.
+    In warm-up epoch e it is (e + 1) / (warmup_epochs + 1), as in the released code. Afterwards, "step" gives 1, and 0.1
+    from epoch decay_at * epochs on; "cosine" gives half a cosine from 1 to 0.
     """
     if epoch < config.warmup_epochs:
         return (math.floor(epoch) + 1) / (config.warmup_epochs + 1)
@@ -36,7 +36,7 @@ def rate_factor(config: TrainConfig, epoch: float) -> float:
 
 
 def make_optimiser(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
-    """Make Adam or AdamW over the parameters that train, in one group."""
+    """Make Adam or AdamW for the parameters that train, as one group."""
     kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
     return kind(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -50,14 +50,14 @@ def train(
     seed: int, device: torch.device, resume: Resume, label: str, workers: int = 0,
     processes: Processes = ALONE, after_epoch: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Train in place; the model ends with its averaged weights, the same in all processes.
+    """Train the model in place; it ends with its averaged weights, the same in all processes.
 
-    A training that was stopped goes on from its last saved epoch to the same result: order, expressions and dropout
-    depend on (seed, epoch) alone, dropout on the process too.
+    A stopped training resumes after its last saved epoch and gives the same result, because order, expressions and
+    dropout depend only on (seed, epoch), and dropout on the process.
     processes: those that share every batch. after_epoch: called with each finished epoch's number, for tests.
-    Returns a row an epoch: epoch, step, loss, learning_rate, gradient_norm, seconds, and waiting, the share of the
+    Returns a row per epoch: epoch, step, loss, learning_rate, gradient_norm, seconds, and waiting, the share of the
     seconds spent waiting for batches.
-    Raises TrainingError if the loss is not finite, ConfigError if a batch has fewer refs than there are processes.
+    Raises TrainingError if the gradient is not finite, ConfigError if a batch has fewer refs than processes.
     """
     per_epoch = steps_per_epoch(samples, config.batch)
     updates = config.updates or config.epochs * per_epoch
@@ -92,7 +92,7 @@ def train(
             batch = batch.to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 output = called(batch)
-            # Weighted so that the average over the processes is the mean over the whole batch.
+            # Weight the loss so that its average over the processes is the mean over the whole batch.
             weight = processes.count * len(batch.words) / batch_size(samples, config.batch, step)
             loss = model.loss(output, batch, config) * weight
             optimiser.zero_grad(set_to_none=True)

@@ -1,7 +1,7 @@
-"""Dense detection pre-training of the visual part, on training images only: the tiny model's stand-in for YOLOv3's.
+"""Pre-train backbone and neck to detect objects, on training images only; for tiny this replaces YOLOv3's training.
 
-Every image position on an object learns that object's labels and the distances to its box's sides (as FCOS). Boxes,
-categories and further labels of every annotated object are used, never a mask, never a held-out image.
+As in FCOS, every image position on an object learns that object's labels and the distances to the sides of its box.
+It uses boxes, categories and other labels of all annotated objects, but no masks and no held-out images.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from partialres.files import DataError, TrainingError, progress, read_json, say
 from partialres.geometry import boxes
 from partialres.model.visual import Visual
 
-INSET = 0.15  # share of a box's width and height, at each side, whose positions are not taken for the object's
-ABSENT = -1  # the label of an object that has none in a label set
-SIDES_WEIGHT = 20.0  # sides are in frames, about 0.2: this brings their loss to the labels' size
+INSET = 0.15  # margin inside a box, over its width or height, whose positions do not count as the object's
+ABSENT = -1  # stands for a missing label
+SIDES_WEIGHT = 20.0  # distances are about 0.2 frames; this makes their loss about as large as the labels'
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """What is to be detected: for every image position the labels and box of the object it lies on, if any.
+    """Detection targets: for every image position the labels and box of the object that it lies on, if any.
 
     n images · H, W image positions · A label sets (category, colour, ...)
     """
 
     rows: np.ndarray  # int64 [n]: image cache rows
-    present: np.ndarray  # bool [n, H, W]
+    present: np.ndarray  # bool [n, H, W]: whether the position lies on an object
     labels: np.ndarray  # int64 [n, H, W, A]
-    sides: np.ndarray  # float32 [n, H, W, 4]: from the position to the box's left, top, right, bottom, in frames
+    sides: np.ndarray  # float32 [n, H, W, 4]: distance to the box's left, top, right and bottom, over the frame's side
     classes: list[int]  # A: number of classes of each label set
 
 
 def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes:
     """Read every annotated object of the given images from a COCO file.
 
-    Of an annotation `image_id` and `bbox` are needed. Its `category_id` is a label, and so is each of its "attributes"
-    (name -> value), where it has any. Objects without a usable box are left out and counted.
-    Raises DataError that names the annotation whose fields are of the wrong kind, or the file that has no object.
+    Annotations need `image_id` and `bbox`. Their `category_id` and each of their "attributes" (name -> value) are
+    labels, if present. Crowds, and objects without a usable box, which are counted, are left out.
+    Raises DataError that names an annotation with malformed attributes, or the file if it has no object.
     """
     place = {image: index for index, image in enumerate(image_ids)}
     rows = inputs.rows(image_ids)
@@ -83,8 +83,8 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
     targets = np.zeros((*present.shape, len(classes)), dtype=np.int64)
     sides = np.zeros((*present.shape, 4), dtype=np.float32)
     middles = (np.arange(cells) + 0.5) * inputs.stride
-    # Where boxes overlap the smaller one, written last, has the position: the larger object shows beside it. The box's
-    # own area decides: COCO's `area` is the mask's, which no training may read here.
+    # Where boxes overlap, the smaller one, written last, gets the position: the larger object is visible around it.
+    # Boxes are compared by their own area, because COCO's `area` is the mask's, which this training must not read.
     for index, box, labels in sorted(objects, key=lambda item: -item[1][2] * item[1][3]):
         low, high = windows[index].to_frame(boxes.to_corners(np.array(box)))
         inset = INSET * (high - low)
@@ -98,13 +98,13 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
 
 
 def _positions(low: float, high: float, middles: np.ndarray) -> np.ndarray:
-    """Find the positions whose middles lie in [low, high], of a narrow interval at least the nearest."""
+    """Find the positions whose middles lie in [low, high]; if there are none, the nearest to its centre."""
     inside = np.flatnonzero((middles >= low) & (middles <= high))
     return inside if len(inside) else np.array([np.abs(middles - (low + high) / 2).argmin()])
 
 
 class DetectionHead(nn.Module):
-    """One 1 x 1 convolution: objectness, sides of the box and every label set's classes at each position."""
+    """Predicts objectness, box sides and each label set's classes at every position, by a 1 x 1 convolution."""
 
     def __init__(self, channels: int, classes: list[int]) -> None:
         super().__init__()
@@ -112,13 +112,13 @@ class DetectionHead(nn.Module):
         self.conv = nn.Conv2d(channels, 5 + sum(classes), 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """features [B, C, H, W] -> objectness [B, H, W], sides [B, H, W, 4], logits [B, H, W, classes] a label set."""
+        """Map [B, C, H, W] to objectness [B, H, W], sides [B, H, W, 4], logits [B, H, W, classes] per label set."""
         out = self.conv(features).permute(0, 2, 3, 1)
         return out[..., 0], out[..., 1:5], list(out[..., 5:].split(self.classes, -1))
 
 
 def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, labels: Tensor, sides: Tensor) -> Tensor:
-    """Sum the losses: objectness (binary) everywhere; sides (smooth L1) and labels (cross-entropy) on objects."""
+    """Sum the losses: binary cross-entropy of objectness; on objects smooth L1 of sides and cross-entropy of labels."""
     objectness, predicted, logits = head
     loss = F.binary_cross_entropy_with_logits(objectness, present.float())
     loss = loss + SIDES_WEIGHT * F.smooth_l1_loss(predicted[present], sides[present], beta=0.02)
@@ -130,10 +130,10 @@ def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, l
 
 
 def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int) -> pd.DataFrame:
-    """Train backbone and neck in place, with one learning-rate cycle; images are mirrored at random.
+    """Train backbone and neck in place, with one learning-rate cycle; batches are mirrored at random.
 
-    Returns a row an epoch: epoch, step, loss, learning_rate, seconds, and the share of right labels among the last
-    epoch's objects in each label set (label0, label1, ...; in the order of their names).
+    Returns a row per epoch: epoch, step, loss, learning_rate, seconds, and for each label set, by name, the share of
+    positions on objects with the right label in that epoch (label0, label1, ...).
     Raises TrainingError if the loss is not finite.
     """
     torch.manual_seed(seed)
@@ -156,7 +156,7 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
             pixels, present, labels, sides = map(torch.from_numpy, (frames, *targets))
             if rng.random() < 0.5:
                 pixels, present, labels, sides = (each.flip(2) for each in (pixels, present, labels, sides))
-                sides = sides[..., [2, 1, 0, 3]]  # left and right change places
+                sides = sides[..., [2, 1, 0, 3]]  # left and right are swapped
             out = head(visual(pixels))
             loss = detection_loss(out, present, labels, sides)
             optimiser.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""The state that a stopped training resumes from."""
+"""Save and load the state from which a stopped training resumes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DIGEST_SIZE = 32  # bytes of a SHA-256
 
 
 class Resume:
-    """State of an unfinished training, outside the declared outputs: a workflow removes those before it reruns."""
+    """Keeps an unfinished training's state apart from its outputs, which Snakemake deletes before it reruns a job."""
 
     def __init__(self, root: Path | None, key: Mapping[str, Any]) -> None:
-        """root: folder for states, or None to keep none. key: everything that decides the training's result."""
+        """root: folder for states, or None to keep none. key: everything that affects the training's result."""
         self.path = root / f"{digest(dict(key))}.pt" if root else None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state atomically, its digest behind it: torch would read damaged numbers without a word."""
+        """Write the state atomically, followed by its digest, because torch would silently read damaged numbers."""
         if self.path:
             with atomic(self.path) as temporary:
                 torch.save(state, temporary)
@@ -33,19 +33,19 @@ class Resume:
                     stream.write(hashlib.file_digest(stream, "sha256").digest())
 
     def load(self) -> dict[str, Any] | None:
-        """Load the saved state; None if there is none or it is damaged (then training starts anew, and says so)."""
+        """Load the saved state; None if there is none, or if it is damaged, which is reported: training starts anew."""
         if not self.path or not self.path.exists():
             return None
         try:
             content = np.memmap(self.path, mode="r")
             if hashlib.sha256(content[:-DIGEST_SIZE].data).digest() == content[-DIGEST_SIZE:].tobytes():
                 return torch.load(self.path, weights_only=True, map_location="cpu")
-        except (RuntimeError, ValueError, pickle.UnpicklingError):  # an empty file, or code where only numbers may be
+        except (RuntimeError, ValueError, pickle.UnpicklingError):  # an empty file, or more than plain data
             pass
         say(f"{self.path}: the resume state is damaged; starting anew")
         return None
 
     def clear(self) -> None:
-        """Remove the state of a training that has ended well."""
+        """Remove the state of a finished training."""
         if self.path:
             self.path.unlink(missing_ok=True)

@@ -161,7 +161,7 @@ def test_an_image_that_is_not_in_the_cache_is_named(data):
 
 
 def test_images_that_do_not_divide_by_the_stride_are_refused(data):
-    with pytest.raises(DataError, match=r"64 pixels.*stride 48"):
+    with pytest.raises(DataError, match=r"size 64.*stride 48"):
         Inputs(data.folder / "images", stride=48)
 
 

@@ -163,14 +163,14 @@ def test_without_a_checksum_in_the_table_the_files_own_is_printed(item, tmp_path
 
 
 def test_an_address_that_does_not_exist_is_named_at_once(item, site, tmp_path):
-    with pytest.raises(DataError, match=r"/gone cannot be had .*404.*correct the address"):
+    with pytest.raises(DataError, match=r"cannot download .*/gone .*404.*correct the address"):
         download(replace(item, address=f"{site.address}/gone"), tmp_path, wait=0)
     assert len(site.asked) == 1 and list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_brings_nothing_more_is_given_up_and_what_came_is_kept(item, site, tmp_path):
     site.cut = [500] + [0] * files.ATTEMPTS
-    with pytest.raises(DataError, match="500 bytes are kept, run again to go on"):
+    with pytest.raises(DataError, match="500 bytes are kept; run again to continue"):
         download(item, tmp_path, wait=0)
     download(item, tmp_path, wait=0)
     assert (tmp_path / "data.bin").read_bytes() == CONTENT

@@ -92,7 +92,7 @@ def test_a_missing_broken_or_wrong_image_is_named_and_nothing_is_left(tmp_path, 
     for row, says in (
         ((7, "missing.png", 5, 5), "missing.png: missing or cannot be decoded"),
         ((7, "broken.png", 5, 5), "broken.png: missing or cannot be decoded"),
-        ((7, "sub/b.png", 10, 30), "b.png: is 10 x 30 pixels, its annotations say 30 x 10"),
+        ((7, "sub/b.png", 10, 30), "b.png: is 10 x 30 pixels, the annotations say 30 x 10"),
     ):
         refs = table((5, "a.png", 20, 40), row)
         with pytest.raises(DataError, match=says):
@@ -121,7 +121,7 @@ def test_an_index_of_another_run_is_noticed(tmp_path, images):
     cache_images(REFS, tmp_path, tmp_path / "cache", 40)
     cache_images(REFS, tmp_path, tmp_path / "other", 20)
     (tmp_path / "other/index.parquet").rename(tmp_path / "cache/index.parquet")
-    with pytest.raises(DataError, match="different runs"):
+    with pytest.raises(DataError, match="do not belong together"):
         ImageCache(tmp_path / "cache")
 
 

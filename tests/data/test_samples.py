@@ -30,9 +30,9 @@ def same_batches(data, samples, first, second):
 
 def test_no_ref_at_all_is_refused(data):
     nothing = data.train.head(0)
-    with pytest.raises(DataError, match="no training refs"):
+    with pytest.raises(DataError, match="no refs to train on"):
         data.samples(nothing.assign(points=[]))
-    with pytest.raises(DataError, match="no training refs"):
+    with pytest.raises(DataError, match="no refs to train on"):
         mask_samples(nothing, data.inputs, data.vocabulary, masks=True, upsampling=4)
 
 

@@ -122,7 +122,7 @@ def test_what_is_asked_wrongly_ends_in_a_message(folder: Path, tmp_path: Path) -
         answer = run(tables, "comparison", *asked(folder, "tables comparison"), "--row", row, "--out", out)
         assert answer.exit_code == 2 and "EXPERIMENT/res" in answer.output
     answer = run(figures, "qualitative", *asked(folder, "figures qualitative"), "--label", "more", "--out", out)
-    assert answer.exit_code == 2 and "one --label a file" in answer.output
+    assert answer.exit_code == 2 and "one --label per file" in answer.output
     assert not out.exists()
 
 

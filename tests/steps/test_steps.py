@@ -259,7 +259,7 @@ def test_cached_features_give_what_pixels_give(featured, data, tmp_path):
 
 def test_cached_features_of_other_weights_or_of_a_backbone_that_trains_are_refused(featured, place, data, tmp_path):
     answer = evaluate(data, place / "rec", tmp_path, "--features", featured, call=run)
-    assert answer.exit_code == 1 and "made by other visual weights" in answer.output
+    assert answer.exit_code == 1 and "not made with the model's visual weights" in answer.output
     trains = TINY.replace(frozen="but_last_two").model_dump_json()
     images = ["--images", data.folder / "images", "--model", trains]
     answer = run("cache-features", featured / "visual.safetensors", *images, "--out", tmp_path)
@@ -283,7 +283,7 @@ def test_step_1_starts_from_darknet_weights_and_says_what_stays_random(data, tmp
     start = ["--init-backbone", tmp_path / "tiny.weights"]
     answer = train_rec(data, tmp_path / "rec", *start, model=model.model_dump_json(), training=ONCE)
     number = len(backbone.convolutions())
-    assert f"{number} of the backbone's {number} convolutions are from it\nrandom: the neck\n" in answer.output
+    assert f"{number} of the backbone's {number} convolutions loaded\nrandom: the neck\n" in answer.output
     trained = load_model(tmp_path / "rec/model.safetensors").visual.backbone
     units = zip(trained.convolutions(), backbone.convolutions(), strict=True)
     assert [torch.equal(a.conv.weight, b.conv.weight) for a, b in units] == [True] * (number - 2) + [False] * 2

@@ -123,7 +123,7 @@ def test_jitter_is_refused_in_both_steps(place, data, tmp_path, step):
         answer = train_res(data, place, tmp_path, model=model, training=shaken, call=run)
     else:
         answer = steps.train_rec(data, tmp_path, model=model.model_dump_json(), training=shaken, call=run)
-    assert answer.exit_code == 1 and "training.jitter is for model.head: points alone" in answer.output
+    assert answer.exit_code == 1 and "training.jitter works only with model.head: points" in answer.output
 
 
 def test_a_released_checkpoint_cannot_hold_it(place, data, tmp_path):

@@ -43,7 +43,7 @@ def test_it_predicts_nothing_where_every_ref_is_labelled(data, teacher, tmp_path
 
 def test_a_model_that_sees_the_known_box_is_not_scored(data, teacher, tmp_path):
     answer = evaluate(data, teacher, tmp_path / "val", call=run)
-    assert answer.exit_code == 1 and "must not be given" in answer.output
+    assert answer.exit_code == 1 and "must not be scored" in answer.output
 
 
 def test_it_draws_its_own_windows_so_jitter_is_refused(data, place, tmp_path):
