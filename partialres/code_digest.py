@@ -52,6 +52,7 @@ def _imports(code: str) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    names |= {name.rpartition(".")[0] for name in names}  # a module's package runs first
     return {name for name in names if name.split(".")[0] == "partialres" and _file(name).is_file()} - NOT_COUNTED
 
 
