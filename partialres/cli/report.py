@@ -54,6 +54,14 @@ def table_main(files: Files, oracle: str, out: Path) -> None:
     render.write(comparison.table1(evaluations.collect(files), intervals.read_scores(files), oracle), out)
 
 
+@command(tables, "claims", FILES, TABLE_OUT)
+def table_claims(files: Files, out: Path) -> None:
+    """Set the paper's claims beside what was measured, from metrics.json FILES, predictions.parquet beside each."""
+    from partialres.report import claims, intervals, render
+
+    render.write(claims.claims(intervals.read_scores(files)), out)
+
+
 ROWS = click.option("--row", "rows", multiple=True, required=True, type=ModelName(),
                     help="A model to show; repeat for more, in order. Gains are over the first.")  # fmt: skip
 SELECTIONS = click.option("--selection", "selections", multiple=True, type=IN_FILE,

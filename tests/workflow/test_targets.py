@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 ALWAYS = {
-    "table1", "details", "rec", "data", "pseudo", "failures_refshapes", "ratio_curve", "training",
+    "table1", "claims", "details", "rec", "data", "pseudo", "failures_refshapes", "ratio_curve", "training",
     "qualitative_refshapes", "steps_refshapes",
 }  # fmt: skip
 CCTF = {"cctf": {"steps": [2], "settings": {"model": {"pmca": False}}}}
@@ -15,7 +15,7 @@ NO_RPP = {"no_rpp": {"from": "ours", "ratios": "partial", "settings": {"pseudo":
 MASKS = {
     "masks": {"ratios": "partial", "steps": [2], "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
 }
-OF_TABLE_1 = {"table1", "ratio_curve", "qualitative_refshapes", "steps_refshapes"}
+OF_TABLE_1 = {"table1", "claims", "ratio_curve", "qualitative_refshapes", "steps_refshapes"}
 
 
 def targets(workflow, config: dict[str, Any]) -> set[str]:

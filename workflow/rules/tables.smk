@@ -133,6 +133,17 @@ rule table1:
     shell: "python -m partialres {params.command} {input.files:q} {params.options} --out {output.made:q} 2> {log:q}"
 
 
+CLAIMED = both_steps(unique([*REPORT.table1, *REPORT.table2, *REPORT.table3, *REPORT.table4, *REPORT.figure1]))
+
+
+use rule table1 as table_claims with:
+    input: files=CLAIMED, predictions=predictions(CLAIMED)
+    output: **report_output(table("claims"), "html", "Results", "the paper's claims")
+    params: command="tables claims", options="", code=code("tables claims")
+    log: logs("table_claims")
+    benchmark: benchmarks("table_claims")
+
+
 use rule table1 as table_comparison with:
     input:
         files=lambda wildcards: row_scores(wildcards.comparison),
@@ -226,5 +237,5 @@ def tables():
     names = ["details", "rec", "data", *(name for name, rows in ROWS.items() if rows)]
     names += ["pseudo"] if plan.runs("retrain") else []
     compared = [name for name in plan.datasets if least_ratio(name)]
-    names += [f"failures_{name}" for name in compared] + (["table1"] if compared else [])
+    names += [f"failures_{name}" for name in compared] + (["table1", "claims"] if compared else [])
     return [file for name in names for file in table(name).values()]
