@@ -69,7 +69,9 @@ def main() -> None:
         shape = (settings.text.max_words, settings.image_size)
         of_step_1 = flops_of_a_ref(model.step_1(), 2, *shape)
         of_step_2 = flops_of_a_ref(model, settings.points, *shape)
-        seen = {"rec": refs * settings.rec.epochs, "res": 0.0, "retrain": 0.0}
+        steps_1 = [head for dataset, _, head in plan.rec_runs() if dataset == name]
+        seen = {"rec": refs * sum(plan.settings(name, head=head).rec.epochs for head in steps_1)}
+        seen |= {"res": 0.0, "retrain": 0.0}
         for run in plan.trained("res", dataset=name):
             ratio = float(run.ratio)
             seen["res"] += refs * ratio / 100 * plan.settings(name, run.experiment, ratio).res.epochs
