@@ -64,7 +64,7 @@ def test_the_papers_plan_has_every_run_of_its_tables_and_its_curve(snakemake):
     text = snakemake("-n", "-p", configs=[PAPER])
     plan = jobs(text)
     assert plan["download"] == 6 and plan["unpack"] == 4 and plan["prepare"] == 3 and plan["train_rec"] == 4
-    # below 100 %: 3 ratios of two data sets, 7 of RefCOCOg, for the baseline and ours; 3 for ours_plus and the mask head
+    # below 100 %: 3 ratios of two data sets, 7 of RefCOCOg, for the baseline and ours; 3 for ours_plus and mask_head
     res = 2 * (3 + 3 + 7) + 3 * 3 + 3 + 1  # the last is cctf, which runs at 1 and 100 % of RefCOCOg, as Table 2 has it
     assert plan["train_res"] == res and plan["train_res_full"] == 2 * 3 + 1 + 1
     assert plan["retrain_res"] == 3 + 3 + 7 + 3 * 3 + 3  # the last three: without RPP, without selection, D < 0.05
