@@ -67,5 +67,5 @@ def fit(
             write_text(history.to_csv(index=False, float_format="%.6g"), execution.out / "metrics.csv")
             write_json(origin, execution.out / "provenance.json")
             model_file = execution.out / "model.safetensors"
-            save_model(model.cpu(), model_file, words=len(words), vocabulary=words.digest(), provenance=origin)
+            save_model(model.cpu(), model_file, words=words, size=inputs.size, provenance=origin)
             state.clear()

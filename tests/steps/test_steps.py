@@ -32,7 +32,7 @@ def test_every_step_leaves_a_model_its_history_and_its_provenance(place, data):
         assert {"epoch", "step", "loss", "learning_rate", "seconds"} <= set(history.columns)
         assert len(history) == SHORT.epochs
         origin = read_json(place / step / "provenance.json")
-        assert json.loads(read_header(place / step / "model.safetensors")["provenance"]) == origin
+        assert read_header(place / step / "model.safetensors")["provenance"] == origin
         assert origin["config"]["training"] == json.loads(TRAINING)
         assert {"vocabulary", "images"} < set(origin["inputs"])
 
@@ -107,6 +107,17 @@ def test_selected_points_modules_and_seeds_do_change_training(place, data, tmp_p
     assert not any(".prior." in name for name in weights(tmp_path / "baseline"))
     train_res(data, place, tmp_path / "seed1", "--seed", 1)
     assert not equal(place / "res", tmp_path / "seed1")
+
+
+def test_a_model_is_shown_only_images_of_the_size_it_was_trained_on(place, data, tmp_path):
+    small = ["--image-folder", data.pictures, "--size", 32, "--out", tmp_path / "images"]
+    done("cache-images", data.folder / "refs.parquet", *small)
+    for answer in (
+        predict(data, place / "res", tmp_path / "points.parquet", "--images", tmp_path / "images", call=run),
+        evaluate(data, place / "res", tmp_path / "val", "--images", tmp_path / "images", call=run),
+    ):
+        assert answer.exit_code == 1 and "was trained on images of 64 pixels, those in" in answer.output
+        assert "cache-images --size 64" in answer.output
 
 
 # -------------------------------------------------------------------------------------------------- edges of selection
