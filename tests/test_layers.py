@@ -15,7 +15,7 @@ LAYERS = [
     {"data", "experiments"},
     {"model", "refshapes"},
     {"training", "checkpoints"},
-    {"evaluation"},
+    {"evaluation", "use"},
     {"steps", "report"},
     {"cli"},
     {"code_digest", "__main__"},

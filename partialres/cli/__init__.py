@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from partialres import __version__
-from partialres.cli import data, report, steps, weights
+from partialres.cli import data, report, steps, use, weights
 from partialres.config import ConfigError
 from partialres.files import DataError, TrainingError
 
@@ -43,6 +43,7 @@ def main() -> None:
       evaluate            predictions and scores of a split
       import-weights      a released checkpoint -> a model; export-weights: back
       tables, figures     what came out
+      segment             a trained model on your own pictures
     """
 
 
@@ -51,5 +52,6 @@ for command in (
     steps.pretrain_backbone, steps.cache_features, steps.train_rec, steps.train_res,
     steps.predict, steps.select, steps.score_pseudo, steps.evaluate,
     weights.import_weights, weights.export_weights, report.tables, report.figures,
+    use.segment,
 ):  # fmt: skip
     main.add_command(command)
