@@ -255,6 +255,10 @@ class TrainConfig(Section):
     """Large-scale jitter: the range of each ref's scale, drawn anew in every epoch; null: none. [released: 0.3, 1.4]"""
     checkpoint_epochs: Positive = 1
     """Save a state to resume from every this many epochs."""
+    score_epochs: Positive | None = None
+    """Score the averaged weights on a sample of split val every this many epochs, for metrics.csv; null: never."""
+    tensorboard: StrictBool = False
+    """Also write metrics.csv's columns as TensorBoard events, into tensorboard/ beside it (`[tensorboard]`)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -362,6 +366,10 @@ def check_contour(contour: str, model: ModelConfig) -> None:
 
 def check_training(model: ModelConfig, training: TrainConfig, where: str = "training") -> None:
     """Check that a model can be trained so; raises ConfigError. where: the training's section."""
+    _require(
+        training.score_epochs is None or model.view == "image",
+        f"{where}.score_epochs: model.view: box is never scored; set {where}.score_epochs: null",
+    )
     if training.jitter is not None:
         _require(
             model.frozen != "all",
