@@ -17,6 +17,7 @@ LAYERS = [
     {"training", "checkpoints"},
     {"evaluation", "use"},
     {"steps", "report"},
+    {"export"},
     {"cli"},
     {"code_digest", "__main__"},
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from partialres.cli.options import OUT
+from partialres.cli.options import IN_FILE, OUT
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 IMAGE = click.argument("image", type=click.Path(path_type=Path))
@@ -32,3 +32,30 @@ def segment(model: Path, images: Path, expressions: tuple[str, ...], out: Path, 
     for name, segmentation in zip(use.names(pairs), segmenter.segment_many(pairs), strict=True):
         use.write(segmentation, out / name)
         click.echo(f"{segmentation.describe()} -> {out / name}.overlay.png", err=True)
+
+
+@click.command("export-coco")
+@click.argument("predictions", type=IN_FILE)
+@click.option("--refs", type=IN_FILE, help="refs.parquet [default: the one in the nearest folder above].")
+@click.option("--out", type=OUT, required=True, help="COCO results, JSON.")
+def export_coco(predictions: Path, refs: Path | None, out: Path) -> None:
+    """Turn PREDICTIONS (predictions.parquet) into COCO results, which pycocotools loads and scores."""
+    from partialres import export
+    from partialres.files import write_json
+
+    results = export.coco_results(predictions, refs)
+    write_json(results, out)
+    click.echo(f"{len(results)} results -> {out}", err=True)
+
+
+@click.command("export-card")
+@click.argument("model", type=IN_FILE)
+@click.argument("metrics", nargs=-1, required=True, type=IN_FILE)
+@click.option("--licence", default="mit", help="Of the weights, as the hub names it; that of the data may bind them.")
+@click.option("--out", type=OUT, required=True, help="Folder for model.safetensors, config.json and README.md.")
+def export_card(model: Path, metrics: tuple[Path, ...], licence: str, out: Path) -> None:
+    """Write MODEL and a card with its METRICS (metrics.json of each split) as the Hugging Face hub has models."""
+    from partialres import export
+
+    export.write_card(model, metrics, licence, out)
+    click.echo(f"read {out / 'README.md'} before you publish the folder", err=True)
