@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,6 +25,8 @@ from partialres.data.vocabulary import clean
 from partialres.files import DataError, atomic, write_json
 from partialres.geometry import boxes, contour
 from partialres.model.grounding import Answer
+from partialres.model.pointer import PointModel
+from partialres.model.trace import Trace, trace
 from partialres.training.distributed import pick_device
 
 Picture = str | Path | Pil.Image | np.ndarray  # a file, a PIL image, or uint8 [H, W], [H, W, 3] or [H, W, 4], RGB
@@ -78,6 +80,15 @@ class Segmentation:
         }
 
 
+class Decoding(NamedTuple):
+    """How one expression's points were decoded."""
+
+    segmentation: Segmentation
+    points: np.ndarray  # float64 [N, 2], in the order of decoding; two corners in step 1
+    trace: Trace
+    frame: np.ndarray  # float64 [2]: width and height of the model's frame in pixels of the picture, at its top left
+
+
 class Segmenter:
     """A trained model with its words and its image size, ready for pictures."""
 
@@ -110,6 +121,17 @@ class Segmenter:
                     answers = self.model.answers(batch, [window] * len(texts))
                 segmentations += [self.segmentation(picture, *each) for each in zip(texts, answers, strict=True)]
         return segmentations
+
+    def decoding(self, image: Picture, expression: str) -> Decoding:
+        """Segment as `segment` does, and trace what each point looked at; raises DataError of a mask head too."""
+        if not isinstance(self.model, PointModel):
+            raise DataError("a mask head (model.head: mask) decodes no points to look at; take a model of head: points")
+        picture = read_picture(image)
+        batch, window = self.batch(picture, [expression])
+        with torch.no_grad():
+            (answer,) = self.model.answers(batch, [window])
+        shown = self.segmentation(picture, expression, answer)
+        return Decoding(shown, answer.points, trace(self.model, batch), window.to_file(np.full(2, self.size)))
 
     @torch.no_grad()
     def batch(self, picture: Image, expressions: Sequence[str]) -> tuple[Batch, Window]:

@@ -9,7 +9,6 @@ import click
 from partialres.cli.options import IN_FILE, OUT
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
-IMAGE = click.argument("image", type=click.Path(path_type=Path))
 DEVICE = click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
 
 
@@ -32,6 +31,30 @@ def segment(model: Path, images: Path, expressions: tuple[str, ...], out: Path, 
     for name, segmentation in zip(use.names(pairs), segmenter.segment_many(pairs), strict=True):
         use.write(segmentation, out / name)
         click.echo(f"{segmentation.describe()} -> {out / name}.overlay.png", err=True)
+
+
+@click.command()
+@MODEL
+@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("expression")
+@click.option("--out", type=OUT, required=True, help="A .png, beside which a PDF is written, or a .gif.")
+@DEVICE
+def attention(model: Path, image: Path, expression: str, out: Path, device: str) -> None:
+    """Draw how MODEL decodes the points of EXPRESSION in IMAGE.
+
+    For each point: where cross-attention looks, PMCA's Gaussian, and the column and row that CCTF takes.
+    """
+    from partialres import use
+    from partialres.report import attention as pictures
+    from partialres.report import style
+
+    if out.suffix not in (".png", ".gif"):
+        raise click.UsageError(f"{out}: is no .png and no .gif")
+    decoding = use.load(model, device).decoding(image, expression)
+    if out.suffix == ".gif":
+        pictures.write_gif(decoding, out)
+    else:
+        style.save(pictures.figure(decoding), out)
 
 
 @click.command("export-coco")
