@@ -51,12 +51,7 @@ class Segmentation:
 
     def overlay(self) -> Image:
         """Draw the mask on the picture, tinted and outlined, the rest in weaker colours: uint8 [H, W, 3], RGB."""
-        rest = 0.4 * self.picture + 0.6 * self.picture.mean(axis=2, keepdims=True)
-        tinted = np.where(self.mask[..., None], (self.picture + np.array(MARK)) / 2, rest)
-        drawn = tinted.round().astype(np.uint8)
-        parts, _ = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(drawn, parts, -1, MARK, max(1, round(max(self.mask.shape) / 400)))
-        return drawn
+        return tinted(self.picture, self.mask)
 
     def describe(self) -> str:
         """Say in a line how much of the picture the mask covers, and which words were not understood."""
@@ -158,7 +153,7 @@ class Segmenter:
             points = contour.largest_outline(mask) if mask.any() else np.empty((0, 2))
         else:
             if len(points) == 2:
-                points = box[:2] + box[2:] * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+                points = corners(box)
             mask = contour.fill(points, height, width)
         read = words[: self.words.max_words]
         unknown = tuple(word for word in read if word not in self.words.index)
@@ -177,6 +172,20 @@ def load(path: str | Path, device: str = "auto") -> Segmenter:
     if not path.is_file():
         raise DataError(f"{path}: no such model; give the model.safetensors that train-res or the workflow has written")
     return Segmenter(path, device)
+
+
+def corners(box: np.ndarray) -> np.ndarray:
+    """Return the four corners of a box (x, y, width, height), clockwise from its top left: float64 [4, 2]."""
+    return box[:2] + box[2:] * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+
+
+def tinted(picture: Image, mask: np.ndarray) -> Image:
+    """Tint and outline a mask, bool [H, W], in a picture and weaken the other colours: uint8 [H, W, 3], RGB."""
+    rest = 0.4 * picture + 0.6 * picture.mean(axis=2, keepdims=True)
+    drawn = np.where(mask[..., None], (picture + np.array(MARK)) / 2, rest).round().astype(np.uint8)
+    parts, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, parts, -1, MARK, max(1, round(max(mask.shape) / 400)))
+    return drawn
 
 
 def read_picture(source: Picture) -> Image:

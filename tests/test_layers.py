@@ -17,7 +17,7 @@ LAYERS = [
     {"training", "checkpoints"},
     {"evaluation", "use"},
     {"steps", "report"},
-    {"export"},
+    {"export", "demo"},
     {"cli"},
     {"code_digest", "__main__"},
 ]

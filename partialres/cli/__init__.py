@@ -45,6 +45,7 @@ def main() -> None:
       tables, figures     what came out
       segment             a trained model on your own pictures
       attention           what one decoding looks at, as a figure or a GIF
+      demo                a page to try models on
       export-coco         predictions as COCO results
       export-card         a model and its card, as the Hugging Face hub has them
     """
@@ -55,6 +56,6 @@ for command in (
     steps.pretrain_backbone, steps.cache_features, steps.train_rec, steps.train_res,
     steps.predict, steps.select, steps.score_pseudo, steps.evaluate,
     weights.import_weights, weights.export_weights, report.tables, report.figures,
-    use.segment, use.attention, use.export_coco, use.export_card,
+    use.segment, use.attention, use.demo, use.export_coco, use.export_card,
 ):  # fmt: skip
     main.add_command(command)

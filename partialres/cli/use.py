@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from partialres.cli.options import IN_FILE, OUT
+from partialres.cli.options import IN_DIR, IN_FILE, OUT
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 DEVICE = click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
@@ -55,6 +55,25 @@ def attention(model: Path, image: Path, expression: str, out: Path, device: str)
         pictures.write_gif(decoding, out)
     else:
         style.save(pictures.figure(decoding), out)
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--results", type=IN_DIR, help="A results folder, whose predictions can be browsed.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 lets other machines in.")
+@click.option("--port", type=click.IntRange(0, 65535), default=7860, help="Port to listen on.")
+@DEVICE
+def demo(models: tuple[Path, ...], results: Path | None, host: str, port: int, device: str) -> None:
+    """Open a page to try MODELS on, such as those of steps 1, 2 and 3, beside each other."""
+    from partialres.config import ConfigError
+
+    try:
+        from partialres import demo as pages
+    except ImportError as error:
+        raise ConfigError(f"the page needs Gradio ({error}): pip install 'partialres[demo]'") from None
+    blocks = pages.page(models, results, device)
+    click.echo(f"the page is at http://{host}:{port} until you press Ctrl-C", err=True)
+    blocks.launch(server_name=host, server_port=port, share=False, quiet=True, footer_links=[])
 
 
 @click.command("export-coco")
