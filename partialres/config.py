@@ -256,6 +256,10 @@ class TrainConfig(Section):
     """Large-scale jitter: range of the scale drawn for each ref in every epoch; null: none. [released: 0.3, 1.4]"""
     checkpoint_epochs: Positive = 1
     """Number of epochs between saved states from which a stopped training can resume."""
+    score_epochs: Positive | None = None
+    """Score the averaged weights on a sample of split val every this many epochs, for metrics.csv; null: never."""
+    tensorboard: StrictBool = False
+    """Also write metrics.csv's columns as TensorBoard events, into tensorboard/ beside it (`[tensorboard]`)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -365,6 +369,10 @@ def check_contour(contour: str, model: ModelConfig) -> None:
 
 def check_training(model: ModelConfig, training: TrainConfig, where: str = "training") -> None:
     """Check that the model allows this training; raises ConfigError. where: the training's section in messages."""
+    _require(
+        training.score_epochs is None or model.view == "image",
+        f"{where}.score_epochs: model.view: box is never scored; set {where}.score_epochs: null",
+    )
     if training.jitter is not None:
         _require(
             model.frozen != "all",

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,12 +81,20 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     return table
 
 
-def progress(items: Iterable[Item], label: str, total: int | None = None, seconds: float = 15.0) -> Iterator[Item]:
-    """Yield the items and show progress: as a bar on a terminal, elsewhere as a line every `seconds` seconds."""
+def progress(
+    items: Iterable[Item], label: str, total: int | None = None, seconds: float = 15.0, note: Callable[[], str] = str
+) -> Iterator[Item]:
+    """Yield the items and show progress: as a bar on a terminal, elsewhere as a line every `seconds` seconds.
+
+    note: called for each line, gives text to append.
+    """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
     if sys.stderr.isatty():
-        yield from tqdm(items, desc=label, total=total, leave=False)
+        bar = tqdm(items, desc=label, total=total, leave=False)
+        for item in bar:
+            yield item
+            bar.set_postfix_str(note())
         return
     start = last = time.monotonic()
     count = 0
@@ -95,7 +103,10 @@ def progress(items: Iterable[Item], label: str, total: int | None = None, second
         now = time.monotonic()
         if now - last >= seconds:
             last = now
-            say(f"{label}: {count}{f' of {total}' if total else ''} ({now - start:.0f} s)")
+            spent = now - start
+            all_, left = (f" of {total}", f", {spent / count * (total - count):.0f} s left") if total else ("", "")
+            said = f", {note()}" if note() else ""
+            say(f"{label}: {count}{all_}{said} ({spent:.0f} s{left})")
     say(f"{label}: {count} done in {time.monotonic() - start:.1f} s")
 
 

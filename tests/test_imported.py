@@ -12,7 +12,7 @@ from partialres.files import read_json, read_table, write_json
 from partialres.geometry import contour
 from partialres.model.pointer import PointModel
 from tests.commands import done, equal, run
-from tests.tiny import RELEASED, SHORT, TINY, changed
+from tests.tiny import RELEASED, SHORT, SIDE, TINY, changed
 
 POINTS = 6
 MODEL = TINY.replace(upstream=RELEASED)
@@ -29,7 +29,7 @@ def place(data, tmp_path_factory):
     done("prepare", data.raw, *prepare, "--out", folder)
     torch.manual_seed(0)
     model = PointModel(MODEL.step_1(), len(words), 2)
-    save_model(model, folder / "rec.safetensors", words=len(words), vocabulary=words.digest(), provenance={})
+    save_model(model, folder / "rec.safetensors", words=words, size=SIDE, provenance={})
     train(data, folder, folder / "res")
     return folder
 

@@ -15,8 +15,9 @@ LAYERS = [
     {"data", "experiments"},
     {"model", "refshapes"},
     {"training", "checkpoints"},
-    {"evaluation"},
+    {"evaluation", "use"},
     {"steps", "report"},
+    {"export", "demo"},
     {"cli"},
     {"code_digest", "__main__"},
 ]

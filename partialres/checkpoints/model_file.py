@@ -13,26 +13,27 @@ import safetensors.torch
 from torch import Tensor
 
 from partialres.config import ModelConfig
+from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError, atomic
 from partialres.model.build import Model, build_model
 
-HEADER, FORMAT = "partialres", "partialres 2"
+HEADER, FORMAT = "partialres", "partialres 3"
 TABLE = "positions.weight"
 OF_LATER_STEPS = re.compile(r"\.prior\.|^mask_head\.")  # weights that step 1's model lacks
 
 
-def save_model(model: Model, path: Path, *, words: int, vocabulary: str, provenance: Mapping[str, Any]) -> None:
-    """Write the weights, with a header from which the model can be rebuilt.
+def save_model(model: Model, path: Path, *, words: Vocabulary, size: int, provenance: Mapping[str, Any]) -> None:
+    """Write weights, and in the header all that is needed to use the model on a picture.
 
-    words: size of the vocabulary. vocabulary: its digest, so that the weights are never used with other word indices.
+    words: the vocabulary, of which words and limits are kept. size: long side of the images it was trained on, pixels.
     """
     header = {
         "format": FORMAT,
-        "model": model.config.model_dump_json(),
-        "points": str(model.points),
-        "words": str(words),
-        "vocabulary": vocabulary,
-        "provenance": json.dumps(provenance, sort_keys=True),
+        "model": model.config.model_dump(mode="json"),
+        "points": model.points,
+        "image_size": size,
+        "vocabulary": {"words": words.words, "max_words": words.max_words},
+        "provenance": dict(provenance),
     }
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with atomic(path) as temporary:
@@ -40,35 +41,51 @@ def save_model(model: Model, path: Path, *, words: int, vocabulary: str, provena
         safetensors.torch.save_file(tensors, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
 
 
-def read_header(path: Path, vocabulary: str | None = None) -> dict[str, str]:
-    """Read a model file's header. vocabulary: the digest that the model must have been trained with.
+def read_header(path: Path, vocabulary: str | None = None) -> dict[str, Any]:
+    """Read a model file's header. vocabulary: digest of the words that the model must have been trained with.
 
-    Raises DataError if the file is not one of ours, or if its vocabulary is a different one.
+    Raises DataError if the file is not one of ours, is of an older version, or has a different vocabulary.
     """
     try:
         with safetensors.safe_open(path, "pt") as stream:
-            header: dict[str, str] = json.loads((stream.metadata() or {}).get(HEADER, "{}"))
+            header: dict[str, Any] = json.loads((stream.metadata() or {}).get(HEADER, "{}"))
     except (safetensors.SafetensorError, OSError) as error:
         raise DataError(f"{path}: cannot be read as a model ({error}); make it again or check the path") from error
     if header.get("format") != FORMAT:
-        raise DataError(f"{path}: not a partialres model (no '{FORMAT}' in its header)")
-    if vocabulary is not None and header["vocabulary"] != vocabulary:
         raise DataError(
-            f"{path}: trained with another vocabulary ({header['vocabulary'][:16]}, not {vocabulary[:16]}); prepare "
-            "the data set with the model's vocabulary.json (prepare --vocabulary)"
+            f"{path}: is of version '{header['format']}', not '{FORMAT}', and lacks its words and image size; make it "
+            "again (snakemake does, or train-rec, train-res, import-weights)"
+            if "format" in header
+            else f"{path}: not a partialres model (no '{FORMAT}' in its header)"
+        )
+    own = _words(header).digest()
+    if vocabulary is not None and own != vocabulary:
+        raise DataError(
+            f"{path}: trained with another vocabulary ({own[:16]}, not {vocabulary[:16]}); prepare the data set with "
+            "the model's vocabulary.json (prepare --vocabulary)"
         )
     return header
 
 
 def read_config(path: Path) -> ModelConfig:
     """Read the model config from a model file's header."""
-    return ModelConfig.parse(json.loads(read_header(path)["model"]), str(path))
+    return ModelConfig.parse(read_header(path)["model"], str(path))
+
+
+def read_words(path: Path) -> Vocabulary:
+    """Read the vocabulary from a model file's header; its word counts are zero."""
+    return _words(read_header(path))
+
+
+def _words(header: Mapping[str, Any]) -> Vocabulary:
+    words = tuple(header["vocabulary"]["words"])
+    return Vocabulary(words, (0,) * len(words), header["vocabulary"]["max_words"])
 
 
 def load_model(path: Path, vocabulary: str | None = None) -> Model:
     """Load a model in evaluation mode. vocabulary: see `read_header`."""
     header = read_header(path, vocabulary)
-    model = build_model(read_config(path), int(header["words"]), int(header["points"]))
+    model = build_model(read_config(path), len(header["vocabulary"]["words"]), header["points"])
     model.load_state_dict(safetensors.torch.load_file(path))
     return model.eval()
 

@@ -26,6 +26,7 @@ from partialres.provenance import provenance
 PLAIN, EMA = "state_dict", "ema_state_dict"  # keys of a checkpoint; below, names of files beside it
 TOKENS, REVERSE, VECTORS = "token_to_ix.pkl", "ix_to_token.pkl", "word_emb.npz"
 RELEASED_SPECIAL = ("PAD", "UNK")
+IMAGE_SIZE = 640  # pixels: what every released model was trained on
 MODEL, VOCABULARY = "model.safetensors", "vocabulary.json"
 _PARALLEL = "module."  # prefix of all names if trained on several GPUs
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -120,7 +121,7 @@ def import_weights(
     origin = provenance({"model": model.config, "points": model.points, "ema": ema}, files, seed=0, device="cpu")
     write_json(words.to_json(), out / VOCABULARY)
     write_json(origin, out / "provenance.json")
-    save_model(model, out / MODEL, words=len(words), vocabulary=words.digest(), provenance=origin)
+    save_model(model, out / MODEL, words=words, size=IMAGE_SIZE, provenance=origin)
     say(f"import-weights: {len(state)} tensors, {len(words)} words, {_kind(model)} -> {out}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from partialres import __version__
-from partialres.cli import data, report, steps, weights
+from partialres.cli import data, report, steps, use, weights
 from partialres.config import ConfigError
 from partialres.files import DataError, TrainingError
 
@@ -43,6 +43,11 @@ def main() -> None:
       evaluate            predictions and scores of a split
       import-weights      released checkpoint -> model; export-weights: the reverse
       tables, figures     the report of the results
+      segment             a trained model on your own pictures
+      attention           where a model looks as it decodes, as a figure or a GIF
+      demo                a page to try models on
+      export-coco         predictions as COCO results
+      export-card         a model and its card, as the Hugging Face hub has them
     """
 
 
@@ -51,5 +56,6 @@ for command in (
     steps.pretrain_backbone, steps.cache_features, steps.train_rec, steps.train_res,
     steps.predict, steps.select, steps.score_pseudo, steps.evaluate,
     weights.import_weights, weights.export_weights, report.tables, report.figures,
+    use.segment, use.attention, use.demo, use.export_coco, use.export_card,
 ):  # fmt: skip
     main.add_command(command)

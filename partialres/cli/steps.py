@@ -100,12 +100,13 @@ def train_rec(
     help="Step 1's learned positions: drop them, as released, or extend them to 2N + 1 places.",
 )
 @click.option("--selected", type=IN_FILE, help="Step 3: selected.parquet, to train on with the labelled refs.")
+@click.option("--val", type=IN_FILE, help="refs.parquet, for training.score_epochs: only its split val is read.")
 @model_inputs
 @training
 @running
 def train_res(
     rows: Path, init: Path, points: int, sampling: Any, config: ModelConfig, position_table: Any,
-    selected: Path | None, training: TrainConfig, **rest: Any,
+    selected: Path | None, val: Path | None, training: TrainConfig, **rest: Any,
 ) -> None:  # fmt: skip
     """Step 2: learn contours from the labelled refs in ROWS (split.parquet); step 3: with --selected."""
     from partialres.steps import res
@@ -113,7 +114,7 @@ def train_res(
     sources, execution = sources_of(rest), execution_of(rest)
     res.train_res(
         rows, sources, init, config, training, execution,
-        points=points, position_table=position_table, selected=selected, sampling=sampling,
+        points=points, position_table=position_table, selected=selected, val=val, sampling=sampling,
     )  # fmt: skip
 
 

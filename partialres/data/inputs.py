@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from partialres.data.batch import Batch
-from partialres.data.images import ImageCache
+from partialres.data.images import Image, ImageCache
 from partialres.data.views import Window, whole
 from partialres.files import DataError, read_json
 
@@ -58,18 +58,31 @@ class Inputs:
         return self._batch(self.frames(rows, windows), windows, np.arange(len(rows)) if index is None else index, words)
 
     def frames(self, rows: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
-        """Return the pixels that I windows show of the images in cache rows [I]: uint8 [I, size, size, 3]."""
-        frames = np.zeros((len(rows), self.size, self.size, 3), dtype=np.uint8)
-        for frame, row, window in zip(frames, rows.tolist(), windows, strict=True):
-            image = window.image(self.cache.image(row))
-            frame[: image.shape[0], : image.shape[1]] = image
-        return frames
+        """Return what windows show of the images in cache rows [I]: uint8 [I, size, size, 3], black outside."""
+        return frames([self.cache.image(row) for row in rows.tolist()], windows)
 
     def _batch(self, images: np.ndarray, windows: Sequence[Window], index: np.ndarray, words: np.ndarray) -> Batch:
-        cells = self.size // self.stride
-        valid = np.zeros((len(windows), cells, cells), dtype=bool)
-        for inside, window in zip(valid, windows, strict=True):
-            height, width = (-(-side // self.stride) for side in window.shape)
-            inside[:height, :width] = True
-        longest = max(1, int((words != 0).sum(1).max()))
-        return Batch(*map(torch.from_numpy, (images, valid, index, words[:, :longest])))
+        return batch_of(images, windows, index, words, self.stride)
+
+
+def frames(images: Sequence[Image], windows: Sequence[Window]) -> np.ndarray:
+    """Return what windows show of I resized images, at least one: uint8 [I, size, size, 3], black outside."""
+    shown = np.zeros((len(images), windows[0].size, windows[0].size, 3), dtype=np.uint8)
+    for frame, image, window in zip(shown, images, windows, strict=True):
+        seen = window.image(image)
+        frame[: seen.shape[0], : seen.shape[1]] = seen
+    return shown
+
+
+def batch_of(images: np.ndarray, windows: Sequence[Window], index: np.ndarray, words: np.ndarray, stride: int) -> Batch:
+    """Batch expressions, their words int64 [B, L], about I frames or their features; index: int64 [B], which of them.
+
+    windows: what the frames show, I of them. stride: pixels of the frame a position of the features.
+    """
+    cells = windows[0].size // stride
+    valid = np.zeros((len(windows), cells, cells), dtype=bool)
+    for inside, window in zip(valid, windows, strict=True):
+        height, width = (-(-side // stride) for side in window.shape)
+        inside[:height, :width] = True
+    longest = max(1, int((words != 0).sum(1).max()))
+    return Batch(*map(torch.from_numpy, (images, valid, index, words[:, :longest])))

@@ -40,12 +40,16 @@ def pointed_features(tokens: Tensor, first: int, means: AxisMeans, bins: int, up
     """
     of_x, of_y = (means.columns, means.rows) if upstream.cctf_axes == "paper" else (means.rows, means.columns)
     is_x = (torch.arange(first, first + tokens.shape[1], device=tokens.device) % 2 == 0)[None, :, None]
-    less = 1 if upstream.cctf_cells == "spread" else 0  # the released code spreads bins over all cells but one
-    return torch.where(is_x, _look_up(of_x, tokens, bins, less), _look_up(of_y, tokens, bins, less))
+    return torch.where(is_x, _look_up(of_x, tokens, bins, upstream), _look_up(of_y, tokens, bins, upstream))
 
 
-def _look_up(means: Tensor, tokens: Tensor, bins: int, less: int) -> Tensor:
-    """Gather from the means [B, W, D] of cells along an axis those at the coordinates of tokens [B, T]: [B, T, D]."""
-    cells = means.shape[1]
-    index = (tokens * (cells - less) // bins).clamp(max=cells - 1)
+def cells_of(tokens: Tensor, cells: int, bins: int, upstream: UpstreamConfig) -> Tensor:
+    """Find which of an axis's cells contain the tokens' coordinates: int64 in [0, cells - 1], of the tokens' shape."""
+    less = 1 if upstream.cctf_cells == "spread" else 0  # as released, bins are spread over all cells but one
+    return (tokens * (cells - less) // bins).clamp(max=cells - 1)
+
+
+def _look_up(means: Tensor, tokens: Tensor, bins: int, upstream: UpstreamConfig) -> Tensor:
+    """Take the means [B, W, D] of the cells that contain the tokens' [B, T] coordinates: [B, T, D]."""
+    index = cells_of(tokens, means.shape[1], bins, upstream)
     return means.gather(1, index[:, :, None].expand(-1, -1, means.shape[2]))

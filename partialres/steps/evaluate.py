@@ -18,7 +18,7 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
     if model.config.view == "box":
         raise ConfigError(f"{weights}: sees the known box (model.view: box), so it must not be scored")
     chosen = evaluation.select_split(read_table(refs), split)
-    inputs = sources.inputs(model)
+    inputs = sources.inputs(model, weights)
     predicted = evaluation.predict(model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}")
     if predicted is None:
         return

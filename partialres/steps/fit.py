@@ -10,15 +10,16 @@ from typing import Any
 import pandas as pd
 
 from partialres.checkpoints.model_file import save_model
-from partialres.config import TrainConfig, check_training
-from partialres.files import write_json, write_text
+from partialres.config import ConfigError, TrainConfig, check_training
+from partialres.files import read_table, write_json, write_text
 from partialres.geometry import contour
 from partialres.model.build import Model
 from partialres.provenance import provenance
 from partialres.steps.sources import Sources
 from partialres.training.distributed import joined, pick_device
-from partialres.training.loop import train
+from partialres.training.loop import History, train
 from partialres.training.resume import Resume
+from partialres.training.watch import Events, sample_score
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,18 @@ def fit(
     files: Mapping[str, Path],
     settings: Mapping[str, Any],
     label: str,
+    val: Path | None = None,
     sampling: contour.Sampling = "uniform",
 ) -> None:
-    """Train, then write metrics.csv, provenance.json and, last, model.safetensors: if it exists, all files do.
+    """Train, adding a row to metrics.csv per epoch; then write provenance.json and, last, model.safetensors.
 
     refs: the training refs, with the columns that `model.samples` needs. files and settings: inputs and settings that
-    affect the result, beyond sources and training. sampling: how points were taken from contours.
+    affect the result, beyond sources and training. val: refs.parquet, for training.score_epochs. sampling: how points
+    were taken from contours.
     """
     check_training(model.config, training)
+    if training.score_epochs and val is None:
+        raise ConfigError("training.score_epochs needs refs to score: give --val refs.parquet")
     words, inputs, device = sources.words(), sources.inputs(model), pick_device(execution.device)
     samples = model.samples(refs, inputs, words, training.jitter, sampling)
     files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
@@ -58,14 +63,24 @@ def fit(
     decisive = ("commit", "config", "inputs", "versions", "seed", "device")
     state = Resume(execution.resume, {key: origin[key] for key in decisive})
     with joined(device) as processes:
-        history = train(
+        events = Events(execution.out / "tensorboard") if training.tensorboard and processes.first else None
+        scored = val if training.score_epochs and processes.first else None
+        score = sample_score(model, read_table(scored), inputs, words, device) if scored else None
+
+        def after_epoch(history: History) -> None:
+            if processes.first:
+                table = pd.DataFrame(history).to_csv(index=False, float_format="%.6g")
+                write_text(table, execution.out / "metrics.csv")
+            if events:
+                events.write(history)
+
+        train(
             model, samples, inputs, training,
             seed=execution.seed, device=device, resume=state, label=label, workers=execution.workers,
-            processes=processes,
+            processes=processes, after_epoch=after_epoch, score=score,
         )  # fmt: skip
         if processes.first:
-            write_text(history.to_csv(index=False, float_format="%.6g"), execution.out / "metrics.csv")
             write_json(origin, execution.out / "provenance.json")
             model_file = execution.out / "model.safetensors"
-            save_model(model.cpu(), model_file, words=len(words), vocabulary=words.digest(), provenance=origin)
+            save_model(model.cpu(), model_file, words=words, size=inputs.size, provenance=origin)
             state.clear()

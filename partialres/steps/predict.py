@@ -31,7 +31,7 @@ def predict(split: Path, sources: Sources, weights: Path, batch: int, device: st
     refs = candidates(read_table(split, columns))
     boxes = known_boxes(refs) if model.config.view == "box" else None
     predicted = evaluation.predict(
-        model, refs, sources.inputs(model), words, batch=batch, device=device, label="predict", boxes=boxes
+        model, refs, sources.inputs(model, weights), words, batch=batch, device=device, label="predict", boxes=boxes
     )
     if predicted is not None:
         write_table(points_table(refs, predicted), out)

@@ -44,4 +44,5 @@ def train_rec(
     corners = list(known_boxes(rows))
     optional = {"init_backbone": init_backbone, "vectors": vectors}
     files = {"refs": refs} | {name: path for name, path in optional.items() if path}
-    fit(model, rows.assign(points=corners), sources, training, execution, files=files, settings={}, label="train-rec")
+    targets = rows.assign(points=corners)
+    fit(model, targets, sources, training, execution, files=files, settings={}, label="train-rec", val=refs)

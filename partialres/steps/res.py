@@ -28,11 +28,13 @@ def train_res(
     points: int,
     position_table: Literal["drop", "extend"],
     selected: Path | None,
+    val: Path | None = None,
     sampling: contour.Sampling = "uniform",
 ) -> None:
     """Train step 2, or step 3 if `selected` pseudo points are given. A mask head learns the masks themselves.
 
     init: step 1's model file; its config must match. points: N. position_table: see `load_weights`.
+    val: refs.parquet, of which training.score_epochs scores a sample.
     sampling: how points are taken from a mask's contour.
     Raises DataError if a selected ref does not have N points, ConfigError if the model cannot predict its targets.
     """
@@ -56,7 +58,7 @@ def train_res(
         refs = pd.concat([refs, pseudo], ignore_index=True)
     fit(
         model, refs, sources, training, execution,
-        files=files, settings={"position_table": position_table, "contour": sampling}, sampling=sampling,
+        files=files, settings={"position_table": position_table, "contour": sampling}, sampling=sampling, val=val,
         label=f"train-res (step {3 if selected else 2})",
     )  # fmt: skip
 

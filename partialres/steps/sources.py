@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from partialres.checkpoints.model_file import read_header
 from partialres.data.inputs import Inputs
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError, read_json
@@ -23,13 +24,20 @@ class Sources:
         """Read the vocabulary."""
         return Vocabulary.from_json(read_json(self.vocabulary))
 
-    def inputs(self, model: Model) -> Inputs:
-        """Open the model's input images or features; raises DataError if other weights made the cached features."""
-        if model.config.view == "box":  # features are of whole images
-            return Inputs(self.images, model.visual.stride)
-        inputs = Inputs(self.images, model.visual.stride, self.features)
-        if self.features and not model.visual.frozen:
+    def inputs(self, model: Model, weights: Path | None = None) -> Inputs:
+        """Open the images as a model sees them. weights: the file of a model that is only used, not trained.
+
+        Raises DataError if cached features are of other visual weights, or such a model was trained on another size.
+        """
+        features = None if model.config.view == "box" else self.features  # features are of whole images
+        inputs = Inputs(self.images, model.visual.stride, features)
+        if weights and (size := read_header(weights)["image_size"]) != inputs.size:
+            raise DataError(
+                f"{weights}: was trained on images of {size} pixels, those in {self.images} have {inputs.size}; "
+                f"cache them again (cache-images --size {size})"
+            )
+        if features and not model.visual.frozen:
             raise DataError(f"{self.features}: only a wholly frozen visual part has features (model.frozen: all)")
-        if self.features and inputs.visual_digest != model.visual.digest():
-            raise DataError(f"{self.features}: not made with the model's visual weights; run cache-features again")
+        if features and inputs.visual_digest != model.visual.digest():
+            raise DataError(f"{self.features}: made by other visual weights than the model's; run cache-features again")
         return inputs

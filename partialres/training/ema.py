@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +28,15 @@ class Ema:
     def apply(self) -> None:
         """Copy the average into the model."""
         torch._foreach_copy_(list(self.source.values()), list(self.average.values()))
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the average in the model's place for a while."""
+        present = [parameter.detach().clone() for parameter in self.source.values()]
+        self.apply()
+        yield
+        with torch.no_grad():
+            torch._foreach_copy_(list(self.source.values()), present)
 
     def state(self) -> dict[str, Tensor | int]:
         """Return the state for `load`."""

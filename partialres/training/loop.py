@@ -21,6 +21,8 @@ from partialres.training.distributed import ALONE, Processes, mean_of_all, paral
 from partialres.training.ema import Ema
 from partialres.training.resume import Resume
 
+History = list[dict[str, Any]]  # a row an epoch, by column
+
 
 def rate_factor(config: TrainConfig, epoch: float) -> float:
     """Return the factor of the learning rate at a fractional epoch, in (0, 1].
@@ -48,13 +50,15 @@ def make_optimiser(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
 def train(
     model: Model, samples: Samples, inputs: Inputs, config: TrainConfig, *,
     seed: int, device: torch.device, resume: Resume, label: str, workers: int = 0,
-    processes: Processes = ALONE, after_epoch: Callable[[int], None] | None = None,
+    processes: Processes = ALONE, after_epoch: Callable[[History], None] = lambda history: None,
+    score: Callable[[], dict[str, float]] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Train the model in place; it ends with its averaged weights, the same in all processes.
 
     A stopped training resumes after its last saved epoch and gives the same result, because order, expressions and
     dropout depend only on (seed, epoch), and dropout on the process.
-    processes: those that share every batch. after_epoch: called with each finished epoch's number, for tests.
+    processes: those that share every batch. after_epoch: called with the rows of all epochs so far. score: computes
+    more columns of a row, every config.score_epochs epochs, from the averaged weights, without changing the result.
     Returns a row per epoch: epoch, step, loss, learning_rate, gradient_norm, seconds, and waiting, the share of the
     seconds spent waiting for batches.
     Raises TrainingError if the gradient is not finite, ConfigError if a batch has fewer refs than processes.
@@ -67,7 +71,7 @@ def train(
     model.to(device).train()
     called = parallel(model, processes, device)
     optimiser, ema = make_optimiser(model, config), Ema(model, config.ema)
-    history: list[dict[str, Any]] = []
+    history: History = []
     state = resume.load()
     if state is not None:
         model.load_state_dict(state["model"])
@@ -77,7 +81,11 @@ def train(
         say(f"{label}: resuming after epoch {len(history)}")
     (group,) = optimiser.param_groups
     epochs = -(-updates // per_epoch)
-    for epoch in progress(range(len(history), epochs), label):
+
+    def latest() -> str:
+        return f"loss {history[-1]['loss']:.4g}, rate {history[-1]['learning_rate']:.2g}"
+
+    for epoch in progress(range(len(history), epochs), label, note=latest):
         torch.manual_seed((hash((seed, epoch)) & 0x7FFFFFFF) + processes.rank)  # dropout
         total = norm = waiting = 0.0
         start = asked = time.perf_counter()
@@ -115,11 +123,14 @@ def train(
                 "learning_rate": group["lr"], "gradient_norm": norm, "seconds": seconds, "waiting": waiting / seconds,
             }
         )  # fmt: skip
+        if score is not None and config.score_epochs and (epoch + 1) % config.score_epochs == 0:
+            with ema.applied():
+                history[-1] |= score()
+            model.train()
         if processes.first and (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < epochs:
             states = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state()}
             resume.save({**states, "history": history})
-        if after_epoch is not None:
-            after_epoch(epoch)
+        after_epoch(history)
     ema.apply()
     model.eval()
     return pd.DataFrame(history)

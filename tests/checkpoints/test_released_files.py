@@ -200,7 +200,7 @@ def test_a_model_that_the_released_code_would_run_differently_is_not_exported(pl
     words = Vocabulary(("<pad>", "<unk>", "cat"), (0, 0, 0), 15)
     torch.manual_seed(0)
     model = PointModel(TINY, 3, 2)
-    save_model(model, place / "model.safetensors", words=3, vocabulary=words.digest(), provenance={})
+    save_model(model, place / "model.safetensors", words=words, size=640, provenance={})
     answer = run("export-weights", place / "model.safetensors", place / "out.pth")
     assert answer.exit_code == 2 and "there is no vocabulary.json beside" in answer.output
     write_json(words.to_json(), place / "vocabulary.json")

@@ -1,6 +1,7 @@
 """The commands that run a model: what they write, what determines it, and what cannot change it."""
 
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,7 +33,7 @@ def test_every_step_leaves_a_model_its_history_and_its_provenance(place, data):
         assert {"epoch", "step", "loss", "learning_rate", "seconds"} <= set(history.columns)
         assert len(history) == SHORT.epochs
         origin = read_json(place / step / "provenance.json")
-        assert json.loads(read_header(place / step / "model.safetensors")["provenance"]) == origin
+        assert read_header(place / step / "model.safetensors")["provenance"] == origin
         assert origin["config"]["training"] == json.loads(TRAINING)
         assert {"vocabulary", "images"} < set(origin["inputs"])
 
@@ -109,6 +110,17 @@ def test_selected_points_modules_and_seeds_do_change_training(place, data, tmp_p
     assert not equal(place / "res", tmp_path / "seed1")
 
 
+def test_a_model_is_shown_only_images_of_the_size_it_was_trained_on(place, data, tmp_path):
+    small = ["--image-folder", data.pictures, "--size", 32, "--out", tmp_path / "images"]
+    done("cache-images", data.folder / "refs.parquet", *small)
+    for answer in (
+        predict(data, place / "res", tmp_path / "points.parquet", "--images", tmp_path / "images", call=run),
+        evaluate(data, place / "res", tmp_path / "val", "--images", tmp_path / "images", call=run),
+    ):
+        assert answer.exit_code == 1 and "was trained on images of 64 pixels, those in" in answer.output
+        assert "cache-images --size 64" in answer.output
+
+
 # -------------------------------------------------------------------------------------------------- edges of selection
 
 
@@ -141,20 +153,31 @@ class Killed(Exception):
     """Raised to interrupt a training."""
 
 
-@pytest.fixture
-def stopped(place, data, tmp_path, monkeypatch):
-    """Step 2, interrupted in its second epoch: the option that resumes it."""
-    resume, train = ["--resume", tmp_path / "resume"], loop.train
+def kill_after_two(monkeypatch, call):
+    """Call a command whose training dies after its second epoch."""
+    train = loop.train
 
-    def at(epoch):
-        if epoch == 1:
-            raise Killed
+    def dying(*args, after_epoch, **how):
+        def at(history):
+            after_epoch(history)
+            if len(history) == 2:
+                raise Killed
+
+        return train(*args, after_epoch=at, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr("partialres.steps.fit.train", lambda *args, **how: train(*args, **how, after_epoch=at))
+        patched.setattr("partialres.steps.fit.train", dying)
         with pytest.raises(Killed):
-            train_res(data, place, tmp_path / "out", *resume)
+            call()
+
+
+@pytest.fixture
+def stopped(place, data, tmp_path, monkeypatch):
+    """Step 2 after its training died in the second epoch: the option that resumes it."""
+    resume = ["--resume", tmp_path / "resume"]
+    kill_after_two(monkeypatch, lambda: train_res(data, place, tmp_path / "out", *resume))
     assert not (tmp_path / "out/model.safetensors").exists()
+    assert len(pd.read_csv(tmp_path / "out/metrics.csv")) == 2  # a row an epoch, at once
     return resume
 
 
@@ -177,6 +200,32 @@ def test_a_training_with_anything_else_about_it_starts_anew(place, data, tmp_pat
         done("split", data.folder / "refs.parquet", "--ratio", 20, "--out", other["split"])
     answer = train_res(data, place, tmp_path / "out", *stopped, *options, **other)
     assert "resuming" not in answer.output
+
+
+def test_tensorboard_has_every_epoch_exactly_once_after_a_resume(place, data, tmp_path, monkeypatch):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard"
+    )
+    training = SHORT.replace(tensorboard=True, score_epochs=2).model_dump_json()
+    options = ["--val", data.folder / "refs.parquet", "--resume", tmp_path / "resume"]
+    kill_after_two(monkeypatch, lambda: train_res(data, place, tmp_path / "out", *options, training=training))
+    train_res(data, place, tmp_path / "out", *options, training=training)
+    events = accumulator.EventAccumulator(str(tmp_path / "out/tensorboard")).Reload()
+    table = pd.read_csv(tmp_path / "out/metrics.csv")
+    for name, rows in (("loss", table), ("learning_rate", table), ("val_mIoU", table.iloc[1::2])):
+        written = events.Scalars(name)
+        assert [event.step for event in written] == rows["step"].tolist()
+        assert [event.value for event in written] == pytest.approx(rows[name].tolist(), rel=1e-4)
+    assert equal(tmp_path / "out", place / "res")
+
+
+def test_scores_need_refs_and_events_need_tensorboard(place, data, tmp_path, monkeypatch):
+    scored, events = (SHORT.replace(**each).model_dump_json() for each in ({"score_epochs": 1}, {"tensorboard": True}))
+    answer = train_res(data, place, tmp_path / "out", training=scored, call=run)
+    assert answer.exit_code == 1 and "give --val refs.parquet" in answer.output
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    answer = train_res(data, place, tmp_path / "out", training=events, call=run)
+    assert answer.exit_code == 1 and "pip install 'partialres[tensorboard]'" in answer.output
 
 
 def test_a_training_that_cannot_continue_says_so(place, data, tmp_path, monkeypatch):

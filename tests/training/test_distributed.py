@@ -17,7 +17,7 @@ from partialres.training.distributed import Processes
 from partialres.training.loop import train
 from partialres.training.resume import Resume
 from tests import commands
-from tests.tiny import SHORT, TINY
+from tests.tiny import SHORT, SIDE, TINY
 
 ROOT = Path(__file__).parents[2]
 POINTS = 4
@@ -42,8 +42,7 @@ def trained(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("distributed")
     torch.manual_seed(0)
     first = PointModel(MODEL.step_1(), len(data.vocabulary), 2)
-    digest = data.vocabulary.digest()
-    save_model(first, folder / "rec.safetensors", words=len(data.vocabulary), vocabulary=digest, provenance={})
+    save_model(first, folder / "rec.safetensors", words=data.vocabulary, size=SIDE, provenance={})
     sources = [*commands.sources(data), "--device", "cpu", "--threads", 1]
     for processes in (1, 2):
         out = folder / str(processes)

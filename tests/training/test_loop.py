@@ -1,20 +1,26 @@
 """Training: what it depends on, how it stops and how it resumes."""
 
 import math
+import re
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from partialres import evaluation
 from partialres.config import ConfigError, TrainConfig
 from partialres.data.batches import epoch_batches
-from partialres.files import TrainingError
+from partialres.files import DataError, TrainingError, progress
+from partialres.training import loop
 from partialres.training.distributed import pick_device
+from partialres.training.ema import Ema
 from partialres.training.loop import make_optimiser, rate_factor, train
 from partialres.training.resume import Resume
-from tests.tiny import SHORT, equal_states
+from partialres.training.watch import sample_score
+from tests.tiny import SHORT, SIDE, equal_states
 
 POINTS = 4
 
@@ -24,11 +30,12 @@ def fit(data, tiny_model):
     """Train: (settings ...) -> a tiny model and its history."""
     samples = data.contours(POINTS)
 
-    def run(config=SHORT, seed=0, resume=None, after_epoch=None, workers=0, model_seed=0, **changes):
+    def run(config=SHORT, seed=0, resume=None, after_epoch=None, workers=0, model_seed=0, score=None, **changes):
         model = tiny_model(POINTS, model_seed, **changes)
         history = train(
             model, samples, data.inputs, config, seed=seed, device=torch.device("cpu"),
-            resume=Resume(resume, {}), label="test", workers=workers, after_epoch=after_epoch,
+            resume=Resume(resume, {}), label="test", workers=workers, score=score,
+            after_epoch=after_epoch or (lambda history: None),
         )  # fmt: skip
         return model, history
 
@@ -40,11 +47,15 @@ class Killed(Exception):
 
 
 def kill(after):
-    def at(epoch):
-        if epoch == after:
+    def at(history):
+        if history[-1]["epoch"] == after:
             raise Killed
 
     return at
+
+
+def noting(epochs):
+    return lambda history: epochs.append(history[-1]["epoch"])
 
 
 @pytest.mark.parametrize("deaths", [[0], [2], [0, 1, 2]])
@@ -54,7 +65,7 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(f
         with pytest.raises(Killed):
             fit(resume=tmp_path, after_epoch=kill(epoch))
     epochs = []
-    resumed, its_history = fit(resume=tmp_path, after_epoch=epochs.append)
+    resumed, its_history = fit(resume=tmp_path, after_epoch=noting(epochs))
     assert epochs == list(range(deaths[-1] + 1, SHORT.epochs))
     assert equal_states(whole, resumed)
     times = ["seconds", "waiting"]
@@ -67,7 +78,7 @@ def test_it_goes_on_from_the_last_epoch_whose_state_was_written(fit, tmp_path):
     with pytest.raises(Killed):
         fit(config, resume=tmp_path, after_epoch=kill(2))
     epochs = []
-    resumed, _ = fit(config, resume=tmp_path, after_epoch=epochs.append)
+    resumed, _ = fit(config, resume=tmp_path, after_epoch=noting(epochs))
     assert epochs == [2, 3, 4] and equal_states(whole, resumed)
 
 
@@ -77,8 +88,56 @@ def test_a_damaged_state_starts_anew_to_the_same_end(fit, tmp_path):
     (state,) = tmp_path.iterdir()
     state.write_bytes(state.read_bytes()[:-1])
     epochs = []
-    resumed, _ = fit(resume=tmp_path, after_epoch=epochs.append)
+    resumed, _ = fit(resume=tmp_path, after_epoch=noting(epochs))
     assert epochs == [0, 1, 2, 3] and equal_states(fit()[0], resumed)
+
+
+def test_a_score_every_few_epochs_changes_no_weight(fit):
+    config, seen = SHORT.replace(score_epochs=2), []
+    whole, plain = fit()
+    scored, history = fit(config, score=lambda: seen.append(1) or {"val_mIoU": len(seen)})
+    assert equal_states(whole, scored)
+    assert history["val_mIoU"].isna().tolist() == [True, False, True, False] and "val_mIoU" not in plain
+
+
+def test_the_averaged_weights_stand_in_for_a_while(tiny_model):
+    model = tiny_model(POINTS)
+    ema, bias = Ema(model, 0.5), model.predictor[0].bias
+    before = bias.detach().clone()
+    with torch.no_grad():
+        bias.add_(1)
+    with ema.applied():
+        assert torch.equal(bias, before)
+    assert torch.equal(bias, before + 1)
+
+
+@pytest.mark.parametrize("points", [2, POINTS])
+def test_the_score_is_the_mean_iou_that_evaluation_gives_those_expressions(data, tiny_model, points):
+    model = tiny_model(points)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)  # so that answers differ
+    score = sample_score(model, data.refs, data.inputs, data.vocabulary, torch.device("cpu"))()
+    val = evaluation.select_split(data.refs, "val")
+    val = val.assign(expressions=[texts[:1] for texts in val["expressions"]])
+    predicted = evaluation.predict(model, val, data.inputs, data.vocabulary, batch=64, device="cpu", label="val")
+    if points == 2:
+        ious = evaluation.score_boxes(val, predicted)["box_iou"]
+    else:
+        ious = evaluation.score_masks(val, predicted, SIDE, 16)["iou"]
+    assert score == {"val_mIoU": pytest.approx(100 * ious.mean())} and ious.mean() > 0
+
+
+def test_a_sample_without_refs_or_masks_is_refused(data, tiny_model):
+    for refs in (data.train, data.refs.assign(mask=None)):
+        with pytest.raises(DataError, match="split val has no refs, or some without masks"):
+            sample_score(tiny_model(POINTS), refs, data.inputs, data.vocabulary, torch.device("cpu"))
+
+
+def test_the_log_has_loss_rate_and_the_time_left(fit, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "progress", partial(progress, seconds=0))
+    fit()
+    assert re.search(r"test: 3 of 4, loss \d\S*, rate \d\S* \(\d+ s, \d+ s left\)", capsys.readouterr().err)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(fit):

@@ -9,8 +9,16 @@ def training_of(step):
         training=setting(step),
         seen=seen,
         resume=RESUME,
+        val=option("--val", sampled(step)),
         out=results(f"{RUN}/{step}"),
         code=code("train-res"),
+    )
+
+
+def sampled(step):
+    """Where a training scores a sample of split val now and then: the refs."""
+    return lambda wildcards: (
+        [results(f"{wildcards.dataset}/refs.parquet")] if getattr(settings(wildcards), step).score_epochs else []
     )
 
 
@@ -18,6 +26,7 @@ rule train_res:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
         init=rec_model,
+        val=sampled("res"),
         **SEEN,
     output: **training_files(results(f"{RUN}/res"))
     params: **training_of("res"), selected=""
@@ -31,7 +40,7 @@ rule train_res:
     benchmark: benchmarks(f"train_res/{RUN}")
     conda: environment("res")
     shell:
-        "on_gpus {resources.gpu} train-res {input.rows:q} --init {input.init:q} {params.selected} {params.seen} "
+        "on_gpus {resources.gpu} train-res {input.rows:q} --init {input.init:q} {params.selected} {params.val} {params.seen} "
         "--points {params.points} --contour {params.contour} --model {params.model:q} "
         "--position-table {params.position_table} --training {params.training:q} --seed {wildcards.seed} "
         "--threads {threads} --workers {resources.loaders} --resume {params.resume:q} --out {params.out:q} 2> {log:q}"

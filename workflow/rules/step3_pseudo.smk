@@ -86,6 +86,7 @@ use rule train_res as retrain_res with:
         init=rec_model,
         **SEEN,
         selected=selected,
+        val=sampled("retrain"),
     output: **training_files(results(f"{RUN}/retrain"))
     params: **training_of("retrain"), selected=option("--selected", selected)
     priority: 3

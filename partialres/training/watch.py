@@ -1,0 +1,81 @@
+"""What shows how a training goes while it runs: scores on a sample of split val, and TensorBoard's events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pycocotools import mask as coco
+
+from partialres.config import ConfigError
+from partialres.data.batches import expression_batches
+from partialres.data.inputs import Inputs
+from partialres.data.vocabulary import Vocabulary
+from partialres.files import DataError
+from partialres.geometry import boxes, contour
+from partialres.model.build import Model
+
+SAMPLE = 256  # refs of split val, evenly spaced in their table, each with its first expression
+
+
+def sample_score(
+    model: Model, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary, device: torch.device
+) -> Callable[[], dict[str, float]]:
+    """Return what scores the model, as it is then, on a sample of the refs of split val.
+
+    The score is val_mIoU, per cent, of masks, or for a model of step 1 of boxes. refs: as in refs.parquet.
+    Raises DataError if split val has no refs, or one of the sample no mask.
+    """
+    val = refs[refs["split"] == "val"]
+    sample = val.iloc[:: max(1, -(-len(val) // SAMPLE))].reset_index(drop=True)
+    sample = sample.assign(expressions=[expressions[:1] for expressions in sample["expressions"]])
+    of_masks = model.points > 2
+    if not len(sample) or (of_masks and sample["mask"].isna().any()):
+        raise DataError("training.score_epochs: split val has no refs, or some without masks; set it to null")
+
+    @torch.no_grad()
+    def score() -> dict[str, float]:
+        model.eval()
+        ious: list[float] = []
+        for positions, _, batch in expression_batches(sample, inputs, words, SAMPLE):
+            shown = sample.iloc[positions]
+            windows = [inputs.window(row) for row in inputs.rows(shown["image_id"].tolist()).tolist()]
+            answers = model.answers(batch.to(device), windows)
+            for answer, ref in zip(answers, shown.to_dict("records"), strict=True):
+                if of_masks:
+                    mask = answer.mask or contour.polygon_rle(answer.points, ref["height"], ref["width"])
+                    truth = {"size": [ref["height"], ref["width"]], "counts": ref["mask"].encode()}
+                    ious.append(float(coco.iou([mask], [truth], [0])[0, 0]))
+                else:
+                    ious.append(float(boxes.iou(boxes.from_points(answer.points), np.array(ref["bbox"]))))
+        return {"val_mIoU": 100 * float(np.mean(ious))}
+
+    return score
+
+
+class Events:
+    """TensorBoard's events of a training. One that resumes writes those of its earlier epochs again."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin a new file of events in a folder, instead of those there. Raises ConfigError without TensorBoard."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise ConfigError(
+                "training.tensorboard needs TensorBoard: pip install 'partialres[tensorboard]', or set it to false"
+            ) from None
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self.writer, self.written = SummaryWriter(folder), 0
+
+    def write(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write the rows of metrics.csv that are new."""
+        for row in history[self.written :]:
+            for name in row.keys() - {"epoch", "step"}:
+                self.writer.add_scalar(name, row[name], row["step"])
+        self.written = len(history)
+        self.writer.flush()
