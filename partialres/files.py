@@ -94,7 +94,7 @@ def progress(
         bar = tqdm(items, desc=label, total=total, leave=False)
         for item in bar:
             yield item
-            bar.set_postfix_str(note())
+            bar.set_postfix_str(note(), refresh=False)
         return
     start = last = time.monotonic()
     count = 0

@@ -193,13 +193,15 @@ def read_picture(source: Picture) -> Image:
     if isinstance(source, str | Path):
         if not Path(source).is_file():
             raise DataError(f"{source}: no such picture; check the path")
-        image, name = cv2.imread(str(source), cv2.IMREAD_COLOR_RGB), str(source)  # turns it as EXIF says
+        image, name = cv2.imread(str(source), cv2.IMREAD_COLOR), str(source)  # turns it as EXIF says
         if image is None:
             raise DataError(f"{source}: cannot be read as a picture; give a JPEG, PNG or WebP file")
+        image = image[..., ::-1]
     else:
         name = "the picture"
         if isinstance(source, Pil.Image):
             source = np.asarray(ImageOps.exif_transpose(source).convert("RGB"))
+        source = np.asarray(source)
         image = np.repeat(source[..., None], 3, axis=2) if source.ndim == 2 else source[..., :3]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise DataError(f"{name} is {source.dtype} {list(source.shape)}; give uint8 [height, width, 3], RGB")

@@ -20,8 +20,8 @@ TINY = Path(__file__).parent / "tiny.yaml"
 
 
 def checkout_copy(folder: Path) -> Path:
-    """Copy what a run needs from the checkout: tests may change it, and edits to the checkout break no test."""
-    for part in ("partialres", "workflow", "config", "envs"):
+    """Copy what a run needs of the checkout: tests may change it, and editing the checkout breaks no test."""
+    for part in ("partialres", "snakemake_logger_plugin_partialres", "workflow", "config", "envs"):
         shutil.copytree(ROOT / part, folder / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -51,9 +51,8 @@ class Workflow:
         return [str(part) for part in parts]
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Snakemake's environment variables: without the caller's import path, and with one thread."""
-        mine = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        return mine | {"OMP_NUM_THREADS": "1"} | more
+        """What Snakemake runs in: the checkout's imports alone, as where it is installed; one thread."""
+        return {**os.environ, "PYTHONPATH": str(self.checkout), "OMP_NUM_THREADS": "1"} | more
 
     def __call__(
         self,

@@ -48,3 +48,12 @@ def test_a_table_is_asked_for_the_files_of_its_experiments_alone(empty):
     plan = empty("-n", "results/tables/table2.csv", config=config)
     assert "cctf, 10 %" in plan and "baseline, 10 %" in plan
     assert "retrain_res" not in plan and "select_pseudo_points" not in plan
+
+
+@pytest.mark.parametrize("step", ["res", "retrain"])
+def test_a_training_is_given_the_refs_only_where_it_scores_a_sample(empty, step):
+    model = f"results/refshapes/seed0/ratio10/ours/{step}/model.safetensors"
+    assert "--val" not in empty("-n", "-p", model)
+    plan = empty("-n", "-p", model, config={"settings": {step: {"score_epochs": 2}}})
+    (command,) = (line for line in plan.splitlines() if f"/ours/{step} 2>" in line)
+    assert "--val results/refshapes/refs.parquet" in command
