@@ -152,7 +152,7 @@ def select(
     from partialres.files import read_table, write_table
     from partialres.steps import pseudo
 
-    table, sizes = read_table(points), read_table(rows, ["ref_id", "height", "width"])
+    table, sizes = read_table(points, ["ref_id", "points", "d"]), read_table(rows, ["ref_id", "height", "width"])
     kept = pseudo.select(table, sizes, PseudoConfig(threshold=threshold, resample=resample), num_points, sampling)
     write_table(kept, out)
     click.echo(f"kept {len(kept)} of {len(table)} pseudo masks (D < {threshold})", err=True)
@@ -167,11 +167,13 @@ def select(
 @click.option("--out", type=OUT, required=True, help="selection.json.")
 def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
     """Report how many pseudo POINTS were SELECTED and their true IoU; training never reads this."""
+    from partialres.data.masks import check_masks
     from partialres.files import read_table, write_json
     from partialres.steps import pseudo
 
-    masks = read_table(truth, ["ref_id", "height", "width", "mask"])
-    summary = pseudo.summarise(read_table(points), read_table(selected), masks)
+    masks = check_masks(read_table(truth, ["ref_id", "height", "width", "mask"]), truth)
+    candidates, kept = (read_table(path, ["ref_id", "points", "d"]) for path in (points, selected))
+    summary = pseudo.summarise(candidates, kept, masks)
     write_json(summary, out)
     click.echo(json.dumps(summary), err=True)
 

@@ -16,9 +16,9 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from partialres.files import DataError, atomic, progress, say, write_text
+from partialres.files import DataError, atomic, progress, say, stays_inside, write_text
 
 COLUMNS = ("name", "address", "bytes", "sha256", "about")
 ROW = re.compile(r"([^\t/]+)\t([^\t]*)\t(\d*)\t((?:[0-9a-f]{64})?)\t([^\t]*)")
@@ -128,7 +128,7 @@ def unpack(archive: Path, folder: Path, listing: Path) -> int:
     with _opened(archive) as content:
         members = [each for each in content.infolist() if not each.is_dir() and "__MACOSX" not in each.filename]
         for member in members:
-            if PurePosixPath(member.filename).is_absolute() or ".." in PurePosixPath(member.filename).parts:
+            if not stays_inside(member.filename):
                 raise DataError(f"{archive}: holds {member.filename}, which is outside its folder; do not trust it")
         for member in progress(members, f"unpack {archive.name}"):
             place = folder / member.filename

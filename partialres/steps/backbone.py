@@ -11,7 +11,7 @@ import torch
 from partialres.checkpoints.darknet import is_darknet, read_weights
 from partialres.config import ModelConfig, PretrainConfig
 from partialres.data.inputs import FEATURES, FEATURES_INFO, Inputs
-from partialres.files import DataError, atomic, progress, read_table, say, write_json, write_text
+from partialres.files import DataError, atomic, new_array, progress, read_table, say, write_json, write_text
 from partialres.model.build import initialise
 from partialres.model.visual import Visual
 from partialres.provenance import provenance
@@ -50,15 +50,12 @@ def cache_features(weights: Path, images: Path, model: ModelConfig, device: str,
     visual.to(place).eval()
     inputs = Inputs(images, visual.stride)
     cells = inputs.size // inputs.stride
-    with atomic(out / FEATURES) as temporary:
-        shape = (len(inputs.cache), model.fusion, cells, cells)
-        table = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+    shape = (len(inputs.cache), model.fusion, cells, cells)
+    with new_array(out / FEATURES, np.float16, shape) as table:
         for start in progress(range(0, len(inputs.cache), 64), "cache-features"):
             rows = np.arange(start, min(start + 64, len(inputs.cache)))
             frames = inputs.frames(rows, [inputs.window(row) for row in rows.tolist()])
             table[rows] = visual(torch.from_numpy(frames).to(place)).half().cpu().numpy()
-        table.flush()
-        del table
     write_json({"visual": digest, "shape": list(shape)}, out / FEATURES_INFO)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from partialres import evaluation, metrics
 from partialres.checkpoints.model_file import load_model
 from partialres.config import ConfigError
+from partialres.data.masks import check_masks
 from partialres.files import read_table, say, write_json, write_table
 from partialres.steps.sources import Sources
 
@@ -17,7 +18,9 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
     model = load_model(weights, words.digest())
     if model.config.view == "box":
         raise ConfigError(f"{weights}: sees the known box (model.view: box), which a score must not be given")
-    chosen = evaluation.select_split(read_table(refs), split)
+    of_masks = [] if model.points == 2 else ["height", "width", "mask", "parts"]
+    table = read_table(refs, ["ref_id", "image_id", "split", "bbox", "expressions", *of_masks])
+    chosen = evaluation.select_split(table, split)
     inputs = sources.inputs(model)
     predicted = evaluation.predict(model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}")
     if predicted is None:
@@ -26,6 +29,7 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
         table = evaluation.score_boxes(chosen, predicted)
         scores = metrics.summarise_boxes(table)
     else:
+        check_masks(chosen, refs)
         table = evaluation.score_masks(chosen, predicted, inputs.size, model.visual.stride)
         scores = metrics.summarise(table)
     write_table(table, out / "predictions.parquet")

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from partialres.config import PretrainConfig
 from partialres.data.inputs import Inputs
-from partialres.files import DataError, TrainingError, progress, read_json, say
+from partialres.data.refer import Problems, read_annotations
+from partialres.files import DataError, TrainingError, progress, say
 from partialres.geometry import boxes
 from partialres.model.visual import Visual
 
@@ -46,29 +47,24 @@ class Scenes:
 def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes:
     """Read every annotated object of the given images from a COCO file.
 
-    Of an annotation `image_id` and `bbox` are needed. Its `category_id` is a label, and so is each of its "attributes"
+    The file is checked as `prepare` does. An annotation's `category_id` is a label, and so is each of its "attributes"
     (name -> value), where it has any. Objects without a usable box are left out and counted.
-    Raises DataError that names the annotation whose fields are of the wrong kind, or the file that has no object.
+    Raises DataError as `read_annotations` does, or if the file has no object.
     """
     place = {image: index for index, image in enumerate(image_ids)}
     rows = inputs.rows(image_ids)
     windows = [inputs.window(row) for row in rows.tolist()]
     objects: list[tuple[int, list[float], dict[str, Any]]] = []  # place of the image, box in pixels, labels
     unusable = 0
-    for number, item in enumerate(read_json(instances)["annotations"]):
-        index = place.get(item.get("image_id"))
+    for item in read_annotations(instances, set(), Problems()).values():
+        index = place.get(item["image_id"])
         if index is None or item.get("iscrowd"):
             continue
         box = boxes.within(item.get("bbox"), *windows[index].file_size)
         if box is None:
             unusable += 1
             continue
-        labels = item.get("attributes") or {}
-        if not isinstance(labels, dict) or not all(isinstance(each, str | int) for each in labels.values()):
-            raise DataError(
-                f"{instances}: annotation {number} (id {item.get('id')}): attributes are {labels!r}; write "
-                '{"name": "value", ...} or leave them out'
-            )
+        labels = item["attributes"]
         if item.get("category_id") is not None:
             labels = {"category": item["category_id"], **labels}
         objects.append((index, box, labels))
