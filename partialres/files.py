@@ -28,9 +28,10 @@ _COLUMNS: list[tuple[str, Callable[[Any], Any], str]] = [
     (f"a whole number from 1 to {MAX_SIDE}", lambda value: type(value) is int and 1 <= value <= MAX_SIDE,
      "height width original_height original_width"),
     ("text", lambda value: isinstance(value, str), "file_name split expression mask"),
-    ("a finite number", np.isfinite, "d iou iou_upstream box_iou"),
+    ("a finite number", lambda value: isinstance(value, int | float) and np.isfinite(value),
+     "d iou iou_upstream box_iou"),
     ("true or false", lambda value: isinstance(value, bool), "labelled"),
-    ("texts", lambda value: len(value) and all(isinstance(each, str) for each in value), "expressions"),
+    ("texts", lambda value: len(value) and {*map(type, value)} == {str} != {type(value)}, "expressions"),
     ("finite x, y, width and height, the last two above 0",
      lambda value: len(value) == 4 and np.isfinite(value).all() and min(value[2:]) > 0, "bbox"),
     (f"points x, y of at most {REACH} pixels", lambda value: not any(

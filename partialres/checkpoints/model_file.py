@@ -17,6 +17,8 @@ from partialres.files import DataError, atomic
 from partialres.model.build import Model, build_model
 
 HEADER, FORMAT = "partialres", "partialres 2"
+FIELDS = ("format", "model", "points", "words", "vocabulary")
+COUNTS = ("points", "words")
 TABLE = "positions.weight"
 OF_LATER_STEPS = re.compile(r"\.prior\.|^mask_head\.")  # weights that an earlier step's model does not have
 
@@ -48,9 +50,10 @@ def read_header(path: Path, vocabulary: str | None = None) -> dict[str, str]:
     try:
         with safetensors.safe_open(path, "pt") as stream:
             header: dict[str, str] = json.loads((stream.metadata() or {}).get(HEADER, "{}"))
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as a model ({error}); make it again or check the path") from error
-    if header.get("format") != FORMAT:
+    texts = isinstance(header, dict) and all(isinstance(header.get(key), str) for key in FIELDS)
+    if not texts or header["format"] != FORMAT or not all(re.fullmatch(r"\d{1,9}", header[key]) for key in COUNTS):
         raise DataError(f"{path}: not a partialres model (no '{FORMAT}' in its header)")
     if vocabulary is not None and header["vocabulary"] != vocabulary:
         raise DataError(
@@ -61,15 +64,34 @@ def read_header(path: Path, vocabulary: str | None = None) -> dict[str, str]:
 
 
 def read_config(path: Path) -> ModelConfig:
-    """Read the model config in a file's header."""
-    return ModelConfig.parse(json.loads(read_header(path)["model"]), str(path))
+    """Read the model config in a file's header; raises DataError or ConfigError if it holds none."""
+    try:
+        return ModelConfig.parse(json.loads(read_header(path)["model"]), str(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: its header holds no model config ({error}); make it again") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file; raises DataError if it cannot be read or a value is not finite."""
+    try:
+        state: dict[str, Tensor] = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read as weights ({error}); make it again or check the path") from error
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise DataError(f"{path}: {name} has a NaN or infinite value, which would be scored as 0; train again")
+    return state
 
 
 def load_model(path: Path, vocabulary: str | None = None) -> Model:
     """Load a model in evaluation mode. vocabulary: see `read_header`."""
     header = read_header(path, vocabulary)
     model = build_model(read_config(path), int(header["words"]), int(header["points"]))
-    model.load_state_dict(safetensors.torch.load_file(path))
+    try:
+        model.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{path}: its weights are not those of its header ({text:.300}); make it again") from error
     return model.eval()
 
 
@@ -84,7 +106,7 @@ def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["
     Returns the names left at their initial values. Raises DataError that lists the weights that do not fit.
     """
     read_header(path, vocabulary)
-    own, given = model.state_dict(), safetensors.torch.load_file(path)
+    own, given = model.state_dict(), read_weights(path)
     kept = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     may_differ = {name for name in own.keys() ^ given.keys() if OF_LATER_STEPS.search(name)}
     may_differ |= own.keys() & given.keys() & {TABLE}

@@ -12,7 +12,9 @@ from partialres.cli.options import (
     CONTOUR,
     IN_DIR,
     IN_FILE,
-    OUT,
+    OUT_DIR,
+    OUT_FILE,
+    SEED,
     Section,
     execution_of,
     model_inputs,
@@ -33,25 +35,26 @@ MODEL = click.option("--model", "config", type=Section(ModelConfig), required=Tr
 @click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`.")
 @MODEL
 @click.option("--pretraining", type=Section(PretrainConfig), default="{}", help="Pre-training section.")
-@click.option("--seed", type=click.IntRange(min=0), default=0)
+@SEED
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all].")
-@click.option("--out", type=OUT, required=True, help="Folder for visual.safetensors, metrics.csv, provenance.json.")
+@click.option("--resume", type=OUT_DIR, help="Folder for the state that a stopped training goes on from.")
+@click.option("--out", type=OUT_DIR, required=True, help="Folder for visual.safetensors, metrics.csv, provenance.json.")
 def pretrain_backbone(
     instances: Path, refs: Path, images: Path, config: ModelConfig, pretraining: PretrainConfig, seed: int, out: Path,
-    threads: int | None,
+    threads: int | None, resume: Path | None,
 ) -> None:  # fmt: skip
     """Train the visual part on the boxes of INSTANCES (a COCO file), in training images only."""
     from partialres.steps import backbone
 
     use_threads(threads)
-    backbone.pretrain_backbone(instances, refs, images, config, pretraining, seed, out)
+    backbone.pretrain_backbone(instances, refs, images, config, pretraining, seed, out, resume)
 
 
 @click.command("cache-features")
 @click.argument("weights", type=IN_FILE)
 @click.option("--images", type=IN_DIR, required=True, help="Folder of `cache-images`.")
 @MODEL
-@click.option("--out", type=OUT, required=True, help="Folder for features.npy.")
+@click.option("--out", type=OUT_DIR, required=True, help="Folder for features.npy.")
 @running
 def cache_features(
     weights: Path, images: Path, config: ModelConfig, out: Path, device: str, threads: int | None
@@ -121,7 +124,7 @@ def train_res(
 @click.argument("rows", type=IN_FILE)
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of step 2.")
 @BATCH
-@click.option("--out", type=OUT, required=True, help="points.parquet.")
+@click.option("--out", type=OUT_FILE, required=True, help="points.parquet.")
 @model_inputs
 @running
 def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads: int | None, **sources: Any) -> None:
@@ -144,7 +147,7 @@ def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads
 @click.option("--num-points", type=click.IntRange(min=3), required=True, help="Contour points N.")
 @click.option("--resample/--no-resample", default=True, help="Space the N points evenly (RPP).")
 @click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How kept masks are traced to points.")
-@click.option("--out", type=OUT, required=True, help="selected.parquet.")
+@click.option("--out", type=OUT_FILE, required=True, help="selected.parquet.")
 def select(
     points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, out: Path
 ) -> None:
@@ -164,7 +167,7 @@ def select(
 @click.argument("points", type=IN_FILE)
 @click.argument("selected", type=IN_FILE)
 @click.option("--truth", type=IN_FILE, required=True, help="refs.parquet, whose masks only this report sees.")
-@click.option("--out", type=OUT, required=True, help="selection.json.")
+@click.option("--out", type=OUT_FILE, required=True, help="selection.json.")
 def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
     """Report how many pseudo POINTS were SELECTED and their true IoU; training never reads this."""
     from partialres.data.masks import check_masks
@@ -183,7 +186,7 @@ def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of any step.")
 @click.option("--split", default="val", help="val, testA, testB, test ...")
 @BATCH
-@click.option("--out", type=OUT, required=True, help="Folder for predictions.parquet and metrics.json.")
+@click.option("--out", type=OUT_DIR, required=True, help="Folder for predictions.parquet and metrics.json.")
 @model_inputs
 @running
 def evaluate(

@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 
 from partialres.files import DataError, new_array, progress, read_table, write_table
 
+INDEX = ["image_id", "offset", "height", "width", "original_height", "original_width"]
 Image = NDArray[np.uint8]  # [height, width, 3], RGB
 DAMAGE = re.compile("[Cc]orrupt|[Pp]remature|truncated|[Ee]rror")  # in a message of a decoder
 
@@ -131,14 +132,18 @@ class ImageCache:
         index_path, pixels_path = self.folder / "index.parquet", self.folder / "images.npy"
         if not index_path.is_file() or not pixels_path.is_file():
             raise DataError(f"{self.folder}: no whole image cache (images.npy, index.parquet); run cache-images")
-        index = read_table(index_path)
+        index = read_table(index_path, INDEX)
         self.offset: NDArray[np.int64] = index["offset"].to_numpy()
         self.shape: NDArray[np.int64] = index[["height", "width"]].to_numpy(dtype=np.int64)
         self.original_shape: NDArray[np.int64] = index[["original_height", "original_width"]].to_numpy(dtype=np.int64)
         self.rows = {image_id: row for row, image_id in enumerate(index["image_id"].tolist())}
         self.size = int(self.shape.max())
-        self.pixels: NDArray[np.uint8] = np.load(pixels_path, mmap_mode="r").view(np.ndarray)
-        if len(self.pixels) != 3 * int(self.shape.prod(axis=1).sum()):
+        try:
+            self.pixels: NDArray[np.uint8] = np.load(pixels_path, mmap_mode="r").view(np.ndarray)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{pixels_path}: cannot be read ({error}); run cache-images again") from error
+        ends = 3 * self.shape.prod(axis=1).cumsum()
+        if (self.offset[1:] != ends[:-1]).any() or self.pixels.shape != ends[-1:] or self.pixels.dtype != np.uint8:
             raise DataError(f"{folder}: images.npy and index.parquet are of different runs; run cache-images again")
 
     def __len__(self) -> int:

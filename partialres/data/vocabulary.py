@@ -50,7 +50,9 @@ class Vocabulary:
     report: Mapping[str, Any] = field(default_factory=dict)  # how the refs were prepared
 
     def __post_init__(self) -> None:
-        if self.words[:2] != SPECIAL or len(set(self.words)) != len(self.words) or len(self.counts) != len(self.words):
+        texts = all(isinstance(word, str) for word in self.words) and len({*self.words}) == len(self.counts)
+        limit = type(self.max_words) is int and 1 <= self.max_words <= 1000
+        if not texts or not limit or self.words[:2] != SPECIAL or len(self.words) != len(self.counts):
             raise DataError(f"a vocabulary starts with {SPECIAL}, holds no word twice and has a count for each word")
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from partialres.checkpoints.model_file import load_model
 from partialres.config import ConfigError
 from partialres.data.masks import check_masks
 from partialres.files import read_table, say, write_json, write_table
+from partialres.geometry.rle import run_lengths
 from partialres.steps.sources import Sources
 
 
@@ -31,7 +32,9 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
     else:
         check_masks(chosen, refs)
         table = evaluation.score_masks(chosen, predicted, inputs.size, model.visual.stride)
-        scores = metrics.summarise(table)
+        # fewer than three points or no area: the mask is one run, of background
+        empty = sum(len(run_lengths(counts.encode())) < 2 for counts in table["mask"])
+        scores = metrics.summarise(table) | {"degenerate": empty}
     write_table(table, out / "predictions.parquet")
     write_json(scores, out / "metrics.json")
     say(f"{split}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))

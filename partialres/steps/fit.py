@@ -18,7 +18,7 @@ from partialres.provenance import provenance
 from partialres.steps.sources import Sources
 from partialres.training.distributed import joined, pick_device
 from partialres.training.loop import train
-from partialres.training.resume import Resume
+from partialres.training.resume import Resume, decisive, sigterm_noted
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,12 @@ def fit(
     files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
     configs = {"model": model.config, "points": model.points, "training": training, **settings}
     origin = provenance(configs, files, execution.seed, str(device))
-    decisive = ("commit", "config", "inputs", "versions", "seed", "device")
-    state = Resume(execution.resume, {key: origin[key] for key in decisive})
-    with joined(device) as processes:
+    state = Resume(execution.resume, decisive(origin))
+    with joined(device) as processes, sigterm_noted(alone=processes.count == 1) as stopped:
         history = train(
             model, samples, inputs, training,
             seed=execution.seed, device=device, resume=state, label=label, workers=execution.workers,
-            processes=processes,
+            processes=processes, stopped=stopped,
         )  # fmt: skip
         if processes.first:
             write_text(history.to_csv(index=False, float_format="%.6g"), execution.out / "metrics.csv")

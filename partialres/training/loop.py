@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -49,11 +50,13 @@ def train(
     model: Model, samples: Samples, inputs: Inputs, config: TrainConfig, *,
     seed: int, device: torch.device, resume: Resume, label: str, workers: int = 0,
     processes: Processes = ALONE, after_epoch: Callable[[int], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> pd.DataFrame:  # fmt: skip
     """Train in place; the model ends with its averaged weights, the same in all processes.
 
     A training that was stopped goes on from its last saved epoch to the same result: order, expressions and dropout
     depend on (seed, epoch) alone, dropout on the process too.
+    stopped: asked after each step; where it says yes, the state is saved and the process ends with SIGTERM's exit code.
     processes: those that share every batch. after_epoch: called with each finished epoch's number, for tests.
     Returns a row an epoch: epoch, step, loss, learning_rate, gradient_norm, seconds, and waiting, the share of the
     seconds spent waiting for batches.
@@ -68,8 +71,9 @@ def train(
     called = parallel(model, processes, device)
     optimiser, ema = make_optimiser(model, config), Ema(model, config.ema)
     history: list[dict[str, Any]] = []
-    state = resume.load()
+    state, partial = resume.load(), None
     if state is not None:
+        partial = state.get("partial")
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         ema.load(state["ema"])
@@ -77,15 +81,26 @@ def train(
         say(f"{label}: resuming after epoch {len(history)}")
     (group,) = optimiser.param_groups
     epochs = -(-updates // per_epoch)
+
+    def save(**more: Any) -> None:
+        states = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state()}
+        resume.save({**states, "history": history, **more})
+
     for epoch in progress(range(len(history), epochs), label):
         torch.manual_seed((hash((seed, epoch)) & 0x7FFFFFFF) + processes.rank)  # dropout
-        total = norm = waiting = 0.0
+        first, total, norm, waiting = 0, 0.0, 0.0, 0.0
         start = asked = time.perf_counter()
         batches = epoch_batches(
             samples, inputs, config.batch, seed, epoch, workers, grouped=config.group_images, share=processes.share
         )
         steps = min(per_epoch, updates - epoch * per_epoch)
-        for step, batch in enumerate(islice(batches, steps)):
+        if partial:
+            first, total, norm, random = partial
+            partial = None
+            torch.set_rng_state(random[0])
+            for each in random[1:]:
+                torch.cuda.set_rng_state(each, device)
+        for step, batch in enumerate(islice(batches, first, steps), first):
             waiting += time.perf_counter() - asked
             place = config.epochs * (epoch * per_epoch + step) / updates  # in the schedule
             group["lr"] = config.learning_rate * rate_factor(config, place)
@@ -107,6 +122,11 @@ def train(
             ema.update()
             total += float(loss.detach())
             asked = time.perf_counter()
+            if stopped():
+                random = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+                save(partial=(step + 1, total, norm, random))
+                say(f"{label}: stopped by SIGTERM after step {step} of epoch {epoch}; run it again to go on")
+                raise SystemExit(128 + signal.SIGTERM)
         seconds = time.perf_counter() - start
         history.append(
             {
@@ -116,8 +136,7 @@ def train(
             }
         )  # fmt: skip
         if processes.first and (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < epochs:
-            states = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state()}
-            resume.save({**states, "history": history})
+            save()
         if after_epoch is not None:
             after_epoch(epoch)
     ema.apply()

@@ -24,6 +24,7 @@ from partialres.data.refer import Problems, read_annotations
 from partialres.files import DataError, TrainingError, progress, say
 from partialres.geometry import boxes
 from partialres.model.visual import Visual
+from partialres.training.resume import Resume
 
 INSET = 0.15  # share of a box's width and height, at each side, whose positions are not taken for the object's
 ABSENT = -1  # the label of an object that has none in a label set
@@ -125,9 +126,12 @@ def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, l
     return loss
 
 
-def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int) -> pd.DataFrame:
+def pretrain(
+    visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int, resume: Resume | None = None
+) -> pd.DataFrame:
     """Train backbone and neck in place, with one learning-rate cycle; images are mirrored at random.
 
+    resume: a training that was stopped goes on from its last epoch to the same result.
     Returns a row an epoch: epoch, step, loss, learning_rate, seconds, and the share of right labels among the last
     epoch's objects in each label set (label0, label1, ...; in the order of their names).
     Raises TrainingError if the loss is not finite.
@@ -142,7 +146,14 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=config.epochs * steps)
     rng = np.random.default_rng(seed)
     history: list[dict[str, Any]] = []
-    for epoch in progress(range(config.epochs), "pretrain-backbone"):
+    parts: dict[str, Any] = {"visual": visual, "head": head, "optimiser": optimiser, "cycle": cycle}
+    resume = resume or Resume(None, {})
+    if state := resume.load():
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        history, rng.bit_generator.state = state["history"], state["rng"]
+        say(f"pretrain-backbone: resuming after epoch {len(history)}")
+    for epoch in progress(range(len(history), config.epochs), "pretrain-backbone"):
         start, total = time.perf_counter(), 0.0
         right, seen = np.zeros(len(scenes.classes)), np.zeros(len(scenes.classes))
         for members in np.array_split(rng.permutation(len(scenes.rows)), steps):
@@ -170,6 +181,8 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
         rate, seconds = cycle.get_last_lr()[0], time.perf_counter() - start
         row = {"epoch": epoch, "step": (epoch + 1) * steps, "loss": total / steps, "learning_rate": rate}
         history.append({**row, **shares, "seconds": seconds})
+        states: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
+        resume.save({**states, "rng": rng.bit_generator.state, "history": history})
     if shares:
         say(f"pretrain-backbone: right labels {', '.join(f'{value:.1%}' for value in shares.values())}")
     visual.eval()
