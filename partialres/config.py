@@ -8,7 +8,7 @@ that its authors released; the latter are marked [released].
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -32,12 +32,20 @@ def _from_text(value: Any) -> Any:
         return value
 
 
+def _of_six_digits(ratio: float) -> float:
+    if float(f"{ratio:g}") != ratio:
+        raise ValueError(f"has {ratio!r}; give at most six digits, which its folder's name has")
+    return ratio
+
+
 Number = Annotated[float, Strict(), BeforeValidator(_from_text)]
-Ratio = Annotated[Number, Field(gt=0, le=100)]
+Ratio = Annotated[Number, Field(ge=0.0001, le=100), AfterValidator(_of_six_digits)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9+_-]+$")]
 Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[StrictInt, Field(ge=1)]
-Natural = Annotated[StrictInt, Field(ge=0)]
+Folder = Annotated[str, Field(pattern=r"^[^{}\x00-\x1f]*[^/{}\x00-\x1f]$")]
+Positive = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+Natural = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
+Size = Annotated[StrictInt, Field(ge=1, le=2**14)]
 Head = Literal["points", "mask"]
 
 
@@ -55,6 +63,9 @@ def distinct(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise ValueError(f"has {next(value for value in values if values.count(value) > 1)!r} twice")
     return values
+
+
+Names = Annotated[list[Name], AfterValidator(distinct)]
 
 
 class Section(BaseModel):
@@ -136,27 +147,27 @@ class ModelConfig(Section):
     """Visual backbone: DarkNet-53 (sec. 3), or a small one for generated images of about 100 pixels."""
     frozen: Literal["all", "but_last_two", "none"] = "but_last_two"
     """Convolutions of the backbone that are not trained; `all` freezes the neck too and caches features. [released]"""
-    fusion: Positive = 1024
+    fusion: Size = 1024
     """Channels of the visual map; must be 2 x `language`, as eq. 1 multiplies it by the GRU's output. [released]"""
-    language: Positive = 512
+    language: Size = 512
     """GRU units per direction. [released]"""
-    word: Positive = 300
+    word: Size = 300
     """Length of a word vector. [released]"""
     freeze_words: StrictBool = True
     """Whether word vectors stay fixed in training. [released]"""
-    width: Annotated[StrictInt, Field(ge=4)] = 256
+    width: Size = 256
     """Channels of the encoder and the decoder. [released]"""
-    heads: Positive = 8
+    heads: Size = 8
     """Attention heads. [released]"""
-    encoder_layers: Positive = 6
+    encoder_layers: Annotated[Size, Field(le=100)] = 6
     """Encoder layers (sec. 3)."""
-    decoder_layers: Positive = 3
+    decoder_layers: Annotated[Size, Field(le=100)] = 3
     """Decoder layers (sec. 3)."""
-    feedforward: Positive = 1024
+    feedforward: Size = 1024
     """Hidden units of each layer's feed-forward network. [released]"""
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.1
     """Fraction of activations dropped in training. [released]"""
-    bins: Annotated[StrictInt, Field(ge=2)] = 1000
+    bins: Annotated[Size, Field(ge=2)] = 1000
     """Number M of bins into which each axis is divided (eq. 2). [released]"""
     cctf: StrictBool = True
     """CCTF: add to each coordinate token the image features at that coordinate (eq. 3-5). Steps 2 and 3 only."""
@@ -183,6 +194,8 @@ class ModelConfig(Section):
                 not self.cctf and not self.pmca,
                 "head: mask has no sequence of points for CCTF and PMCA; set cctf: false and pmca: false",
             )
+            step = 8 if self.width < 64 else 32  # its convolutions are normalised in groups
+            _require(self.width % step == 0, f"head: mask needs a width that divides by {step}")
             _require(self.view == "image", "head: mask predicts no pseudo points; set view: image")
         _require(self.view == "image" or self.upstream.span == "frame", "view: box needs upstream.span: frame")
         return self
@@ -301,7 +314,7 @@ class BatchConfig(Section):
 class TextConfig(Section):
     """How expressions become words."""
 
-    max_words: Positive = 15
+    max_words: Annotated[Size, Field(le=1000)] = 15
     """Number of words after which an expression is cut (sec. 4: 15, RefCOCOg 20)."""
     vectors: Text | None = None
     """File of word vectors in GloVe's text format; null: random."""
@@ -310,13 +323,13 @@ class TextConfig(Section):
 class Settings(Section):
     """The settings of a run. Each data set and experiment may override them."""
 
-    seeds: Positive = 1
+    seeds: Annotated[Positive, Field(le=1000)] = 1
     """Number of runs, with seeds 0, 1, ...: each draws its own labelled refs. Tables show the mean over them."""
     rec_seed: Natural | None = None
     """Seed of the step 1 that every run starts from; null: each run starts from its own."""
-    image_size: Annotated[StrictInt, Field(ge=32)] = 640
+    image_size: Annotated[Size, Field(ge=32)] = 640
     """Long side of the images in pixels; a multiple of the backbone's stride, 16 (tiny) or 32 (sec. 4: 640)."""
-    points: Annotated[StrictInt, Field(ge=3)] = 18
+    points: Annotated[Size, Field(ge=3, le=1000)] = 18
     """Contour points N (sec. 4: 18, RefCOCOg 12)."""
     contour: Literal["uniform", "released"] = "uniform"
     """How N points are taken from a contour: evenly along it, or as in the released code every ceil(length / N)-th
@@ -348,6 +361,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_contour(self.contour, self.model)
+        stride = 16 if self.model.backbone == "tiny" else 32
+        _require(self.image_size % stride == 0, f"image_size must divide by {stride}, {self.model.backbone}'s stride")
         check_training(self.model.step_1(), self.rec, "rec")
         check_training(self.model_of("res"), self.res, "res")
         check_training(self.model_of("retrain"), self.retrain, "retrain")
@@ -419,11 +434,11 @@ class DatasetConfig(Section):
     """Folder to which the images' file names are relative; $VARIABLES are filled in."""
     split_by: Text | None
     """`unc`, `umd` or `google`: which refs(...).p is read; null: expressions.json, for your own data."""
-    splits: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)]
+    splits: Annotated[Names, Field(min_length=1)]
     """Splits that are evaluated; figures show the first."""
     ratios: Annotated[list[Ratio], Field(min_length=1), AfterValidator(distinct)] | None = None
     """Ratios for this data set; null: the config's `ratios`."""
-    experiments: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] | None = None
+    experiments: Annotated[Names, Field(min_length=1)] | None = None
     """The experiments that run on this data set; null: all of them."""
     on_problem: Literal["refuse", "report"] = "refuse"
     """What to do with broken records: stop, or leave them out and count them in vocabulary.json."""
@@ -461,24 +476,24 @@ class ReportConfig(Section):
 
     oracle: Name | None = None
     """The experiment whose step 2 at ratio 100, trained on every mask, is the 100 % of "share of the oracle"."""
-    table1: list[Name] = []
+    table1: Names = []
     """Table 1, the ratio curve, the example images and the failure tables: the baseline first, then ours."""
-    table2: list[Name] = []
+    table2: Names = []
     """Table 2: CCTF and PMCA, each experiment after step 2. Gains are over the first experiment."""
-    table3: list[Name] = []
+    table3: Names = []
     """Table 3: RPP, each experiment after its last step. Gains are over step 2 of the last experiment."""
-    table4: list[Name] = []
+    table4: Names = []
     """Table 4: the threshold T, each experiment after its last step. Gains are over step 2 of the last experiment."""
-    beyond: list[Name] = []
+    beyond: Names = []
     """Extensions of the paper's method, each after step 3. Gains are over the first experiment."""
-    figure1: list[Name] = []
+    figure1: Names = []
     """Figure 1: experiments with a mask head, drawn beside those of `table1`."""
 
 
 class DownloadConfig(Section):
     """Where public files are downloaded to and listed (docs/real-data.md)."""
 
-    folder: Annotated[str, Field(pattern="[^/]$")] = "data"
+    folder: Folder = "data"
     """Folder for downloads: if the config names a path in it, the workflow downloads and unpacks the files needed."""
     table: Text | None = None
     """Tab-separated table of names, addresses, sizes and SHA-256; null: workflow/resources/downloads.tsv."""
@@ -504,7 +519,7 @@ Threaded = Literal["images", "pretraining", "features", "rec", "res", "predict",
 class Config(Section):
     """A whole config: config/config.yaml with the --configfile files laid over it."""
 
-    results: Annotated[str, Field(pattern="[^/]$")]
+    results: Folder
     """Folder for everything that the workflow makes, including logs and benchmarks."""
     downloads: DownloadConfig
     """Public files to download."""
@@ -522,3 +537,10 @@ class Config(Section):
     """CPU threads of each kind of job; their number can change a result's last digits."""
     settings: dict[str, Any]
     """The settings of a run (`settings` below)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for key, kinds in (("resources", Kind), ("threads", Threaded)):
+            lacking = [kind for kind in get_args(kinds) if kind not in getattr(self, key)]
+            _require(not lacking, f"{key}: {', '.join(lacking)} must be given too")
+        return self

@@ -91,7 +91,8 @@ class Plan:
         if experiment is not None:
             for name in (self.experiments[experiment].from_, experiment):
                 merged = merge(merged, self.experiments[name].settings) if name else merged
-            where, head = f"{dataset}, {experiment}, {ratio:g} %", merged.get("model", {}).get("head", head)
+            model, where = merged.get("model"), f"{dataset}, {experiment}, {ratio:g} %"
+            head = model.get("head", head) if isinstance(model, Mapping) else head
         try:
             return Settings.parse(choose(merged, ratio, head, "settings"))
         except ConfigError as error:
@@ -149,6 +150,30 @@ class Plan:
             if step == "retrain" or self.settings(run.dataset, run.experiment, float(run.ratio)).model.view == "image"
         ]
 
+    def rows(self, table: str) -> list[tuple[str, str]]:
+        """List the rows of a table that sets experiments beside each other, as (experiment, step), the reference first.
+
+        Gains are over it: in Tables 3 and 4 step 2 of the last experiment, in the others the first.
+        """
+        names: list[str] = getattr(self.config.report, table)
+        last = {name: "retrain" if 3 in self.experiments[name].steps else "res" for name in names}
+        fixed = {"table2": "res", "beyond": "retrain"}.get(table)
+        before = [(names[-1], "res")] if table in ("table3", "table4") and names else []
+        return list(dict.fromkeys([*before, *((name, fixed or last[name]) for name in names)]))
+
+    def shared(self, rows: list[tuple[str, str]], dataset: str) -> set[float]:
+        """Return the ratios at which all rows are evaluated on a data set; `last` as a row's step: its last one."""
+        ratios = []
+        for name, wanted in rows:
+            scored = {
+                (step, float(run.ratio))
+                for step in ("res", "retrain")
+                for run in self.scored(step, experiment=name, dataset=dataset)
+            }
+            last = {ratio: self.last_step(name, ratio) if wanted == "last" else wanted for _, ratio in scored}
+            ratios.append({ratio for ratio, step in last.items() if (step, ratio) in scored})
+        return set.intersection(*ratios) if ratios else set()
+
     def head(self, dataset: str, experiment: str) -> Head:
         """Return the head of an experiment's model."""
         return self.settings(dataset, experiment, min(self.ratios(dataset, experiment), default=100.0)).model.head
@@ -191,6 +216,10 @@ class Plan:
             for experiment in self.experiments:
                 for ratio in self.ratios(dataset, experiment):
                     self._check_run(dataset, experiment, ratio)
+        if not self.runs():
+            raise ConfigError("experiments: none of them runs at any ratio of a data set; see their `ratios`")
+        for table in ("table1", "table2", "table3", "table4", "beyond"):
+            self._check_seeds(table)
 
     def _named(self) -> Iterator[tuple[str, list[str]]]:
         """Yield every key of the config that names experiments, and the names that it holds."""
@@ -223,6 +252,19 @@ class Plan:
             }
             for run in sorted(lacking):
                 raise ConfigError(f"{where}.from: {source} does not run at {run.ratio} % on {dataset}, seed {run.seed}")
+
+    def _check_seeds(self, table: str) -> None:
+        """Check that the experiment that a table's gains are over has every seed of the others."""
+        shown, oracle = [name for name, _ in self.rows(table)], self.config.report.oracle
+        for dataset in self.datasets if shown else ():
+            for name in [*shown, *([oracle] if oracle else [])]:
+                for ratio in {*self.ratios(dataset, name)} & {*self.ratios(dataset, shown[0])}:
+                    seeds, given = (self.settings(dataset, each, ratio).seeds for each in (name, shown[0]))
+                    if seeds > given:
+                        raise ConfigError(
+                            f"report.{table}: {name} has {seeds} seeds at {ratio:g} % on {dataset}, and {shown[0]}, "
+                            f"over which gains are, {given}; give it as many"
+                        )
 
     def _check_run(self, dataset: str, experiment: str, ratio: float) -> None:
         """Check a run's settings, and that it leaves the settings that all experiments and ratios share unchanged."""

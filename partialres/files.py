@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+
+MAX_SIDE, MAX_PIXELS = 2**15, 2**27  # of an image: a side, and in all
+REACH = 4 * MAX_SIDE  # pixels from the corner to a point: pycocotools walks along every pixel between points
+
+# What the values of columns must be, the test of that, and the columns.
+_COLUMNS: list[tuple[str, Callable[[Any], Any], str]] = [
+    ("a whole number", lambda value: type(value) is int, "ref_id ann_id image_id category_id offset"),
+    (f"a whole number from 1 to {MAX_SIDE}", lambda value: type(value) is int and 1 <= value <= MAX_SIDE,
+     "height width original_height original_width"),
+    ("text", lambda value: isinstance(value, str), "file_name split expression mask"),
+    ("a finite number", lambda value: isinstance(value, int | float) and np.isfinite(value),
+     "d iou iou_upstream box_iou"),
+    ("true or false", lambda value: isinstance(value, bool), "labelled"),
+    ("texts", lambda value: len(value) and {*map(type, value)} == {str} != {type(value)}, "expressions"),
+    ("finite x, y, width and height, the last two above 0",
+     lambda value: len(value) == 4 and np.isfinite(value).all() and min(value[2:]) > 0, "bbox"),
+    (f"points x, y of at most {REACH} pixels", lambda value: not any(
+        len(point) != 2 or (np.abs(point) > REACH).any() for point in value), "points"),
+    ("polygons", lambda value: all(np.isfinite(part).all() for part in value), "parts"),
+]  # fmt: skip
+COLUMNS = {name: (meaning, holds) for meaning, holds, names in _COLUMNS for name in names.split()}
+NULLABLE = ("mask", "parts", "d")
 
 
 class DataError(ValueError):
@@ -24,6 +48,12 @@ class DataError(ValueError):
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says at which step and why."""
+
+
+def stays_inside(name: str) -> bool:
+    """Tell whether a file name from outside stays in the folder that it is relative to."""
+    path = PurePosixPath(name)
+    return not (path.is_absolute() or ".." in path.parts or "\0" in name)
 
 
 @contextmanager
@@ -43,8 +73,30 @@ def atomic(path: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide results from a shared cluster folder
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk's does not say which file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Give a memory-mapped array to fill; it becomes the .npy file `path` when the block ends well.
+
+    Its room is taken before: a full disk under a mapped file kills the process without a word.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size, free = int(np.prod(shape)) * np.dtype(dtype).itemsize, shutil.disk_usage(path.parent).free
+    if free < size:
+        raise DataError(f"{path}: takes {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room")
+    with atomic(path) as temporary:
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with temporary.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, os.path.getsize(temporary))
+        yield array
+        array.flush()
 
 
 def write_text(text: str, path: Path) -> None:
@@ -58,12 +110,12 @@ def write_json(value: Any, path: Path) -> None:
     write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", path)
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; raises DataError that names the file if it is not JSON."""
+def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Read JSON, each object through a hook if given; raises DataError that names the file if it is not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from error
+        return json.loads(Path(path).read_text(encoding="utf-8"), object_hook=object_hook)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error}); correct it or make it again") from error
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -73,11 +125,24 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a parquet table, or only some of its columns; raises DataError naming the file and missing columns."""
+    """Read a parquet table, or only some of its columns.
+
+    Raises DataError that names the file and missing columns, or the row of a value that its column may not have.
+    """
     try:
         table = pd.read_parquet(path, columns=list(columns) if columns is not None else None)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a parquet table with columns {columns}: {error}") from error
+    except (OSError, ValueError, NotImplementedError) as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as a parquet table with columns {columns}: {text}") from error
+    for name in filter(COLUMNS.__contains__, table.columns):
+        (meaning, holds), absent = COLUMNS[name], table[name].isna()
+        for row, value in table[name][~absent if name in NULLABLE else slice(None)].items():
+            try:
+                good = holds(value.item() if isinstance(value, np.generic) else value)
+            except (TypeError, ValueError):
+                good = False
+            if not good:
+                raise DataError(f"{path}: row {row}: {name} is {value!r:.80}, not {meaning}; make the file again")
     return table
 
 

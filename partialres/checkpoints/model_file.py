@@ -14,7 +14,7 @@ from torch import Tensor
 
 from partialres.config import ModelConfig
 from partialres.data.vocabulary import Vocabulary
-from partialres.files import DataError, atomic
+from partialres.files import MAX_SIDE, DataError, atomic
 from partialres.model.build import Model, build_model
 
 HEADER, FORMAT = "partialres", "partialres 3"
@@ -49,16 +49,19 @@ def read_header(path: Path, vocabulary: str | None = None) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, "pt") as stream:
             header: dict[str, Any] = json.loads((stream.metadata() or {}).get(HEADER, "{}"))
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as a model ({error}); make it again or check the path") from error
-    if header.get("format") != FORMAT:
+    version = header.get("format") if isinstance(header, dict) else None
+    if version != FORMAT:
         raise DataError(
-            f"{path}: is of version '{header['format']}', not '{FORMAT}', and lacks its words and image size; make it "
-            "again (snakemake does, or train-rec, train-res, import-weights)"
-            if "format" in header
+            f"{path}: is of version '{version}', not '{FORMAT}', and lacks its words and image size; make it again "
+            "(snakemake does, or train-rec, train-res, import-weights)"
+            if version
             else f"{path}: not a partialres model (no '{FORMAT}' in its header)"
         )
-    own = _words(header).digest()
+    if not all(type(header.get(key)) is int and 0 < header[key] <= MAX_SIDE for key in ("points", "image_size")):
+        raise DataError(f"{path}: its header has no whole number of points or no image size; make it again")
+    own = _words(header, path).digest()
     if vocabulary is not None and own != vocabulary:
         raise DataError(
             f"{path}: trained with another vocabulary ({own[:16]}, not {vocabulary[:16]}); prepare the data set with "
@@ -68,25 +71,44 @@ def read_header(path: Path, vocabulary: str | None = None) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> ModelConfig:
-    """Read the model config from a model file's header."""
-    return ModelConfig.parse(read_header(path)["model"], str(path))
+    """Read the model config from a model file's header; raises ConfigError if it holds none."""
+    return ModelConfig.parse(read_header(path).get("model"), str(path))
 
 
 def read_words(path: Path) -> Vocabulary:
     """Read the vocabulary from a model file's header; its word counts are zero."""
-    return _words(read_header(path))
+    return _words(read_header(path), path)
 
 
-def _words(header: Mapping[str, Any]) -> Vocabulary:
-    words = tuple(header["vocabulary"]["words"])
-    return Vocabulary(words, (0,) * len(words), header["vocabulary"]["max_words"])
+def _words(header: Mapping[str, Any], path: Path) -> Vocabulary:
+    try:
+        words = tuple(header["vocabulary"]["words"])
+        return Vocabulary(words, (0,) * len(words), header["vocabulary"]["max_words"])
+    except (KeyError, TypeError, DataError) as error:
+        raise DataError(f"{path}: its header holds no vocabulary ({error}); make it again") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file; raises DataError if it cannot be read or a value is not finite."""
+    try:
+        state: dict[str, Tensor] = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read as weights ({error}); make it again or check the path") from error
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise DataError(f"{path}: {name} has a NaN or infinite value, which would be scored as 0; train again")
+    return state
 
 
 def load_model(path: Path, vocabulary: str | None = None) -> Model:
     """Load a model in evaluation mode. vocabulary: see `read_header`."""
     header = read_header(path, vocabulary)
     model = build_model(read_config(path), len(header["vocabulary"]["words"]), header["points"])
-    model.load_state_dict(safetensors.torch.load_file(path))
+    try:
+        model.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{path}: its weights are not those of its header ({text:.300}); make it again") from error
     return model.eval()
 
 
@@ -101,7 +123,7 @@ def load_weights(model: Model, path: Path, vocabulary: str, positions: Literal["
     Returns the names left at their initial values. Raises DataError that lists the weights that do not fit.
     """
     read_header(path, vocabulary)
-    own, given = model.state_dict(), safetensors.torch.load_file(path)
+    own, given = model.state_dict(), read_weights(path)
     kept = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     may_differ = {name for name in own.keys() ^ given.keys() if OF_LATER_STEPS.search(name)}
     may_differ |= own.keys() & given.keys() & {TABLE}

@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import zipfile
+import zlib
+from pathlib import Path
 from typing import Any
 
 import click
+from safetensors import SafetensorError
 
 from partialres import __version__
 from partialres.cli import data, report, steps, use, weights
 from partialres.config import ConfigError
 from partialres.files import DataError, TrainingError
 
+# What files, disks and memory can do to any command, and the cure.
+CURES: dict[type[Exception], str] = {
+    OSError: "check that the disk has room, and that the path is right and may be read and written",
+    MemoryError: "give the job more memory, or a smaller batch",
+    RecursionError: "a file is nested too deep; make it again",
+    SafetensorError: "the weights are damaged or the disk is full; make them again",
+    zlib.error: "the file is damaged; make or download it again",
+    zipfile.BadZipFile: "the file is damaged; make or download it again",
+    UnicodeError: "the text is not UTF-8; make the file again",
+}
+
+FORESEEN: tuple[type[Exception], ...] = (*CURES, RuntimeError)
+
 
 class Commands(click.Group):
-    """Reports errors in data, settings and training without a traceback; any other error keeps its traceback."""
+    """Shows errors of data, settings, training and files as messages, and everything unforeseen with its traceback.
+
+    SIGTERM, as a scheduler sends it, ends a command as an exception does, so that no half-written file is left.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
+        given, own = [*ctx._protected_args, *ctx.args], os.getpid()
+
+        def terminated(*_: Any) -> None:
+            if os.getpid() == own:  # and no child process that inherited this
+                click.echo(f"{given[0]}: stopped by SIGTERM", err=True)
+            sys.exit(128 + signal.SIGTERM)
+
+        before = signal.signal(signal.SIGTERM, terminated)
         try:
             return super().invoke(ctx)
         except (DataError, ConfigError, TrainingError) as error:
             raise click.ClickException(str(error)) from error
+        except FORESEEN as error:
+            text, cure = " ".join(str(error).split()), next((CURES[k] for k in CURES if isinstance(error, k)), None)
+            if cure is None and ("PytorchStreamWriter" in text or "allocate memory" in text):
+                cure = CURES[OSError]  # torch's words for a full disk or memory
+            if cure is None:
+                raise
+            files = ", ".join(each for each in given if len(each) < 4096 and Path(each).exists())
+            raise click.ClickException(f"{given[0]}: {text or type(error).__name__} ({files}); {cure}") from error
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 @click.group(cls=Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from partialres.cli.options import IN_DIR, IN_FILE, OUT
+from partialres.cli.options import IN_DIR, IN_FILE, OUT, OUT_DIR, OUT_FILE, SEED
 
 
 @click.command("download")
 @click.argument("name")
 @click.option("--table", type=IN_FILE, required=True, help="Names, addresses, sizes and checksums, tab-separated.")
-@click.option("--folder", type=OUT, required=True, help="Folder for NAME and, beside it, NAME.sha256.")
+@click.option("--folder", type=OUT_DIR, required=True, help="Folder for NAME and, beside it, NAME.sha256.")
 def download(name: str, table: Path, folder: Path) -> None:
     """Download the file listed as NAME in the table and check it. An interrupted download is continued.
 
@@ -53,10 +53,10 @@ def unpack(archive: Path, out: Path, listing: Path | None, only: str | None) -> 
     help="Data set whose expressions are imitated.",
 )
 @click.option("--image-count", type=click.IntRange(min=1), default=2400, help="Number of images; 90 % train.")
-@click.option("--seed", type=click.IntRange(min=0), default=0)
+@SEED
 @click.option("--side", type=click.IntRange(min=64), default=160, help="Longer side of an image in pixels.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="Processes that draw images.")
-@click.option("--out", type=OUT, required=True, help="Folder for images/ and the data set's own folder.")
+@click.option("--out", type=OUT_DIR, required=True, help="Folder for images/ and the data set's own folder.")
 def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int, out: Path) -> None:
     """Generate refshapes: coloured shapes and true expressions in RefCOCO's raw layout."""
     from partialres.refshapes.generate import RefshapesConfig, generate
@@ -77,7 +77,7 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
     help="What to do with broken records: stop, or leave them out and count them.",
 )
 @click.option("--vocabulary", type=IN_FILE, help="Use the words and limits of this vocabulary.json unchanged.")
-@click.option("--out", type=OUT, required=True, help="Folder for refs.parquet and vocabulary.json.")
+@click.option("--out", type=OUT_DIR, required=True, help="Folder for refs.parquet and vocabulary.json.")
 def prepare(
     folder: Path, image_folder: Path, split_by: str | None, max_words: int | None, on_problem: Any,
     vocabulary: Path | None, out: Path,
@@ -106,7 +106,7 @@ def prepare(
 @click.option("--image-folder", type=IN_DIR, required=True, help="Folder to which the images' file names are relative.")
 @click.option("--size", type=click.IntRange(min=32), default=640, help="Long side of the cached images in pixels.")
 @click.option("--threads", type=click.IntRange(min=1), default=1)
-@click.option("--out", type=OUT, required=True, help="Folder for images.npy and index.parquet.")
+@click.option("--out", type=OUT_DIR, required=True, help="Folder for images.npy and index.parquet.")
 def cache_images(refs: Path, image_folder: Path, size: int, threads: int, out: Path) -> None:
     """Decode and resize every image of REFS once, and store all of them in one memory-mapped array."""
     from partialres.data.images import cache_images as cache
@@ -119,8 +119,8 @@ def cache_images(refs: Path, image_folder: Path, size: int, threads: int, out: P
 @click.command()
 @click.argument("refs", type=IN_FILE)
 @click.option("--ratio", type=click.FloatRange(0, 100, min_open=True), required=True, help="Masks kept, per cent.")
-@click.option("--seed", type=click.IntRange(min=0), default=0)
-@click.option("--out", type=OUT, required=True)
+@SEED
+@click.option("--out", type=OUT_FILE, required=True)
 def split(refs: Path, ratio: float, seed: int, out: Path) -> None:
     """Choose the training refs of REFS that keep their masks; the file OUT does not contain the other masks."""
     from partialres.data.splits import split as choose

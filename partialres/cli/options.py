@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,23 @@ from partialres.config import Section as ConfigSection
 
 IN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 IN_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
-OUT = click.Path(path_type=Path)
+
+
+class Output(click.Path):
+    """A place that can be written: looked at before hours of work, not after."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx)))
+        held = next(each for each in (path, *path.absolute().parents) if each.exists())
+        if (held != path and not held.is_dir()) or not os.access(held, os.W_OK):
+            self.fail(f"{path}: {held} cannot be written; choose another place, or mend its rights", param, ctx)
+        return path
+
+
+OUT = Output(path_type=Path)
+OUT_DIR = Output(path_type=Path, file_okay=False)
+OUT_FILE = Output(path_type=Path, dir_okay=False)
+SEED = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 CONTOUR = click.Choice(["uniform", "released"])
 
 
@@ -57,10 +74,11 @@ running = options(
 training = options(
     click.option("--training", type=Section(TrainConfig), required=True,
                  help="Training section of the config: a YAML or JSON file, or JSON text."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    SEED,
     click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes loading data."),
-    click.option("--resume", type=OUT, help="Folder for the state from which a stopped training resumes."),
-    click.option("--out", type=OUT, required=True, help="Folder for model.safetensors, metrics.csv, provenance.json."),
+    click.option("--resume", type=OUT_DIR, help="Folder for the state from which a stopped training resumes."),
+    click.option("--out", type=OUT_DIR, required=True,
+                 help="Folder for model.safetensors, metrics.csv, provenance.json."),
 )  # fmt: skip
 
 

@@ -12,7 +12,9 @@ from partialres.cli.options import (
     CONTOUR,
     IN_DIR,
     IN_FILE,
-    OUT,
+    OUT_DIR,
+    OUT_FILE,
+    SEED,
     Section,
     execution_of,
     model_inputs,
@@ -33,25 +35,26 @@ MODEL = click.option("--model", "config", type=Section(ModelConfig), required=Tr
 @click.option("--images", type=IN_DIR, required=True, help="Folder written by `cache-images`.")
 @MODEL
 @click.option("--pretraining", type=Section(PretrainConfig), default="{}", help="Pretraining section of the config.")
-@click.option("--seed", type=click.IntRange(min=0), default=0)
+@SEED
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all].")
-@click.option("--out", type=OUT, required=True, help="Folder for visual.safetensors, metrics.csv, provenance.json.")
+@click.option("--resume", type=OUT_DIR, help="Folder for the state that a stopped training goes on from.")
+@click.option("--out", type=OUT_DIR, required=True, help="Folder for visual.safetensors, metrics.csv, provenance.json.")
 def pretrain_backbone(
     instances: Path, refs: Path, images: Path, config: ModelConfig, pretraining: PretrainConfig, seed: int, out: Path,
-    threads: int | None,
+    threads: int | None, resume: Path | None,
 ) -> None:  # fmt: skip
     """Train backbone and neck to detect the boxes in INSTANCES (a COCO file), on training images only."""
     from partialres.steps import backbone
 
     use_threads(threads)
-    backbone.pretrain_backbone(instances, refs, images, config, pretraining, seed, out)
+    backbone.pretrain_backbone(instances, refs, images, config, pretraining, seed, out, resume)
 
 
 @click.command("cache-features")
 @click.argument("weights", type=IN_FILE)
 @click.option("--images", type=IN_DIR, required=True, help="Folder written by `cache-images`.")
 @MODEL
-@click.option("--out", type=OUT, required=True, help="Folder for features.npy.")
+@click.option("--out", type=OUT_DIR, required=True, help="Folder for features.npy.")
 @running
 def cache_features(
     weights: Path, images: Path, config: ModelConfig, out: Path, device: str, threads: int | None
@@ -122,7 +125,7 @@ def train_res(
 @click.argument("rows", type=IN_FILE)
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of step 2.")
 @BATCH
-@click.option("--out", type=OUT, required=True, help="The points.parquet to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="The points.parquet to write.")
 @model_inputs
 @running
 def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads: int | None, **sources: Any) -> None:
@@ -145,7 +148,7 @@ def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads
 @click.option("--num-points", type=click.IntRange(min=3), required=True, help="Contour points N.")
 @click.option("--resample/--no-resample", default=True, help="Space the N points evenly (RPP).")
 @click.option("--contour", "sampling", type=CONTOUR, default="uniform", help="How --resample spaces the points.")
-@click.option("--out", type=OUT, required=True, help="The selected.parquet to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="The selected.parquet to write.")
 def select(
     points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, out: Path
 ) -> None:
@@ -153,7 +156,7 @@ def select(
     from partialres.files import read_table, write_table
     from partialres.steps import pseudo
 
-    table, sizes = read_table(points), read_table(rows, ["ref_id", "height", "width"])
+    table, sizes = read_table(points, ["ref_id", "points", "d"]), read_table(rows, ["ref_id", "height", "width"])
     kept = pseudo.select(table, sizes, PseudoConfig(threshold=threshold, resample=resample), num_points, sampling)
     write_table(kept, out)
     click.echo(f"kept {len(kept)} of {len(table)} pseudo masks (D < {threshold})", err=True)
@@ -165,14 +168,16 @@ def select(
 @click.argument("points", type=IN_FILE)
 @click.argument("selected", type=IN_FILE)
 @click.option("--truth", type=IN_FILE, required=True, help="refs.parquet; only this report reads its masks.")
-@click.option("--out", type=OUT, required=True, help="The selection.json to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="The selection.json to write.")
 def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
     """Report how many of the pseudo POINTS are in SELECTED, and their true IoU; no training reads this report."""
+    from partialres.data.masks import check_masks
     from partialres.files import read_table, write_json
     from partialres.steps import pseudo
 
-    masks = read_table(truth, ["ref_id", "height", "width", "mask"])
-    summary = pseudo.summarise(read_table(points), read_table(selected), masks)
+    masks = check_masks(read_table(truth, ["ref_id", "height", "width", "mask"]), truth)
+    candidates, kept = (read_table(path, ["ref_id", "points", "d"]) for path in (points, selected))
+    summary = pseudo.summarise(candidates, kept, masks)
     write_json(summary, out)
     click.echo(json.dumps(summary), err=True)
 
@@ -182,7 +187,7 @@ def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of any step.")
 @click.option("--split", default="val", help="Split to score: val, testA, testB or test.")
 @BATCH
-@click.option("--out", type=OUT, required=True, help="Folder for predictions.parquet and metrics.json.")
+@click.option("--out", type=OUT_DIR, required=True, help="Folder for predictions.parquet and metrics.json.")
 @model_inputs
 @running
 def evaluate(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from partialres.cli.options import IN_FILE, OUT
+from partialres.cli.options import IN_FILE, OUT_DIR, OUT_FILE
 
 
 def _beside(given: Path | None, file: Path, name: str, option: str) -> Path:
@@ -19,7 +19,7 @@ def _beside(given: Path | None, file: Path, name: str, option: str) -> Path:
 
 @click.command("import-weights")
 @click.argument("checkpoint", type=IN_FILE)
-@click.argument("out", type=OUT)
+@click.argument("out", type=OUT_DIR)
 @click.option("--vocabulary", type=IN_FILE, help="Its pickled vocabulary [default: token_to_ix.pkl beside it].")
 @click.option(
     "--vectors", type=IN_FILE, help="Its word vectors [default: word_emb.npz beside the vocabulary, if there is one]."
@@ -40,7 +40,7 @@ def import_weights(
 
 @click.command("export-weights")
 @click.argument("model", type=IN_FILE)
-@click.argument("out", type=OUT)
+@click.argument("out", type=OUT_FILE)
 @click.option("--vocabulary", type=IN_FILE, help="Its vocabulary.json [default: the one beside it].")
 def export_weights(model: Path, out: Path, vocabulary: Path | None) -> None:
     """Convert MODEL to OUT (.pth), a checkpoint for the released code, with its vocabulary and vectors beside it."""

@@ -13,16 +13,18 @@ import shutil
 import subprocess
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from partialres.files import DataError, atomic, progress, say, write_text
+from partialres.files import DataError, atomic, progress, say, stays_inside, write_text
 
 COLUMNS = ("name", "address", "bytes", "sha256", "about")
 ROW = re.compile(r"([^\t/]+)\t([^\t]*)\t(\d*)\t((?:[0-9a-f]{64})?)\t([^\t]*)")
 ATTEMPTS = 20  # per file; each continues where the one before stopped
+TIMES = 200  # an archive of pictures or text does not unpack to more of its size
 RANGE_REFUSED = 33  # curl's exit status if the server cannot continue a partial download
 
 
@@ -46,6 +48,8 @@ def read_items(path: Path) -> dict[str, Item]:
             form = "a name has no slash, bytes are digits or none, sha256 64 of the digits 0-9a-f or none"
             raise DataError(f"{path}: line {number} is not {', '.join(COLUMNS)}, separated by tabs; {form}")
         name, address, size, sha256, about = row.groups()
+        if name in (".", "..") or not re.match(r"(https?|ftp)://|$", address):
+            raise DataError(f"{path}: line {number}: {name}: {address!r} is no http, https or ftp address; correct it")
         items[name] = Item(name, address, int(size) if size else None, sha256, about)
     return items
 
@@ -97,7 +101,7 @@ def _transfer(item: Item, part: Path, wait: float) -> None:
     command = [
         "curl", "--fail", "--location", "--silent", "--show-error", "--continue-at", "-", "--output", str(part),
         "--connect-timeout", "30", "--speed-limit", "1000", "--speed-time", "60",
-        "--write-out", "%{http_code}", item.address,
+        "--write-out", "%{http_code}", "--proto", "=http,https,ftp", "--url", item.address,
     ]  # fmt: skip
     for _ in range(ATTEMPTS):
         if item.bytes is not None and _size(part) >= item.bytes:
@@ -128,8 +132,11 @@ def unpack(archive: Path, folder: Path, listing: Path) -> int:
     with _opened(archive) as content:
         members = [each for each in content.infolist() if not each.is_dir() and "__MACOSX" not in each.filename]
         for member in members:
-            if PurePosixPath(member.filename).is_absolute() or ".." in PurePosixPath(member.filename).parts:
+            if not stays_inside(member.filename):
                 raise DataError(f"{archive}: holds {member.filename}, which is outside its folder; do not trust it")
+        total, free = sum(member.file_size for member in members), shutil.disk_usage(archive.parent).free
+        if total > min(free, TIMES * archive.stat().st_size + 2**20):
+            raise DataError(f"{archive}: would unpack to {total / 1e9:.1f} GB, more than it can hold or than is free")
         for member in progress(members, f"unpack {archive.name}"):
             place = folder / member.filename
             if not (place.is_file() and place.stat().st_size == member.file_size):
@@ -151,7 +158,7 @@ def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(archive) as content:
             yield content
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
         raise DataError(f"{archive}: damaged ({error}); remove it and its .sha256, and download again") from error
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -10,10 +15,13 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
-from partialres.files import DataError, atomic, progress, read_table, write_table
+from partialres.files import DataError, new_array, progress, read_table, write_table
 
+INDEX = ["image_id", "offset", "height", "width", "original_height", "original_width"]
 Image = NDArray[np.uint8]  # [height, width, 3], RGB
+DAMAGE = re.compile("[Cc]orrupt|[Pp]remature|truncated|[Ee]rror")  # in a message of a decoder
 
 
 def resized(height: int, width: int, size: int) -> tuple[int, int]:
@@ -28,13 +36,40 @@ def read_image(path: Path, height: int, width: int) -> Image:
 
     Raises DataError that names the file if it is missing, cannot be decoded or does not have height x width pixels.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise DataError(f"{path}: missing or cannot be decoded; unpack the images there again")
-    high, wide = image.shape[:2]
-    if (high, wide) != (height, width):
+    try:
+        with Pillow.open(path) as header:  # reads no pixel: a small file may decode to gigabytes
+            wide, high = header.size
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
+        wide = high = 0
+    if (high, wide) != (height, width) and high:
         raise DataError(f"{path}: is {wide} x {high} pixels, the annotations say {width} x {height}; use their images")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if high else None
+    if image is None or image.shape[:2] != (height, width):
+        raise DataError(f"{path}: missing or cannot be decoded; unpack the images there again")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+@contextmanager
+def decoder_messages() -> Iterator[Callable[[], str]]:
+    """Collect what the decoders print, their only sign of damage; our own messages pass.
+
+    Gives a function that returns the first new message about damage, or nothing.
+    """
+
+    def damage() -> str:
+        return next((line.strip() for line in printed if DAMAGE.search(line)), "")
+
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        open(file.name, errors="replace") as printed,
+        os.fdopen(os.dup(2), "w", buffering=1) as terminal,
+        redirect_stderr(terminal) if sys.stderr is sys.__stderr__ else nullcontext(),
+    ):
+        os.dup2(file.fileno(), 2)
+        try:
+            yield damage
+        finally:
+            os.dup2(terminal.fileno(), 2)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -64,23 +99,21 @@ def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, 
     index = images[["image_id", "file_name"]].assign(offset=ends - 3 * height * width, height=height, width=width)
     index = index.join(images[["height", "width"]].add_prefix("original_"))
     index = index.astype({"image_id": "int64"} | dict.fromkeys(index.columns[3:], "int32"))
-    out_dir.mkdir(parents=True, exist_ok=True)
-    total, free = int(ends[-1]), shutil.disk_usage(out_dir).free
-    if free < total:  # a full disk under a memory-mapped file kills the process silently
-        raise DataError(f"{out_dir}: the images take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room")
-    with atomic(out_dir / "images.npy") as temporary:
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total,))
+    with new_array(out_dir / "images.npy", np.uint8, (int(ends[-1]),)) as pixels:
 
         def place(row: tuple[str, int, int, int, int, int]) -> None:
             file_name, offset, height, width, original_height, original_width = row
             image = resize(read_image(folder / file_name, original_height, original_width), height, width)
             pixels[offset : offset + image.size] = image.reshape(-1)
 
-        rows = index[index.columns[1:]].itertuples(index=False, name=None)
-        with ThreadPool(workers) as pool:  # OpenCV releases Python's lock; the first error stops all
-            for _ in progress(pool.imap(place, rows), "images", total=len(index)):
+        rows = list(index[index.columns[1:]].itertuples(index=False, name=None))
+        with decoder_messages() as damage, ThreadPool(workers) as pool:  # OpenCV decodes without Python's lock
+            for _ in progress(pool.imap(place, rows), "images", total=len(index)):  # the first error stops all
                 pass
-        pixels.flush()
+            for row in rows if damage() else ():  # one of them: decode each alone
+                place(row)
+                if reason := damage():
+                    raise DataError(f"{folder / row[0]}: is damaged ({reason}); put the whole image there")
         (out_dir / "index.parquet").unlink(missing_ok=True)  # an earlier cache's index does not fit these images
     write_table(index, out_dir / "index.parquet")
     return index
@@ -99,14 +132,18 @@ class ImageCache:
         index_path, pixels_path = self.folder / "index.parquet", self.folder / "images.npy"
         if not index_path.is_file() or not pixels_path.is_file():
             raise DataError(f"{self.folder}: no complete image cache (images.npy, index.parquet); run cache-images")
-        index = read_table(index_path)
+        index = read_table(index_path, INDEX)
         self.offset: NDArray[np.int64] = index["offset"].to_numpy()
         self.shape: NDArray[np.int64] = index[["height", "width"]].to_numpy(dtype=np.int64)
         self.original_shape: NDArray[np.int64] = index[["original_height", "original_width"]].to_numpy(dtype=np.int64)
         self.rows = {image_id: row for row, image_id in enumerate(index["image_id"].tolist())}
         self.size = int(self.shape.max())
-        self.pixels: NDArray[np.uint8] = np.load(pixels_path, mmap_mode="r").view(np.ndarray)
-        if len(self.pixels) != 3 * int(self.shape.prod(axis=1).sum()):
+        try:
+            self.pixels: NDArray[np.uint8] = np.load(pixels_path, mmap_mode="r").view(np.ndarray)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{pixels_path}: cannot be read ({error}); run cache-images again") from error
+        ends = 3 * self.shape.prod(axis=1).cumsum()
+        if (self.offset[1:] != ends[:-1]).any() or self.pixels.shape != ends[-1:] or self.pixels.dtype != np.uint8:
             raise DataError(f"{folder}: images.npy and index.parquet do not belong together; run cache-images again")
 
     def __len__(self) -> int:

@@ -29,8 +29,18 @@ class Inputs:
         self.size, self.stride = self.cache.size, stride
         if self.size % stride:
             raise DataError(f"{images}: the image size {self.size} is not a multiple of the backbone's stride {stride}")
-        self.features = np.load(features / FEATURES, mmap_mode="r") if features else None
-        self.visual_digest = read_json(features / FEATURES_INFO)["visual"] if features else None
+        self.features, self.visual_digest = None, None
+        if features:
+            try:
+                self.features = np.load(features / FEATURES, mmap_mode="r")
+                self.visual_digest = read_json(features / FEATURES_INFO)["visual"]
+                whole = self.features.shape[::2] == (len(self.cache), self.size // stride)
+            except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{features}: no whole cache of features ({error}); run cache-features again"
+                ) from error
+            if not whole:
+                raise DataError(f"{features}: of other images or sizes; run cache-features again")
 
     def rows(self, image_ids: Sequence[int]) -> np.ndarray:
         """Return the cache rows int64 [n] of these image ids; raises DataError for an image not in the cache."""

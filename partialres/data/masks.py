@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pycocotools import mask as coco
 
-from partialres.geometry.rle import Rle, run_lengths
+from partialres.files import DataError
+from partialres.geometry.rle import Rle, check_runs, run_lengths
 
 
 def encode_segmentation(
@@ -32,7 +35,7 @@ def encode_segmentation(
                 rles.append(_rle(part, height, width))
             else:
                 polygons.append(_polygon(part, height, width))
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             faults.append(("broken run-length mask" if is_rle else "broken polygon", f"part {number}: {error}"))
     if polygons:
         rles.extend(coco.frPyObjects(polygons, height, width))
@@ -44,10 +47,25 @@ def encode_segmentation(
     return None, None, faults
 
 
+def check_masks(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table with ref_id, height, width and mask, read from a file, once every mask is seen to fill its image.
+
+    Raises DataError that names the file and the ref of a mask that does not.
+    """
+    masks = table.loc[table["mask"].notna(), ["ref_id", "mask", "height", "width"]]
+    for ref_id, counts, height, width in masks.itertuples(index=False, name=None):
+        try:
+            check_runs(run_lengths(counts.encode()), height, width)
+        except ValueError as error:
+            raise DataError(f"{path}: ref {ref_id}: broken mask ({error}); prepare the data set again") from None
+    return table
+
+
 def _polygon(part: Any, height: int, width: int) -> list[float]:
     """Check a polygon and return it as a list of floats; raises ValueError or TypeError that says what is wrong."""
     flat = np.asarray(part, dtype=np.float64)
-    if flat.ndim != 1 or len(flat) % 2 or len(flat) < 6 or not np.isfinite(flat).all():
+    good = flat.ndim == 1 and len(flat) % 2 == 0 and len(flat) >= 6 and np.isfinite(flat).all()
+    if not good or {*map(type, part)} - {int, float}:  # numpy takes text for numbers
         raise ValueError("not the finite numbers x, y, x, y, ... of at least 3 points")
     points, size = flat.reshape(-1, 2), np.array([width, height])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -69,8 +87,7 @@ def _rle(part: dict[str, Any], height: int, width: int) -> Rle:
     runs = run_lengths(counts) if isinstance(counts, bytes) else np.asarray(counts)
     if runs.ndim != 1 or runs.dtype.kind not in "iu":
         raise ValueError("counts are neither whole numbers nor text")
-    if len(runs) == 0 or runs.min() < 0 or runs.sum() != height * width:
-        raise ValueError(f"runs of {runs.sum()} pixels in all, an image of {height * width}")
+    check_runs(runs, height, width)
     if isinstance(counts, bytes):
         return {"size": [height, width], "counts": counts}
     return coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)

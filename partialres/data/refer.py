@@ -7,7 +7,7 @@ pickle, or `expressions.json`, our own plain form: [{"annotation_id": 7, "split"
 
 from __future__ import annotations
 
-import json
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ import pandas as pd
 from partialres.data.masks import encode_segmentation
 from partialres.data.pickles import read_plain
 from partialres.data.vocabulary import clean
-from partialres.files import DataError, read_json
+from partialres.files import MAX_PIXELS, MAX_SIDE, DataError, read_json, stays_inside
 from partialres.geometry import boxes
 
 SPLITS = ("train", "val", "test", "testA", "testB")
@@ -31,6 +31,8 @@ PROBLEMS = {
     "annotation of another image": ("the ref", "take refs and instances.json from the same release"),
     "annotation without image entry": ("the ref", "add the image to instances.json"),
     "duplicate annotation id": ("the later annotation", "keep one annotation of each id"),
+    "duplicate image id": ("the later image", "keep one image of each id"),
+    "image in train and another split": ("the training ref", "keep all refs of an image in one split"),
     "missing image": ("the image's refs", "unpack the images, or name the folder that holds these files"),
     "box without area in the image": ("the ref", "correct bbox: x, y, width, height in pixels"),
     "broken polygon": ("the polygon", "correct it: x, y, x, y, ... of at least 3 points in the image"),
@@ -111,7 +113,7 @@ def read_refs(
     content, read_ref = (read_json(source), _own_ref) if split_by is None else (read_plain(source), _published_ref)
     refs = _each(content, source, read_ref)
     problems = Problems()
-    annotations = _read_annotations(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
+    annotations = read_annotations(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
     if not images.is_dir():
         raise DataError(f"{images}: no such folder of images; unpack them there")
     rows: list[Entry] = []
@@ -124,8 +126,14 @@ def read_refs(
         except _LeftOut as reason:
             problems.add(*reason.args)
         read.add(ref.ref_id)
+    held_out = {row["image_id"] for row in rows if row["split"] != "train"}
+    for place in reversed(range(len(rows))):
+        if rows[place]["split"] == "train" and rows[place]["image_id"] in held_out:
+            row = rows.pop(place)
+            case = f"ref {row['ref_id']}: annotation {row['ann_id']} of image {row['image_id']}"
+            problems.add("image in train and another split", case)
     if problems and on_problem == "refuse":
-        raise DataError(f"{source}: the data set has problems:\n{problems}\nCure them, or set on_problem: report.")
+        raise DataError(f"{source}: the data set has problems:\n{problems}\nCure them, or have them reported.")
     if not rows:
         raise DataError(f"{source}: no ref is left of {len(refs)}\n{problems}")
     table = pd.DataFrame(rows).astype({"height": "int32", "width": "int32", "category_id": "int32"})
@@ -164,7 +172,7 @@ def _row(ref: RawRef, annotation: Entry | None, images: Path, problems: Problems
         "ann_id": ref.ann_id,
         "image_id": image_id,
         **image,
-        "category_id": annotation.get("category_id", 0) if ref.category_id is None else ref.category_id,
+        "category_id": (annotation.get("category_id") or 0) if ref.category_id is None else ref.category_id,
         "split": ref.split,
         "bbox": bbox,
         "mask": mask,
@@ -192,47 +200,76 @@ def _counts(table: pd.DataFrame, refs_read: int, annotations: dict[int, Entry]) 
     }
 
 
+def _whole(entry: Entry, key: str, low: int = 0, high: int = 2**63 - 1) -> int:
+    """Return a number of an entry; raises ValueError unless it is whole and in the range: no cast may change it."""
+    if type(entry[key]) is not int or not low <= entry[key] <= high:
+        raise ValueError(f"{key} is {reprlib.repr(entry[key])}, not a whole number from {low} to {high}")
+    return entry[key]
+
+
+def _text(value: Any, key: str) -> str:
+    """Return a text; raises ValueError unless it is one that UTF-8 can hold."""
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is {reprlib.repr(value)}, not text")
+    value.encode()
+    return value
+
+
 def _published_ref(_: int, ref: Entry) -> RawRef:
     """Read a ref of `refs(...).p`."""
-    texts = [str(sentence.get("raw") or sentence.get("sent", "")) for sentence in ref["sentences"]]
-    ref_id, ann_id, image_id, category_id = (int(ref[key]) for key in RawRef._fields[:4])
-    return RawRef(ref_id, ann_id, image_id, category_id, str(ref["split"]), texts)
+    texts = [_text(sentence.get("raw") or sentence.get("sent"), "raw") for sentence in ref["sentences"]]
+    ref_id, ann_id, image_id = (_whole(ref, key) for key in RawRef._fields[:3])
+    category_id = _whole(ref, "category_id", 0, 2**31 - 1)
+    return RawRef(ref_id, ann_id, image_id, category_id, _text(ref["split"], "split"), texts)
 
 
 def _own_ref(row: int, entry: Entry) -> RawRef:
     """Read an entry of our own `expressions.json`; the ref_id is its place in the file."""
     if not isinstance(entry["expressions"], list):
         raise TypeError("expressions is not a list")
-    texts = [str(text) for text in entry["expressions"]]
-    return RawRef(row, int(entry["annotation_id"]), None, None, str(entry["split"]), texts)
+    texts = [_text(text, "an expression") for text in entry["expressions"]]
+    return RawRef(row, _whole(entry, "annotation_id"), None, None, _text(entry["split"], "split"), texts)
 
 
-def _read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[int, Entry]:
-    """Read COCO annotations by id, each with its image (file_name, size) or None. wanted: ids whose masks to keep."""
+def read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[int, Entry]:
+    """Read the annotations of a COCO file by id, each with its image (file_name, height, width), None if missing.
+
+    wanted: ids of those whose segmentation is kept. Raises DataError that names the image or annotation and its key.
+    """
 
     def slim(item: Entry) -> Entry:
-        if item.get("id") not in wanted:
-            item.pop("segmentation", None)  # most belong to no ref, and masks take most memory
+        if type(item.get("id")) is not int or item["id"] not in wanted:
+            item.pop("segmentation", None)  # most annotations belong to no ref, and masks take the memory
         return item
 
-    def image(_: int, item: Entry) -> tuple[int, Entry]:
-        size = {"height": int(item["height"]), "width": int(item["width"])}
-        return int(item["id"]), {"file_name": str(item["file_name"]), **size}
+    def image(row: int, item: Entry) -> None:
+        height, width = (_whole(item, key, 1, MAX_SIDE) for key in ("height", "width"))
+        if height * width > MAX_PIXELS:
+            raise ValueError(f"{width} x {height} is more than {MAX_PIXELS} pixels")
+        if not stays_inside(_text(item["file_name"], "file_name")):
+            raise ValueError(f"file_name {item['file_name']!r} is outside the folder of images")
+        size = {"file_name": item["file_name"], "height": height, "width": width}
+        if images.setdefault(_whole(item, "id"), size) is not size:
+            problems.add("duplicate image id", f"image {item['id']} (entry {row})")
 
     def annotation(row: int, item: Entry) -> None:
-        image_id = int(item["image_id"])
-        item |= {"image_id": image_id, "image": images.get(image_id)}
-        if annotations.setdefault(int(item["id"]), item) is not item:
+        item["image"] = images.get(_whole(item, "image_id"))
+        if item.get("category_id") is not None:
+            _whole(item, "category_id", 0, 2**31 - 1)
+        labels = item["attributes"] = item.get("attributes") or {}
+        if not isinstance(labels, dict) or not {*map(type, labels.values())} <= {str, int}:
+            raise ValueError(
+                f'id {item["id"]}: attributes are {labels!r:.80}; write {{"name": "value", ...}} or leave them out'
+            )
+        if annotations.setdefault(_whole(item, "id"), item) is not item:
             problems.add("duplicate annotation id", f"annotation {item['id']} (entry {row})")
 
-    try:
-        content = json.loads(path.read_bytes(), object_hook=slim)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: missing or not valid JSON ({error}); it must lie beside the refs") from error
+    content = read_json(path, slim)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise DataError(f'{path}: not a COCO file; it needs {{"images": [...], "annotations": [...]}}')
-    images = dict(_each(content["images"], path, image, "image"))
+    images: dict[int, Entry] = {}
     annotations: dict[int, Entry] = {}
+    _each(content["images"], path, image, "image")
     _each(content["annotations"], path, annotation, "annotation")
     return annotations
 

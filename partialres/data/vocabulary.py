@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -20,12 +21,21 @@ from partialres.files import DataError
 PAD, UNKNOWN = 0, 1
 SPECIAL = ("<pad>", "<unk>")
 
-_CLEANING = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs by their category, but nothing is seen of them
+_CLEANING = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;" + _BLANK), "-": " ", "/": " "})
 
 
 def clean(expression: str) -> list[str]:
-    """Split an expression into lower-case words, removing . , ' ! ? " ( ) * # : ; and reading - and / as spaces."""
-    return expression.lower().translate(_CLEANING).split()
+    """Split an expression into lower-case words, removing . , ' ! ? " ( ) * # : ; and reading - and / as spaces.
+
+    What has nothing that can be seen, as zero-width spaces have not, is no word.
+    """
+    words = expression.lower().translate(_CLEANING).split()
+    return words if expression.isascii() and expression.isprintable() else [*filter(_is_visible, words)]
+
+
+def _is_visible(word: str) -> bool:
+    return any(each.isprintable() and unicodedata.category(each)[0] != "M" for each in word)
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,9 @@ class Vocabulary:
     report: Mapping[str, Any] = field(default_factory=dict)  # `Problems.report` of the refs
 
     def __post_init__(self) -> None:
-        if self.words[:2] != SPECIAL or len(set(self.words)) != len(self.words) or len(self.counts) != len(self.words):
+        texts = all(isinstance(word, str) for word in self.words) and len({*self.words}) == len(self.counts)
+        limit = type(self.max_words) is int and 1 <= self.max_words <= 1000
+        if not texts or not limit or self.words[:2] != SPECIAL or len(self.words) != len(self.counts):
             raise DataError(f"a vocabulary starts with {SPECIAL}, holds no word twice and has a count for each word")
 
     def __len__(self) -> int:

@@ -31,7 +31,7 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def within(box: Any, height: int, width: int) -> list[float] | None:
     """Clip a box [x, y, width, height] from a file to the image; None if it is malformed or has no area there."""
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
+    if not isinstance(box, list) or len(box) != 4 or {*map(type, box)} - {int, float} or not max(map(abs, box)) < 2**53:
         return None
     corners = to_corners(np.array(box))
     inside = np.clip(corners, 0, [width, height])

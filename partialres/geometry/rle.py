@@ -34,3 +34,10 @@ def run_lengths(counts: bytes) -> NDArray[np.int64]:
     if bits or not runs:
         raise ValueError("counts are not COCO's compressed text")
     return np.array(runs, dtype=np.int64)
+
+
+def check_runs(runs: NDArray[np.integer], height: int, width: int) -> None:
+    """Raise ValueError unless runs [K] fill an image of this size: pycocotools would walk on for ever."""
+    pixels = height * width
+    if len(runs) == 0 or runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels:
+        raise ValueError(f"runs of {sum(runs.tolist())} pixels in all, an image of {pixels}")

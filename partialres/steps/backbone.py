@@ -8,20 +8,23 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from partialres.checkpoints.darknet import is_darknet, read_weights
+from partialres.checkpoints import darknet
+from partialres.checkpoints.model_file import read_weights
 from partialres.config import ModelConfig, PretrainConfig
 from partialres.data.inputs import FEATURES, FEATURES_INFO, Inputs
-from partialres.files import DataError, atomic, progress, read_table, say, write_json, write_text
+from partialres.files import DataError, atomic, new_array, progress, read_table, say, write_json, write_text
 from partialres.model.build import initialise
 from partialres.model.visual import Visual
 from partialres.provenance import provenance
 from partialres.training.distributed import pick_device
 from partialres.training.pretraining import pretrain, read_scenes
+from partialres.training.resume import Resume, decisive
 
 
 def pretrain_backbone(
-    instances: Path, refs: Path, images: Path, model: ModelConfig, config: PretrainConfig, seed: int, out: Path
-) -> None:
+    instances: Path, refs: Path, images: Path, model: ModelConfig, config: PretrainConfig, seed: int, out: Path,
+    resume: Path | None = None,
+) -> None:  # fmt: skip
     """Pre-train on the images of split train; writes visual.safetensors, metrics.csv and provenance.json."""
     visual = Visual(model)
     initialise(visual, seed)
@@ -30,12 +33,15 @@ def pretrain_backbone(
     held_out = set(table["image_id"][table["split"] != "train"])
     training = sorted(set(table["image_id"][table["split"] == "train"]) - held_out)
     scenes = read_scenes(instances, training, inputs)
-    history = pretrain(visual, scenes, inputs, config, seed)
-    origin = provenance({"model": model, "pretraining": config}, {"instances": instances, "refs": refs}, seed, "cpu")
+    files = {"instances": instances, "refs": refs, "images": images / "index.parquet"}
+    origin = provenance({"model": model, "pretraining": config}, files, seed, "cpu")
+    state = Resume(resume, decisive(origin))
+    history = pretrain(visual, scenes, inputs, config, seed, state)
     with atomic(out / "visual.safetensors") as temporary:
         safetensors.torch.save_file(visual.state_dict(), temporary)
     write_text(history.to_csv(index=False, float_format="%.6g"), out / "metrics.csv")
     write_json(origin, out / "provenance.json")
+    state.clear()
 
 
 @torch.no_grad()
@@ -50,34 +56,31 @@ def cache_features(weights: Path, images: Path, model: ModelConfig, device: str,
     visual.to(place).eval()
     inputs = Inputs(images, visual.stride)
     cells = inputs.size // inputs.stride
-    with atomic(out / FEATURES) as temporary:
-        shape = (len(inputs.cache), model.fusion, cells, cells)
-        table = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+    shape = (len(inputs.cache), model.fusion, cells, cells)
+    with new_array(out / FEATURES, np.float16, shape) as table:
         for start in progress(range(0, len(inputs.cache), 64), "cache-features"):
             rows = np.arange(start, min(start + 64, len(inputs.cache)))
             frames = inputs.frames(rows, [inputs.window(row) for row in rows.tolist()])
             table[rows] = visual(torch.from_numpy(frames).to(place)).half().cpu().numpy()
-        table.flush()
-        del table
     write_json({"visual": digest, "shape": list(shape)}, out / FEATURES_INFO)
 
 
 def load_visual(visual: Visual, path: Path) -> None:
     """Load weights of the visual part from a DarkNet file, visual.safetensors or a model; raises DataError."""
-    if is_darknet(path):
+    if darknet.is_darknet(path):
         _load_darknet(visual, path)
         return
     try:
-        state = safetensors.torch.load_file(path)
+        state = read_weights(path)
         own = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
         visual.load_state_dict(own or state)
-    except (RuntimeError, safetensors.SafetensorError) as error:
+    except RuntimeError as error:
         raise DataError(f"{path}: does not fit the model's visual part: {error}") from error
 
 
 def _load_darknet(visual: Visual, path: Path) -> None:
     """Load DarkNet weights into the backbone and report which layers stay random."""
-    number, units = read_weights(path, visual.backbone), visual.backbone.convolutions()
+    number, units = darknet.read_weights(path, visual.backbone), visual.backbone.convolutions()
     say(f"{path}: {number} of the backbone's {len(units)} convolutions loaded")
     block = f" and convolutions {number + 1} to {len(units)}, the detection block" if number < len(units) else ""
     say(f"random: the neck{block}")

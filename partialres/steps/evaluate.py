@@ -7,7 +7,9 @@ from pathlib import Path
 from partialres import evaluation, metrics
 from partialres.checkpoints.model_file import load_model
 from partialres.config import ConfigError
+from partialres.data.masks import check_masks
 from partialres.files import read_table, say, write_json, write_table
+from partialres.geometry.rle import run_lengths
 from partialres.steps.sources import Sources
 
 
@@ -17,7 +19,9 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
     model = load_model(weights, words.digest())
     if model.config.view == "box":
         raise ConfigError(f"{weights}: sees the known box (model.view: box), so it must not be scored")
-    chosen = evaluation.select_split(read_table(refs), split)
+    of_masks = [] if model.points == 2 else ["height", "width", "mask", "parts"]
+    table = read_table(refs, ["ref_id", "image_id", "split", "bbox", "expressions", *of_masks])
+    chosen = evaluation.select_split(table, split)
     inputs = sources.inputs(model, weights)
     predicted = evaluation.predict(model, chosen, inputs, words, batch=batch, device=device, label=f"evaluate {split}")
     if predicted is None:
@@ -26,8 +30,11 @@ def evaluate(refs: Path, sources: Sources, weights: Path, split: str, batch: int
         table = evaluation.score_boxes(chosen, predicted)
         scores = metrics.summarise_boxes(table)
     else:
+        check_masks(chosen, refs)
         table = evaluation.score_masks(chosen, predicted, inputs.size, model.visual.stride)
-        scores = metrics.summarise(table)
+        # fewer than three points or no area: the mask is one run, of background
+        empty = sum(len(run_lengths(counts.encode())) < 2 for counts in table["mask"])
+        scores = metrics.summarise(table) | {"degenerate": empty}
     write_table(table, out / "predictions.parquet")
     write_json(scores, out / "metrics.json")
     say(f"{split}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))

@@ -18,7 +18,7 @@ from partialres.provenance import provenance
 from partialres.steps.sources import Sources
 from partialres.training.distributed import joined, pick_device
 from partialres.training.loop import History, train
-from partialres.training.resume import Resume
+from partialres.training.resume import Resume, decisive, sigterm_noted
 from partialres.training.watch import Events, sample_score
 
 
@@ -60,9 +60,8 @@ def fit(
     files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
     configs = {"model": model.config, "points": model.points, "training": training, **settings}
     origin = provenance(configs, files, execution.seed, str(device))
-    decisive = ("commit", "config", "inputs", "versions", "seed", "device")
-    state = Resume(execution.resume, {key: origin[key] for key in decisive})
-    with joined(device) as processes:
+    state = Resume(execution.resume, decisive(origin))
+    with joined(device) as processes, sigterm_noted(alone=processes.count == 1) as stopped:
         events = Events(execution.out / "tensorboard") if training.tensorboard and processes.first else None
         scored = val if training.score_epochs and processes.first else None
         score = sample_score(model, read_table(scored), inputs, words, device) if scored else None
@@ -77,7 +76,7 @@ def fit(
         train(
             model, samples, inputs, training,
             seed=execution.seed, device=device, resume=state, label=label, workers=execution.workers,
-            processes=processes, after_epoch=after_epoch, score=score,
+            processes=processes, stopped=stopped, after_epoch=after_epoch, score=score,
         )  # fmt: skip
         if processes.first:
             write_json(origin, execution.out / "provenance.json")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from partialres.checkpoints.model_file import load_weights, read_config
 from partialres.config import ConfigError, ModelConfig, TrainConfig, check_contour
+from partialres.data.masks import check_masks
 from partialres.files import DataError, read_table, say
 from partialres.geometry import contour
 from partialres.model.build import build_model
@@ -47,7 +48,7 @@ def train_res(
     fresh = load_weights(model, init, words.digest(), position_table)
     say(f"train-res: from {init}; new: {', '.join(sorted({name.split('.')[0] for name in fresh})) or 'nothing'}")
     everything = read_table(split, ["ref_id", "image_id", "height", "width", "bbox", "mask", "labelled", "expressions"])
-    refs = everything[everything["labelled"]].reset_index(drop=True)
+    refs = check_masks(everything[everything["labelled"]].reset_index(drop=True), split)
     if config.head == "points":
         refs = _with_points(refs, points, sampling, outlines=training.jitter is not None)
     files = {"split": split, "init": init}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -52,11 +53,13 @@ def train(
     seed: int, device: torch.device, resume: Resume, label: str, workers: int = 0,
     processes: Processes = ALONE, after_epoch: Callable[[History], None] = lambda history: None,
     score: Callable[[], dict[str, float]] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> pd.DataFrame:  # fmt: skip
     """Train the model in place; it ends with its averaged weights, the same in all processes.
 
     A stopped training resumes after its last saved epoch and gives the same result, because order, expressions and
     dropout depend only on (seed, epoch), and dropout on the process.
+    stopped: asked after each step; where it says yes, the state is saved and the process ends with SIGTERM's exit code.
     processes: those that share every batch. after_epoch: called with the rows of all epochs so far. score: computes
     more columns of a row, every config.score_epochs epochs, from the averaged weights, without changing the result.
     Returns a row per epoch: epoch, step, loss, learning_rate, gradient_norm, seconds, and waiting, the share of the
@@ -72,8 +75,9 @@ def train(
     called = parallel(model, processes, device)
     optimiser, ema = make_optimiser(model, config), Ema(model, config.ema)
     history: History = []
-    state = resume.load()
+    state, partial = resume.load(), None
     if state is not None:
+        partial = state.get("partial")
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         ema.load(state["ema"])
@@ -82,18 +86,28 @@ def train(
     (group,) = optimiser.param_groups
     epochs = -(-updates // per_epoch)
 
+    def save(**more: Any) -> None:
+        states = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state()}
+        resume.save({**states, "history": history, **more})
+
     def latest() -> str:
         return f"loss {history[-1]['loss']:.4g}, rate {history[-1]['learning_rate']:.2g}"
 
     for epoch in progress(range(len(history), epochs), label, note=latest):
         torch.manual_seed((hash((seed, epoch)) & 0x7FFFFFFF) + processes.rank)  # dropout
-        total = norm = waiting = 0.0
+        first, total, norm, waiting = 0, 0.0, 0.0, 0.0
         start = asked = time.perf_counter()
         batches = epoch_batches(
             samples, inputs, config.batch, seed, epoch, workers, grouped=config.group_images, share=processes.share
         )
         steps = min(per_epoch, updates - epoch * per_epoch)
-        for step, batch in enumerate(islice(batches, steps)):
+        if partial:
+            first, total, norm, random = partial
+            partial = None
+            torch.set_rng_state(random[0])
+            for each in random[1:]:
+                torch.cuda.set_rng_state(each, device)
+        for step, batch in enumerate(islice(batches, first, steps), first):
             waiting += time.perf_counter() - asked
             place = config.epochs * (epoch * per_epoch + step) / updates  # in the schedule
             group["lr"] = config.learning_rate * rate_factor(config, place)
@@ -115,6 +129,11 @@ def train(
             ema.update()
             total += float(loss.detach())
             asked = time.perf_counter()
+            if stopped():
+                random = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+                save(partial=(step + 1, total, norm, random))
+                say(f"{label}: stopped by SIGTERM after step {step} of epoch {epoch}; run it again to go on")
+                raise SystemExit(128 + signal.SIGTERM)
         seconds = time.perf_counter() - start
         history.append(
             {
@@ -128,8 +147,7 @@ def train(
                 history[-1] |= score()
             model.train()
         if processes.first and (epoch + 1) % config.checkpoint_epochs == 0 and epoch + 1 < epochs:
-            states = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state()}
-            resume.save({**states, "history": history})
+            save()
         after_epoch(history)
     ema.apply()
     model.eval()

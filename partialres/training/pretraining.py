@@ -20,9 +20,11 @@ from torch.nn import functional as F
 
 from partialres.config import PretrainConfig
 from partialres.data.inputs import Inputs
-from partialres.files import DataError, TrainingError, progress, read_json, say
+from partialres.data.refer import Problems, read_annotations
+from partialres.files import DataError, TrainingError, progress, say
 from partialres.geometry import boxes
 from partialres.model.visual import Visual
+from partialres.training.resume import Resume
 
 INSET = 0.15  # margin inside a box, over its width or height, whose positions do not count as the object's
 ABSENT = -1  # stands for a missing label
@@ -47,29 +49,24 @@ class Scenes:
 def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes:
     """Read every annotated object of the given images from a COCO file.
 
-    Annotations need `image_id` and `bbox`. Their `category_id` and each of their "attributes" (name -> value) are
-    labels, if present. Crowds, and objects without a usable box, which are counted, are left out.
-    Raises DataError that names an annotation with malformed attributes, or the file if it has no object.
+    The file is checked as `prepare` checks it. An annotation's `category_id` and each of its "attributes" (name ->
+    value) are labels, if present. Crowds, and objects without a usable box, which are counted, are left out.
+    Raises DataError as `read_annotations` does, or if the file has no object.
     """
     place = {image: index for index, image in enumerate(image_ids)}
     rows = inputs.rows(image_ids)
     windows = [inputs.window(row) for row in rows.tolist()]
     objects: list[tuple[int, list[float], dict[str, Any]]] = []  # place of the image, box in pixels, labels
     unusable = 0
-    for number, item in enumerate(read_json(instances)["annotations"]):
-        index = place.get(item.get("image_id"))
+    for item in read_annotations(instances, set(), Problems()).values():
+        index = place.get(item["image_id"])
         if index is None or item.get("iscrowd"):
             continue
         box = boxes.within(item.get("bbox"), *windows[index].file_size)
         if box is None:
             unusable += 1
             continue
-        labels = item.get("attributes") or {}
-        if not isinstance(labels, dict) or not all(isinstance(each, str | int) for each in labels.values()):
-            raise DataError(
-                f"{instances}: annotation {number} (id {item.get('id')}): attributes are {labels!r}; write "
-                '{"name": "value", ...} or leave them out'
-            )
+        labels = item["attributes"]
         if item.get("category_id") is not None:
             labels = {"category": item["category_id"], **labels}
         objects.append((index, box, labels))
@@ -140,9 +137,12 @@ def reconstruction_loss(predicted: Tensor, pixels: Tensor) -> Tensor:
     return F.smooth_l1_loss(predicted, F.pixel_unshuffle(image, PATCH), beta=0.05)
 
 
-def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int) -> pd.DataFrame:
+def pretrain(
+    visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int, resume: Resume | None = None
+) -> pd.DataFrame:
     """Train backbone and neck in place, with one learning-rate cycle; batches are mirrored at random.
 
+    resume: where a stopped training saved its last epoch; it goes on from there to the same result.
     Returns a row per epoch: epoch, step, loss, learning_rate, seconds, and for each label set, by name, the share of
     positions on objects with the right label in that epoch (label0, label1, ...).
     Raises TrainingError if the loss is not finite.
@@ -158,7 +158,16 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=config.epochs * steps)
     rng = np.random.default_rng(seed)
     history: list[dict[str, Any]] = []
-    for epoch in progress(range(config.epochs), "pretrain-backbone"):
+    parts: dict[str, Any] = {
+        "visual": visual, "head": head, "appearance": appearance, "optimiser": optimiser, "cycle": cycle,
+    }  # fmt: skip
+    resume = resume or Resume(None, {})
+    if state := resume.load():
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        history, rng.bit_generator.state = state["history"], state["rng"]
+        say(f"pretrain-backbone: resuming after epoch {len(history)}")
+    for epoch in progress(range(len(history), config.epochs), "pretrain-backbone"):
         start, total = time.perf_counter(), 0.0
         right, seen = np.zeros(len(scenes.classes)), np.zeros(len(scenes.classes))
         for members in np.array_split(rng.permutation(len(scenes.rows)), steps):
@@ -189,6 +198,8 @@ def pretrain(visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainCon
         rate, seconds = cycle.get_last_lr()[0], time.perf_counter() - start
         row = {"epoch": epoch, "step": (epoch + 1) * steps, "loss": total / steps, "learning_rate": rate}
         history.append({**row, **shares, "seconds": seconds})
+        states: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
+        resume.save({**states, "rng": rng.bit_generator.state, "history": history})
     if shares:
         say(f"pretrain-backbone: right labels {', '.join(f'{value:.1%}' for value in shares.values())}")
     visual.eval()

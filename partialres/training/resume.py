@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,27 @@ from partialres.provenance import digest
 DIGEST_SIZE = 32  # bytes of a SHA-256
 
 
+def decisive(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a run's provenance that determines its result."""
+    return {key: origin[key] for key in ("commit", "config", "inputs", "versions", "seed", "device")}
+
+
+@contextmanager
+def sigterm_noted(alone: bool) -> Iterator[Callable[[], bool]]:
+    """Let SIGTERM, a scheduler's preemption, wait for the end of a step; yields a function that tells whether it came.
+
+    alone: whether this is the only process. With several, SIGTERM ends each at once, or the others would wait for it.
+    """
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    if alone:
+        signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Resume:
     """Keeps an unfinished training's state apart from its outputs, which Snakemake deletes before it reruns a job."""
 
@@ -25,16 +48,27 @@ class Resume:
         self.path = root / f"{digest(dict(key))}.pt" if root else None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state atomically, followed by its digest, because torch would silently read damaged numbers."""
-        if self.path:
+        """Write the state atomically, followed by its digest, because torch would silently read damaged numbers.
+
+        If it cannot be written, there is a warning and training goes on: the training itself is whole.
+        """
+        if not self.path:
+            return
+        try:
             with atomic(self.path) as temporary:
                 torch.save(state, temporary)
                 with open(temporary, "r+b") as stream:
                     stream.write(hashlib.file_digest(stream, "sha256").digest())
+        except (OSError, RuntimeError) as error:  # torch's for a full disk
+            say(f"warning: {self.path}: no state was saved ({' '.join(str(error).split())}); training goes on")
 
     def load(self) -> dict[str, Any] | None:
         """Load the saved state; None if there is none, or if it is damaged, which is reported: training starts anew."""
-        if not self.path or not self.path.exists():
+        if not self.path:
+            return None
+        for left in self.path.parent.glob(f".{self.path.stem}.*"):  # by a process that was killed while it saved
+            left.unlink(missing_ok=True)
+        if not self.path.exists():
             return None
         try:
             content = np.memmap(self.path, mode="r")

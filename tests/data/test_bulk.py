@@ -54,9 +54,10 @@ def bulk(tmp_path_factory) -> tuple[Path, list[dict]]:
              "bbox": [x, y, side, side], "segmentation": [square]}
         )  # fmt: skip
     counts = np.full(REFS, EXPRESSIONS // REFS) + (np.arange(REFS) < EXPRESSIONS % REFS)
+    splits = random.choice(["train", "val", "testA", "testB"], size=IMAGES, p=[0.85, 0.07, 0.04, 0.04])
     refs = [
         {"ref_id": number, "ann_id": 3 * number, "image_id": 7 * (3 * number % IMAGES), "category_id": 1,
-         "split": str(random.choice(["train", "val", "testA", "testB"], p=[0.85, 0.07, 0.04, 0.04])),
+         "split": str(splits[3 * number % IMAGES]),  # images are in one split each
          "sentences": [{"raw": " ".join(random.choice(words, size=random.integers(1, 20)))} for _ in range(count)]}
         for number, count in enumerate(counts)
     ]  # fmt: skip

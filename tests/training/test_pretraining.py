@@ -33,7 +33,8 @@ def thing(image, box, category=1, **more):
 
 def scenes(data, tmp_path, images, *annotations):
     path = tmp_path / "instances.json"
-    path.write_text(json.dumps({"annotations": annotations}))
+    content = [{"id": number, **each} for number, each in enumerate(annotations)]
+    path.write_text(json.dumps({"images": [], "annotations": content}))
     return read_scenes(path, images, data.inputs)
 
 

@@ -17,6 +17,7 @@ from tests.workflow.running import ROOT, Workflow
 
 RUN = "results/refshapes/seed0/ratio10/ours"
 SCORED = ("predictions.parquet", "metrics.json")
+COUNTS = ("expressions", "refs", "degenerate")
 
 
 def test_a_second_run_does_nothing(done):
@@ -41,7 +42,7 @@ def test_scores_have_the_promised_keys_and_count_every_expression(done):
     refs = read_table(done.folder / "results/refshapes/refs.parquet")
     masks = [
         "expressions", "refs", "mIoU", "oIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9", "box_accuracy",
-        "mIoU_upstream",
+        "mIoU_upstream", "degenerate",
     ]  # fmt: skip
     files = sorted(path.relative_to(done.folder).as_posix() for path in done.folder.rglob("metrics.json"))
     assert len(files) == 10  # step 1, three trainings of step 2 and one of step 3, on two splits each
@@ -50,7 +51,8 @@ def test_scores_have_the_promised_keys_and_count_every_expression(done):
         assert list(scores) == (["expressions", "refs", "box_accuracy", "mean_box_iou"] if "/rec/" in path else masks)
         split = refs[refs["split"] == path.split("/")[-2]]
         assert (scores["expressions"], scores["refs"]) == (split["expressions"].map(len).sum(), len(split))
-        assert all(0 <= value <= 100 for name, value in scores.items() if name not in ("expressions", "refs"))
+        assert all(0 <= value <= 100 for name, value in scores.items() if name not in COUNTS)
+        assert 0 <= scores.get("degenerate", 0) <= scores["expressions"]
 
 
 def test_a_split_holds_no_mask_of_an_unlabelled_ref(done):
@@ -70,6 +72,17 @@ def test_pseudo_points_are_of_the_unlabelled_refs(done):
     assert set(selected["ref_id"]) <= set(points["ref_id"])
     report = done.read(f"{RUN}/pseudo/selection.json")
     assert (report["candidates"], report["kept"]) == (len(points), len(selected))
+
+
+def test_some_pseudo_masks_are_kept_so_that_step_3_trains_on_them(done):
+    assert done.read(f"{RUN}/pseudo/selection.json")["kept"] > 0
+
+
+def test_folders_with_spaces_quotes_and_commands_in_their_names_are_only_folders(done, empty):
+    name = "my 'résults' $(touch hacked) \"a\" `touch hacked`"
+    empty(f"{name}/refshapes/seed0/ratio10/split.parquet", config={"results": name})
+    assert (empty.folder / name / "refshapes/seed0/ratio10/split.parquet").exists()
+    assert "$(" in done.folder.name and not [*empty.folder.parent.rglob("hacked"), *done.folder.parent.glob("*/hacked")]
 
 
 def test_logs_and_benchmarks_mirror_the_results_and_no_state_is_left(done):
@@ -139,11 +152,14 @@ REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["
         ({"datasets": {"refshapes": None, "real": REAL}}, ["datasets.real.raw", "NO_SUCH_FOLDER"]),
         ({"experiments": {"new": {"from": "theirs"}}}, ["experiments.new.from: no experiment 'theirs'"]),
         ({"experiments": {"baseline": None}}, ["report.table1: no experiment 'baseline'"]),
+        ({"frobnicate": {"a": 1}}, ["frobnicate: unknown key"]),
+        ({"datasets": None}, ["datasets: None"]),
+        ({"datasets": {7: {"splits": ["val"]}}}, ["datasets.7.[key]: 7"]),
     ],
 )
 def test_a_mistake_in_the_config_is_named_before_any_job_runs(empty, config, words):
     output = fails(empty, config)
-    assert [word for word in words if word not in output] == [], output
+    assert [word for word in words if word not in output] == [] and len(output.splitlines()) < 25, output
 
 
 shared = pytest.mark.skipif("PARTIALRES_SHARED" not in os.environ, reason="PARTIALRES_SHARED names no folder")

@@ -67,9 +67,10 @@ def by_ratio(dataset):
 
 
 def by_step(dataset):
-    """The models in Figure 5, at the lowest ratio: the baseline, `ours` after step 2 and `ours` after step 3."""
+    """The models in Figure 5, at the lowest ratio: the baseline, `ours` after step 2 and after step 3 if it has one."""
     (baseline, *_, ours), ratio = REPORT.table1, least_ratio(dataset)
-    return [(baseline, "res", ratio), (ours, "res", ratio), (ours, "retrain", ratio)]
+    rows = [(baseline, "res"), (ours, "res"), (ours, "retrain")]
+    return [(*row, ratio) for row in rows if ratio in plan.shared([row], dataset)]
 
 
 EXAMPLES = {"qualitative": by_ratio, "steps": by_step}
@@ -111,8 +112,10 @@ def figures():
     """The figures that the config asks for."""
     names = ["training"] + (["pseudo"] if PREDICTED else [])
     compared = [name for name in plan.datasets if least_ratio(name)]
-    names += (["ratio_curve"] if compared else []) + (["heads"] if compared and REPORT.figure1 else [])
+    names += ["ratio_curve"] if compared else []
+    heads = compared and REPORT.figure1 and all(both_steps([name], first=True) for name in REPORT.figure1)
+    names += ["heads"] if heads else []
     for name in compared:
         names += [f"qualitative_{name}", f"failures_{name}"]
-        names += [f"steps_{name}"] if plan.last_step(REPORT.table1[-1], least_ratio(name)) == "retrain" else []
+        names += [f"steps_{name}"] if len(by_step(name)) == 3 else []
     return [file for name in names for file in figure(name).values()]

@@ -13,6 +13,7 @@ rule pretrain_backbone:
         images=lambda wildcards: results(f"{wildcards.dataset}/images"),
         model=lambda wildcards: plan.step_1(wildcards.dataset).model_dump_json(),
         pretraining=setting("pretraining"),
+        resume=RESUME,
         out=results("{dataset}/backbone"),
         code=code("pretrain-backbone"),
     threads: threads("pretraining")
@@ -24,7 +25,7 @@ rule pretrain_backbone:
     shell:
         "python -m partialres pretrain-backbone {params.folder:q}/instances.json --refs {input.refs:q} "
         "--images {params.images:q} --model {params.model:q} --pretraining {params.pretraining:q} --threads {threads} "
-        "--out {params.out:q} 2> {log:q}"
+        "--resume {params.resume:q} --out {params.out:q} 2> {log:q}"
 
 
 def imported_rec(wildcards):

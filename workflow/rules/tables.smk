@@ -70,30 +70,13 @@ def repeated(name, values):
     return " ".join(f"{name} {shlex.quote(str(value))}" for value in values)
 
 
-def last_steps(names):
-    """Rows of a table about step 3: step 2 of the last experiment, as the reference, then each one's last step."""
-    ends = [f"{name}/{'retrain' if 3 in plan.experiments[name].steps else 'res'}" for name in names]
-    return unique([f"{names[-1]}/res", *ends]) if names else []
-
-
-# Rows of the tables that compare experiments, as EXPERIMENT/STEP; gains are over the first row.
-ROWS = {
-    "table2": [f"{name}/res" for name in REPORT.table2],
-    "table3": last_steps(REPORT.table3),
-    "table4": last_steps(REPORT.table4),
-    "beyond": [f"{name}/retrain" for name in REPORT.beyond],
-}
-
-
 def row_scores(name):
     """metrics.json of a table's rows, at the ratios that all its experiments have in common, and of the oracle."""
-    rows = [row.split("/") for row in ROWS[name]]
-    files = []
+    rows, files = plan.rows(name), []
     for dataset in plan.datasets:
-        shared = [{run.ratio for run in plan.scored(step, experiment=each, dataset=dataset)} for each, step in rows]
-        ratios = {float(ratio) for ratio in set.intersection(*shared)} if shared else set()
+        ratios = plan.shared(rows, dataset)
         files += [path for each, step in rows for path in scores(step, [each], dataset=dataset, ratios=ratios)]
-    return unique(files + oracle())
+    return unique(files + oracle()) if files else []
 
 
 def kept(name):
@@ -112,7 +95,7 @@ TITLES = {
 def comparison_options(wildcards):
     """A param: the options of a comparison table: its rows, the selections behind them, and its title."""
     name = wildcards.comparison
-    rows = f"{repeated('--row', ROWS[name])} {repeated('--selection', kept(name))}"
+    rows = f"{repeated('--row', map('/'.join, plan.rows(name)))} {repeated('--selection', kept(name))}"
     return f"{rows} --title {shlex.quote(TITLES[name])} {BESIDE}"
 
 
@@ -202,9 +185,8 @@ use rule table1 as table_data with:
 
 
 def least_ratio(dataset):
-    """The lowest ratio at which all experiments of Table 1 run on a data set, or None if there is none."""
-    shared = [set(plan.ratios(dataset, name)) for name in REPORT.table1]
-    return min(set.intersection(*shared), default=None) if shared else None
+    """The lowest ratio at which all experiments of Table 1 are evaluated on a data set, or None if there is none."""
+    return min(plan.shared([(name, "last") for name in REPORT.table1], dataset), default=None)
 
 
 def failing(wildcards):
@@ -233,8 +215,10 @@ use rule table1 as table_failures with:
 
 
 def tables():
-    """The tables that the config asks for."""
-    names = ["details", "rec", "data", *(name for name, rows in ROWS.items() if rows)]
+    """The tables that the config asks for, without those whose rows no data set has at one ratio: it says which."""
+    names = ["details", "rec", "data", *filter(row_scores, TITLES)]
+    for name in [name for name in TITLES if getattr(REPORT, name) and name not in names]:
+        print(f"report.{name} is left out: no ratio of a data set has all of its rows", file=sys.stderr)
     names += ["pseudo"] if plan.runs("retrain") else []
     compared = [name for name in plan.datasets if least_ratio(name)]
     names += [f"failures_{name}" for name in compared] + (["table1", "claims"] if compared else [])
