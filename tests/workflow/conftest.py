@@ -22,7 +22,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """The workflow after a complete run, which tests must not change: tests in several processes share it."""
     own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "the 'whole' $(touch hacked) \"rün\""
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "whole"
     workflow = Workflow(checkout, folder)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():

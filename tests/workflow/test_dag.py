@@ -78,11 +78,11 @@ def test_some_pseudo_masks_are_kept_so_that_step_3_trains_on_them(done):
     assert done.read(f"{RUN}/pseudo/selection.json")["kept"] > 0
 
 
-def test_folders_with_spaces_quotes_and_commands_in_their_names_are_only_folders(done, empty):
+def test_folders_with_spaces_quotes_and_commands_in_their_names_are_only_folders(empty):
     name = "my 'résults' $(touch hacked) \"a\" `touch hacked`"
     empty(f"{name}/refshapes/seed0/ratio10/split.parquet", config={"results": name})
     assert (empty.folder / name / "refshapes/seed0/ratio10/split.parquet").exists()
-    assert "$(" in done.folder.name and not [*empty.folder.parent.rglob("hacked"), *done.folder.parent.glob("*/hacked")]
+    assert not [*empty.folder.parent.rglob("hacked")]
 
 
 def test_logs_and_benchmarks_mirror_the_results_and_no_state_is_left(done):
