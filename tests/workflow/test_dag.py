@@ -107,7 +107,7 @@ def test_a_mask_head_is_trained_from_a_step_1_of_its_own(copy):
     output = copy(scores, config={"experiments": {"peer": MASK_HEAD}})
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
     assert jobs == {"train_rec": "1", "train_res": "1", "evaluate_res": "1", "total": "3"}
-    assert read_header(copy.folder / "results/refshapes/seed0/rec/mask/model.safetensors")["points"] == "2"
+    assert read_header(copy.folder / "results/refshapes/seed0/rec/mask/model.safetensors")["points"] == 2
     assert set(copy.read(scores)) > {"mIoU", "box_accuracy"}
 
 
