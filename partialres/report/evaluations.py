@@ -80,6 +80,7 @@ def collect(paths: Iterable[Path]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for run, figures in _read(paths, evaluation_of, _COUNTS).items():
         counts = {key: int(figures.pop(key)) for key in _COUNTS}
+        figures.pop("degenerate", None)  # a count that no table shows
         rows += [run._asdict() | counts | {"metric": key, "value": value} for key, value in figures.items()]
     table = pd.DataFrame(rows).astype({"ratio": "float64"})
     for (dataset, split), group in table.groupby(["dataset", "split"]):

@@ -39,5 +39,5 @@ class Sources:
         if features and not model.visual.frozen:
             raise DataError(f"{self.features}: only a wholly frozen visual part has features (model.frozen: all)")
         if features and inputs.visual_digest != model.visual.digest():
-            raise DataError(f"{self.features}: made by other visual weights than the model's; run cache-features again")
+            raise DataError(f"{self.features}: not made with the model's visual weights; run cache-features again")
         return inputs

@@ -66,8 +66,8 @@ def test_a_damaged_mask_is_named_by_file_and_ref_and_ends_at_once(data, tiny_mod
     write_table(refs, tmp_path / "refs.parquet")
     points = pd.DataFrame({"ref_id": refs["ref_id"][:1], "points": [[[1.0, 1.0], [9.0, 1.0], [9.0, 9.0]]], "d": [0.5]})
     write_table(points, tmp_path / "points.parquet")
-    save_model(tiny_model(4), tmp_path / "model.safetensors", words=len(data.vocabulary),
-               vocabulary=data.vocabulary.digest(), provenance={})  # fmt: skip
+    save_model(tiny_model(4), tmp_path / "model.safetensors", words=data.vocabulary, size=data.inputs.size,
+               provenance={})  # fmt: skip
     words = ["refs.parquet: ref", "broken mask", "prepare the data set again"]
     both = [tmp_path / "points.parquet"] * 2
     refuses(words, "score-pseudo", *both, "--truth", tmp_path / "refs.parquet", "--out", tmp_path / "out.json")
@@ -78,8 +78,8 @@ def test_a_damaged_mask_is_named_by_file_and_ref_and_ends_at_once(data, tiny_mod
 @pytest.mark.parametrize("content", WHOLE_FILES, ids=lambda content: ascii(content)[:30])
 @pytest.mark.parametrize("name", ["vocabulary.json", "model.safetensors", "refs.parquet"])
 def test_a_file_of_anything_else_is_named(data, tiny_model, tmp_path, refuses, written, name, content):
-    save_model(tiny_model(4), tmp_path / "model.safetensors", words=len(data.vocabulary),
-               vocabulary=data.vocabulary.digest(), provenance={})  # fmt: skip
+    save_model(tiny_model(4), tmp_path / "model.safetensors", words=data.vocabulary, size=data.inputs.size,
+               provenance={})  # fmt: skip
     places = {"vocabulary.json": data.folder, "refs.parquet": data.folder, "model.safetensors": tmp_path}
     files = {each: folder / each for each, folder in places.items()} | {name: written(f"bad/{name}", content)}
     options = ["--model", files["model.safetensors"], "--vocabulary", files["vocabulary.json"]]

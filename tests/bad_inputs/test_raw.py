@@ -120,7 +120,7 @@ def test_a_value_of_another_type_or_range_is_refused_by_entry_and_key(tmp_path, 
 @pytest.mark.parametrize("texts", REFUSED_TEXT)
 def test_an_expression_that_is_no_text_is_refused(tmp_path, texts):
     folder = changed(tmp_path, "expressions", "expressions", texts)
-    with pytest.raises(DataError, match=r"expressions\.json: entry 0 is not as it should be"):
+    with pytest.raises(DataError, match=r"expressions\.json: entry 0 is malformed"):
         read_refs(folder, folder, None, on_problem="report")
 
 

@@ -252,7 +252,7 @@ def test_evaluation_scores_every_expression_of_a_split(place, data, tmp_path):
     scores = read_json(tmp_path / "metrics.json")
     assert list(scores) == [
         "expressions", "refs", "mIoU", "oIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9", "box_accuracy",
-        "mIoU_upstream",
+        "mIoU_upstream", "degenerate",
     ]  # fmt: skip
     assert (scores["expressions"], scores["refs"]) == (len(asked), len(val))
     assert scores["mIoU"] == pytest.approx(100 * table["iou"].mean())
