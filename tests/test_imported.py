@@ -58,7 +58,7 @@ def test_limits_beside_a_given_vocabulary_are_refused(place, data, tmp_path):
     fixed = ["--split-by", "unc", "--image-folder", data.pictures]
     fixed += ["--vocabulary", place / "given.json", "--out", tmp_path]
     answer = run("prepare", data.raw, *fixed, "--max-words", 15)
-    assert answer.exit_code == 2 and "the vocabulary's own" in answer.output
+    assert answer.exit_code == 2 and "--max-words comes from that file" in answer.output
 
 
 def test_step_2_takes_what_it_brings_in_from_the_model_section(place):

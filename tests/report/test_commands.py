@@ -61,6 +61,7 @@ def asked(folder: Path, name: str, turned: int = 1) -> list[object]:
     predictions = sorted(folder.glob("*/seed0/ratio1/*/*/val/predictions.parquet"))
     arguments: dict[str, list[object]] = {
         "tables main": [*every, *oracle],
+        "tables claims": every,
         "tables comparison": [
             *every, "--row", "ours/res", "--row", "ours/retrain", "--title", "T", *oracle,
             *(text for path in selections for text in ("--selection", path)),
@@ -81,7 +82,7 @@ def asked(folder: Path, name: str, turned: int = 1) -> list[object]:
     return arguments[name]
 
 
-TABLES = ["main", "comparison", "failures", "data", "details", "rec", "pseudo"]
+TABLES = ["main", "claims", "comparison", "failures", "data", "details", "rec", "pseudo"]
 FIGURES = ["ratio-curve", "heads", "training", "pseudo", "qualitative"]
 
 

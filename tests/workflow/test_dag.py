@@ -27,7 +27,7 @@ def test_a_second_run_does_nothing(done):
 def test_every_table_and_figure_is_there(done):
     names = {path.relative_to(done.folder).as_posix() for path in done.folder.glob("results/[tf]*s/*")}
     written, drawn = (
-        ("table1", "details", "rec", "data", "pseudo", "failures_refshapes"),
+        ("table1", "claims", "details", "rec", "data", "pseudo", "failures_refshapes"),
         (
             "ratio_curve", "qualitative_refshapes", "training", "pseudo", "steps_refshapes",
             "failures_refshapes",
@@ -151,7 +151,7 @@ REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["
         ({"datasets": {"refshapes": {"splits": "val"}}}, ["datasets.refshapes.splits: 'val'"]),
         ({"datasets": {"refshapes": None, "real": REAL}}, ["datasets.real.raw", "NO_SUCH_FOLDER"]),
         ({"experiments": {"new": {"from": "theirs"}}}, ["experiments.new.from: no experiment 'theirs'"]),
-        ({"experiments": {"baseline": None}}, ["report.table1: no experiment 'baseline'"]),
+        ({"experiments": {"baseline": None}}, ["report.oracle: no experiment 'baseline'"]),
         ({"frobnicate": {"a": 1}}, ["frobnicate: unknown key"]),
         ({"datasets": None}, ["datasets: None"]),
         ({"datasets": {7: {"splits": ["val"]}}}, ["datasets.7.[key]: 7"]),

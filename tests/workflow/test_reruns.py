@@ -37,7 +37,7 @@ def test_another_threshold_makes_selection_step_3_and_its_scores_again(done):
 @pytest.mark.parametrize(
     ("what", "part"),
     [
-        ("a seed more", "/seed1/"),
+        ("a seed more (`seeds`)", "/seed1/"),
         ("a ratio more", "/ratio5/"),
         ("a ratio less", "no path has this"),
         ("an experiment with `from: ours` more", "/ratio10/strict/"),

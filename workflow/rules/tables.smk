@@ -95,7 +95,8 @@ TITLES = {
 def comparison_options(wildcards):
     """A param: the options of a comparison table: its rows, the selections behind them, and its title."""
     name = wildcards.comparison
-    rows = f"{repeated('--row', map('/'.join, plan.rows(name)))} {repeated('--selection', kept(name))}"
+    models = [f"{experiment}/{step}" for experiment, step in plan.rows(name)]
+    rows = f"{repeated('--row', models)} {repeated('--selection', kept(name))}"
     return f"{rows} --title {shlex.quote(TITLES[name])} {BESIDE}"
 
 
