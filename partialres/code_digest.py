@@ -6,6 +6,7 @@ import ast
 import hashlib
 import inspect
 import textwrap
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def closure(command: str) -> set[str]:
     named: Any = main
     for name in command.split():
         named = named.commands[name]
-    waiting = _imports(textwrap.dedent(inspect.getsource(inspect.unwrap(named.callback))))
+    waiting: set[str] | frozenset[str] = _imports(textwrap.dedent(inspect.getsource(inspect.unwrap(named.callback))))
     reached: set[str] = set()
     while waiting:
         reached |= waiting
@@ -44,7 +45,8 @@ def _file(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _imports(code: str) -> set[str]:
+@cache
+def _imports(code: str) -> frozenset[str]:
     """Return the package's modules that the code imports, at the top or inside functions."""
     names = set()
     for node in ast.walk(ast.parse(code)):
@@ -53,14 +55,21 @@ def _imports(code: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     names |= {name.rpartition(".")[0] for name in names}  # a module's package runs first
-    return {name for name in names if name.split(".")[0] == "partialres" and _file(name).is_file()} - NOT_COUNTED
+    modules = {name for name in names if name.split(".")[0] == "partialres" and _file(name).is_file()}
+    return frozenset(modules - NOT_COUNTED)
 
 
 def _code(file: Path) -> str:
     """Return a module's code without comments and docstrings, followed by the CSV files beside it."""
-    tree = ast.parse(file.read_bytes())
+    data = [path.read_text(encoding="utf-8") for path in sorted(file.parent.glob("*.csv"))]
+    return "\n".join([_stripped(file.read_bytes()), *data])
+
+
+@cache
+def _stripped(source: bytes) -> str:
+    """Return code without comments and docstrings."""
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    data = [path.read_text(encoding="utf-8") for path in sorted(file.parent.glob("*.csv"))]
-    return "\n".join([ast.unparse(tree), *data])
+    return ast.unparse(tree)
