@@ -291,8 +291,6 @@ class PretrainConfig(Section):
     """Peak learning rate of the one-cycle schedule."""
     weight_decay: Annotated[Number, Field(ge=0)] = 1e-4
     """AdamW's weight decay."""
-    reconstruction: Annotated[Number, Field(ge=0)] = 0.0
-    """Weight of a loss for reconstructing the image from the features, which keeps outlines in them; 0: none."""
 
 
 class PseudoConfig(Section):

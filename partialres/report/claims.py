@@ -76,7 +76,7 @@ def claims(scores: Scores) -> Table:
     for (dataset, split), part in data.groupby(["dataset", "split"], sort=False):
         cells = []
         for row in part.itertuples():
-            texts = {"paper": number(row.paper, sign="+"), "here": with_interval(row.value, row.low, row.high)}
+            texts = {"paper": number(row.paper), "here": with_interval(row.value, row.low, row.high).removeprefix("+")}
             cells.append(("", row.claim, "", texts | {"seeds": str(row.seeds), "verdict": row.verdict}))
         grids.append(arrange(f"{captions.dataset_name(dataset)} {split}", ("", "claim"), cells))
     notes = (

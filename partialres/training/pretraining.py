@@ -28,7 +28,6 @@ from partialres.training.resume import Resume
 
 INSET = 0.15  # margin inside a box, over its width or height, whose positions do not count as the object's
 ABSENT = -1  # stands for a missing label
-PATCH = 8  # pixels a side of what is reconstructed of each position's part of the image
 SIDES_WEIGHT = 20.0  # distances are about 0.2 frames; this makes their loss about as large as the labels'
 
 
@@ -127,16 +126,6 @@ def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, l
     return loss
 
 
-def reconstruction_loss(predicted: Tensor, pixels: Tensor) -> Tensor:
-    """Compare patches predicted at each position, [B, 3 * PATCH^2, H, W], with the image, uint8 [B, S, S, 3]: a scalar.
-
-    Labels and boxes alone let features forget how an object is turned, and a frozen backbone cannot learn it later.
-    """
-    side = PATCH * predicted.shape[-1]
-    image = F.interpolate(pixels.permute(0, 3, 1, 2).float() / 255, size=(side, side), mode="area")
-    return F.smooth_l1_loss(predicted, F.pixel_unshuffle(image, PATCH), beta=0.05)
-
-
 def pretrain(
     visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int, resume: Resume | None = None
 ) -> pd.DataFrame:
@@ -151,15 +140,14 @@ def pretrain(
     visual.frozen = False
     visual.requires_grad_(True).train()
     head = DetectionHead(visual.neck.project.conv.out_channels, scenes.classes)
-    appearance = nn.Conv2d(head.conv.in_channels, 3 * PATCH**2, 1)
-    parameters = [*visual.parameters(), *head.parameters(), *appearance.parameters()]
+    parameters = [*visual.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     steps = -(-len(scenes.rows) // config.batch)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=config.epochs * steps)
     rng = np.random.default_rng(seed)
     history: list[dict[str, Any]] = []
     parts: dict[str, Any] = {
-        "visual": visual, "head": head, "appearance": appearance, "optimiser": optimiser, "cycle": cycle,
+        "visual": visual, "head": head, "optimiser": optimiser, "cycle": cycle,
     }  # fmt: skip
     resume = resume or Resume(None, {})
     if state := resume.load():
@@ -178,11 +166,8 @@ def pretrain(
             if rng.random() < 0.5:
                 pixels, present, labels, sides = (each.flip(2) for each in (pixels, present, labels, sides))
                 sides = sides[..., [2, 1, 0, 3]]  # left and right are swapped
-            features = visual(pixels)
-            out = head(features)
+            out = head(visual(pixels))
             loss = detection_loss(out, present, labels, sides)
-            if config.reconstruction:
-                loss = loss + config.reconstruction * reconstruction_loss(appearance(features), pixels)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 5.0)
