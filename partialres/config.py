@@ -7,8 +7,10 @@ that its authors released; the latter are marked [released].
 
 from __future__ import annotations
 
+import os
+import string
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -65,6 +67,14 @@ def distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+def _present(entries: Any) -> Any:
+    """Leave out the entries that `name: null` removes."""
+    given = isinstance(entries, Mapping)
+    return {name: entry for name, entry in entries.items() if entry is not None} if given else entries
+
+
+Entry = TypeVar("Entry")
+Entries = Annotated[dict[Name, Entry], Field(min_length=1), BeforeValidator(_present)]
 Names = Annotated[list[Name], AfterValidator(distinct)]
 
 
@@ -523,9 +533,9 @@ class Config(Section):
     """Public files to download."""
     ratios: Annotated[list[Ratio], Field(min_length=1), AfterValidator(distinct)]
     """Percentages of the training masks that are kept; each experiment says at which of them it runs."""
-    datasets: Annotated[dict[Name, DatasetConfig], Field(min_length=1)]
+    datasets: Entries[DatasetConfig]
     """Data sets by name. `name: null` removes one."""
-    experiments: Annotated[dict[Name, ExperimentConfig], Field(min_length=1)]
+    experiments: Entries[ExperimentConfig]
     """Experiments by name. `name: null` removes one."""
     report: ReportConfig
     """Which experiments each table and figure shows."""
@@ -542,3 +552,11 @@ class Config(Section):
             lacking = [kind for kind in get_args(kinds) if kind not in getattr(self, key)]
             _require(not lacking, f"{key}: {', '.join(lacking)} must be given too")
         return self
+
+
+def expand_path(path: str, key: str) -> str:
+    """Fill in a path's $VARIABLES and ~; raises ConfigError that names the config key if a variable is not set."""
+    try:
+        return os.path.expanduser(string.Template(path).substitute(os.environ))
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{key}: {path!r}: set this environment variable, or correct the $: {error}") from None

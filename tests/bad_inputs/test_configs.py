@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from partialres.config import ConfigError, ModelConfig, Settings, TrainConfig
-from partialres.experiments import Plan, Run, present
+from partialres.experiments import Plan, Run
 from partialres.model.build import build_model
 from partialres.report import comparison, curves, evaluations
 from partialres.training.loop import make_optimiser
@@ -95,7 +95,7 @@ def with_value(key: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("key", "value"), CASES)
 def test_a_mistake_is_a_line_that_names_the_key(key, value):
     with pytest.raises(ConfigError) as error:
-        Plan(present(with_value(key, value)))
+        Plan(with_value(key, value))
     lines = str(error.value).splitlines()
     assert len(lines) <= 9 and all(len(line) < 500 for line in lines)
     assert {*re.findall(r"\w+", lines[0])} & {*key.removeprefix("settings.").split(".")}, lines

@@ -51,8 +51,9 @@ class Workflow:
         return [str(part) for part in parts]
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What Snakemake runs in: the checkout's imports alone, as where it is installed; one thread."""
-        return {**os.environ, "PYTHONPATH": str(self.checkout), "OMP_NUM_THREADS": "1"} | more
+        """What Snakemake runs in: the checkout's imports alone, an environment that is not activated; one thread."""
+        path = os.pathsep.join(folder for folder in os.get_exec_path() if Path(folder) != Path(sys.executable).parent)
+        return {**os.environ, "PATH": path, "PYTHONPATH": str(self.checkout), "OMP_NUM_THREADS": "1"} | more
 
     def __call__(
         self,
