@@ -217,13 +217,17 @@ class ModelConfig(Section):
 
     def check_init(self, step_1: ModelConfig) -> None:
         """Check that this model can start from step 1's weights; raises ConfigError naming each field that differs."""
-        own, given = (flat(each.step_1().model_dump()) for each in (self, step_1))
-        different = [
-            f"{name} is {given[name]!r}, not {own[name]!r}"
-            for name in own
-            if name not in OF_TRAINING and own[name] != given[name]
-        ]
+        different = step_1.step_1().differences(self.step_1())
         _require(not different, f"step 1's model is different: {'; '.join(different)}")
+
+    def differences(self, other: ModelConfig) -> list[str]:
+        """List the fields, training's aside, whose values differ, such as: bins is 64, not 77 (the other's)."""
+        own, others = (flat(each.model_dump()) for each in (self, other))
+        return [
+            f"{name} is {own[name]!r}, not {others[name]!r}"
+            for name in own
+            if name not in OF_TRAINING and own[name] != others[name]
+        ]
 
 
 STEP_2_FIELDS = ("cctf", "pmca", "pmca_sigma", "view")  # step 1's weights fit whatever their values
