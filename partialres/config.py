@@ -427,7 +427,7 @@ class GenerateConfig(Section):
 
     flavour: Literal["refcoco", "refcoco+", "refcocog"]
     """The data set whose expressions are imitated; refcoco+ has no words for places, refcocog has long sentences."""
-    images: Annotated[StrictInt, Field(ge=30)]
+    images: Annotated[StrictInt, Field(ge=30, le=999_999)]
     """Number of images; 90 % train."""
     seed: Natural
     """Seed of the generator; equal seeds give identical files."""
