@@ -82,11 +82,13 @@ def changed(path: Path) -> Iterator[None]:
 
 
 def pending(done: Workflow, change: Change) -> dict[str, set[str]]:
-    """Return what a change reruns after a complete run: rule -> paths."""
+    """Return what a change reruns after a complete run, but for manifests, which follow every output: rule -> paths."""
     if change.module:
         with changed(done.checkout / f"partialres/{change.module}.py"):
-            return done.pending()
-    return done.pending(change.config)
+            made = done.pending()
+    else:
+        made = done.pending(change.config)
+    return {rule: paths for rule, paths in made.items() if rule != "manifest"}
 
 
 def row(change: Change, rules: set[str]) -> str:
