@@ -88,10 +88,9 @@ def test_folders_with_spaces_quotes_and_commands_in_their_names_are_only_folders
     plan = empty("-n", "-p", config={"results": ODD})
     commands = [shlex.split(line) for line in plan.splitlines() if " 2> " in line and ODD[:3] in line]
     assert len(commands) == int(re.findall(r"^total +(\d+)$", plan, re.MULTILINE)[-1]) - 1  # `all` runs none
-    parts = {word for word in ODD.split() if len(word) > 2}
     for words in commands:
-        taken_apart = [word for word in words if ODD not in word and any(part in word for part in parts)]
-        assert sum(ODD in word for word in words) >= 3 and not taken_apart
+        taken_apart = [word for word in words if ODD not in word and re.search("hacked|bjørn|Größen", word)]
+        assert sum(ODD in word for word in words) >= 2 and not taken_apart
     empty(f"{ODD}/refshapes/seed0/ratio10/split.parquet", config={"results": ODD})
     assert (empty.folder / ODD / "refshapes/seed0/ratio10/split.parquet").exists()
     assert not [*empty.folder.parent.rglob("hacked")]
