@@ -93,11 +93,18 @@ class Section(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError("\n".join(_explain(cls, item, where) for item in error.errors())) from None
+            mistakes = error.errors()
+            keys = {item["loc"][:-1] for item in mistakes if item["loc"][-1:] == ("[key]",)}  # wrong, with any value
+            told = [each for each in mistakes if each["loc"][-1:] == ("[key]",) or not _below(each["loc"], keys)]
+            raise ConfigError("\n".join(_explain(cls, item, where) for item in told)) from None
 
     def replace(self, **changes: Any) -> Self:
         """Copy this section with some values changed; raises ConfigError as `parse` does."""
         return self.parse(self.model_dump() | changes, type(self).__name__)
+
+
+def _below(place: tuple[Any, ...], places: set[tuple[Any, ...]]) -> bool:
+    return any(place[:length] in places for length in range(len(place) + 1))
 
 
 def _explain(section: type[Section], error: Any, where: str) -> str:
@@ -453,7 +460,8 @@ class DatasetConfig(Section):
     experiments: Annotated[Names, Field(min_length=1)] | None = None
     """The experiments that run on this data set; null: all of them."""
     on_problem: Literal["refuse", "report"] = "refuse"
-    """What to do with broken records: stop, or leave them out and count them in vocabulary.json."""
+    """What to do with broken records: stop, or leave them out and count them in vocabulary.json; and with damaged
+    pictures: stop, or take them as they decode and name them in the log of cache_images."""
     vocabulary: Text | None = None
     """A vocabulary.json to use unchanged, for a model that comes with one; null: collect the training words."""
     rec: Text | None = None

@@ -28,16 +28,19 @@ SECONDS = 0.4  # a point, when the outline is played
 ROWS = 200  # predictions listed at once
 ANY = "any"
 LEAST = 480  # pixels of the longer side of what is shown: smaller pictures are enlarged
-PICKS = ("Data set", "Masks", "Model")
+PICKS = ("Data set", "Masks", "Model", "Split")
 COLUMNS = ["IoU", "expression", "data set", "masks", "model", "split", "seed"]
 
 
 def page(models: Sequence[Path], results: Path | None = None, device: str = "auto") -> gr.Blocks:
     """Make the page. models: files, such as those of steps 1, 2 and 3. results: a results folder to browse, or None."""
     segmenters = [load(path, device) for path in models]
+    places = [path.absolute() for path in models]
+    shared = os.path.commonpath([place.parent for place in places])
+    labels = [_label(place.relative_to(shared), each) for place, each in zip(places, segmenters, strict=True)]
     with gr.Blocks(title="partialres") as blocks:
         with gr.Tab("Ask"):
-            _ask([_label(*each) for each in zip(models, segmenters, strict=True)], segmenters)
+            _ask(labels, segmenters)
         if results is not None:
             with gr.Tab("Browse"):
                 _browse(results)
@@ -45,7 +48,7 @@ def page(models: Sequence[Path], results: Path | None = None, device: str = "aut
 
 
 def _label(path: Path, segmenter: Segmenter) -> str:
-    """Name a model by its step, where its file lies as the workflow puts it, and by its path."""
+    """Name a model by its step, where its file lies as the workflow puts it, and by its path below what all share."""
     step = "step 1" if segmenter.header["points"] == 2 else {"res": "step 2", "retrain": "step 3"}.get(path.parent.name)
     return f"{step}: {path}" if step else str(path)
 
@@ -92,7 +95,7 @@ def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
             }
         except DataError as error:
             raise gr.Error(str(error), print_exception=False) from None
-        return [answers[-1].describe(), *(_enlarged(each.overlay()) for each in answers), decodings]
+        return [f"{labels[-1]}: {answers[-1].describe()}", *(_enlarged(each.overlay()) for each in answers), decodings]
 
     def choose(decodings: dict[str, Decoding], label: str) -> tuple[Any, Any]:
         if label not in decodings:
@@ -135,8 +138,8 @@ def _browse(results: Path) -> None:
     with gr.Row():
         truth, predicted = _shown("Truth", "truth"), _shown("Predicted", "predicted")
 
-    def listing(dataset: str, ratio: str, model: str, low: float, high: float, words: str) -> tuple[Any, ...]:
-        wanted = dataset, ratio, model
+    def listing(*asked: Any) -> tuple[Any, ...]:
+        *wanted, low, high, words = asked
         tables = [
             _predictions(path, run)
             for path, run in runs.items()
@@ -160,17 +163,17 @@ def _browse(results: Path) -> None:
     listed.select(show, rows, [truth, predicted])
 
 
-def _about(run: Run) -> tuple[str, str, str]:
-    """Name a run's data set, share of masks and model for readers."""
+def _about(run: Run) -> tuple[str, str, str, str]:
+    """Name a run's data set, share of masks, model and split for readers."""
     if run.ratio is None:
-        return run.dataset, "boxes alone", f"Step 1 {run.experiment}".strip()
-    return run.dataset, f"{run.ratio:g} %", captions.label(run.experiment, run.step)
+        return run.dataset, "boxes alone", f"Step 1 {run.experiment}".strip(), run.split
+    return run.dataset, f"{run.ratio:g} %", captions.label(run.experiment, run.step), run.split
 
 
 def _predictions(path: Path, run: Run) -> pd.DataFrame:
     """Read the predictions of a run and split with what they are listed by; IoU is that of the box in step 1."""
     table = read_table(path)
-    about = dict(zip(COLUMNS[2:], (*_about(run), run.split, run.seed), strict=True))
+    about = dict(zip(COLUMNS[2:], (*_about(run), run.seed), strict=True))
     listed = pd.DataFrame({"IoU": table["iou" if "iou" in table else "box_iou"], "expression": table["expression"]})
     return listed.assign(**about, path=str(path), row=np.arange(len(table)))
 

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+OnProblem = Literal["refuse", "report"]
 
 MAX_SIDE, MAX_PIXELS = 2**15, 2**27  # of an image: a side, and in all
 REACH = 4 * MAX_SIDE  # pixels from the corner to a point: pycocotools walks along every pixel between points

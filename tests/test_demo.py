@@ -17,20 +17,22 @@ from tests.commands import evaluate, run
 from tests.test_use import POINTS, write_model
 
 RUN = "refshapes/seed0/ratio10/ours"
+PLACES = ("refshapes/seed0/rec/points", f"{RUN}/res", f"{RUN}/retrain")  # of the models of steps 1, 2 and 3
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(scope="module")
 def results(data, tmp_path_factory):
-    """A results folder with models of steps 1 and 2, and predictions of both."""
+    """A results folder with models of steps 1 to 3, and predictions of steps 1 and 2."""
     folder = tmp_path_factory.mktemp("results")
     shutil.copytree(data.folder / "images", folder / "refshapes/images")
     shutil.copy(data.folder / "refs.parquet", folder / "refshapes")
-    for points, place in ((2, "refshapes/seed0/rec/points"), (POINTS, f"{RUN}/res")):
+    for points, place in zip((2, POINTS, POINTS), PLACES, strict=True):
         (folder / place).mkdir(parents=True)
         write_model(data, folder / place, points=points)
-        evaluate(data, folder / place, folder / place / "val")
+    for place, split in ((PLACES[0], "val"), (PLACES[1], "val"), (PLACES[1], "testA")):
+        evaluate(data, folder / place, folder / place / split, split=split)
     return folder
 
 
@@ -51,8 +53,7 @@ def page(results, problems):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    models = [results / "refshapes/seed0/rec/points/model.safetensors", results / f"{RUN}/res/model.safetensors"]
-    blocks = demo.page(models, results, device="cpu")
+    blocks = demo.page([results / place / "model.safetensors" for place in PLACES], results, device="cpu")
     blocks.launch(server_name="127.0.0.1", server_port=port, quiet=True, prevent_thread_lock=True, share=False)
     with playwright.sync_playwright() as browsers:
         browser = browsers.chromium.launch(executable_path=BROWSER, args=QUIET)
@@ -95,7 +96,9 @@ def test_an_expression_is_segmented_by_every_model_and_its_points_can_be_watched
     picture = data.pictures / data.refs["file_name"].iloc[0]
     ask(page, picture, "the red zebra")
     page.get_by_text("words that the model does not know: zebra").wait_for()
-    for number, place in enumerate(("refshapes/seed0/rec/points", f"{RUN}/res")):
+    for number, place in enumerate(PLACES):
+        name = f"step {number + 1}: {place.removeprefix('refshapes/seed0/')}/model.safetensors"
+        page.get_by_text(name, exact=True).first.wait_for()
         expected = partialres.load(results / place, device="cpu").segment(picture, "the red zebra").overlay()
         times = 480 // max(expected.shape[:2])
         page.wait_for_function(f"document.querySelector('#answer-{number} img')?.naturalWidth > 100")
@@ -124,6 +127,8 @@ def test_predictions_are_listed_by_words_and_shown(page, data, results, problems
     page.get_by_role("tab", name="Browse").click()
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="Ours, step 2").click()
+    page.get_by_role("combobox", name="Split").click()
+    page.get_by_role("option", name="val").click()
     page.get_by_label("Words").press_sequentially(word)
     page.get_by_role("button", name="List").click()
     with_word = table[table["expression"].str.lower().str.split().map(lambda words: word in words)]

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from partialres.evaluation import Prediction, predict, score_boxes, score_masks, select_split
-from partialres.files import DataError
+from partialres.files import DataError, read_json, read_table, write_table
 from partialres.geometry import contour
+from tests.commands import done, sources
+from tests.test_use import write_model
 
 SQUARE = np.array([[10, 10], [20, 10], [20, 20], [10, 20]], dtype=float)
 OTHER = SQUARE + np.array([20, 0])
@@ -144,3 +146,18 @@ def test_every_expression_is_answered_in_pixels_of_its_image_however_large_the_b
         longest = max(val["height"][first.position], val["width"][first.position])
         assert first.points.shape == (4, 2) and (first.points >= 0).all() and (first.points <= longest).all()
         assert ((first.probabilities > 0) & (first.probabilities <= 1)).all()
+
+
+@pytest.mark.parametrize("kind", [{"points": 12}, {"head": "mask", "cctf": False, "pmca": False}], ids=str)
+def test_the_order_of_refs_changes_no_answer_and_no_score(data, tmp_path, kind):
+    model, tables = write_model(data, tmp_path, **kind), []
+    for seed in (None, 0, 1):
+        refs = tmp_path / f"{seed}.parquet"
+        write_table(data.refs if seed is None else data.refs.sample(frac=1, random_state=seed), refs)
+        fixed = ["--model", model, "--split", "val", "--out", tmp_path / f"{seed}"]
+        done("evaluate", refs, *fixed, *sources(data))
+        tables.append(read_table(tmp_path / f"{seed}/predictions.parquet").sort_values(["ref_id", "expression"]))
+        assert read_json(tmp_path / f"{seed}/metrics.json") == pytest.approx(read_json(tmp_path / "None/metrics.json"))
+    for column in ("ref_id", "expression", "mask", "iou", "iou_upstream", "box_iou"):
+        assert tables[0][column].tolist() == tables[1][column].tolist() == tables[2][column].tolist()
+    assert tables[0]["iou"].nunique() > 2 and tables[0].index.tolist() != tables[1].index.tolist()

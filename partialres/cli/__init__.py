@@ -7,7 +7,6 @@ import signal
 import sys
 import zipfile
 import zlib
-from pathlib import Path
 from typing import Any
 
 import click
@@ -57,7 +56,7 @@ class Commands(click.Group):
                 cure = CURES[OSError]  # torch's words for a full disk or memory
             if cure is None:
                 raise
-            files = ", ".join(each for each in given if len(each) < 4096 and Path(each).exists())
+            files = ", ".join(each for each in given if os.path.exists(each))  # False of a long text too
             raise click.ClickException(f"{given[0]}: {text or type(error).__name__} ({files}); {cure}") from error
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -84,6 +83,7 @@ def main() -> None:
       evaluate            predictions and scores of a split
       import-weights      released checkpoint -> model; export-weights: the reverse
       tables, figures     the report of the results
+      manifest            digests of files, to compare two runs with
       segment             a trained model on your own pictures
       attention           where a model looks as it decodes, as a figure or a GIF
       demo                a page to try models on
@@ -96,7 +96,7 @@ for command in (
     data.download, data.unpack, data.refshapes, data.prepare, data.cache_images, data.split,
     steps.pretrain_backbone, steps.cache_features, steps.train_rec, steps.train_res,
     steps.predict, steps.select, steps.score_pseudo, steps.evaluate,
-    weights.import_weights, weights.export_weights, report.tables, report.figures,
+    weights.import_weights, weights.export_weights, report.tables, report.figures, report.manifest,
     use.segment, use.attention, use.demo, use.export_coco, use.export_card,
 ):  # fmt: skip
     main.add_command(command)

@@ -65,17 +65,19 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
     click.echo(f"wrote {folder}", err=True)
 
 
+ON_PROBLEM = click.option(
+    "--on-problem", type=click.Choice(["refuse", "report"]), default="refuse",
+    help="What to do with broken records and damaged pictures: stop, or leave out and count records, and take "
+    "pictures as they decode.",
+)  # fmt: skip
+
+
 @click.command()
 @click.argument("folder", type=IN_DIR)
 @click.option("--image-folder", type=OUT, required=True, help="Folder to which the images' file names are relative.")
 @click.option("--split-by", help="unc, umd or google: read refs(SPLIT_BY).p [default: read expressions.json].")
 @click.option("--max-words", type=click.IntRange(min=1), help="Cut expressions after so many words [default: 15].")
-@click.option(
-    "--on-problem",
-    type=click.Choice(["refuse", "report"]),
-    default="refuse",
-    help="What to do with broken records: stop, or leave them out and count them.",
-)
+@ON_PROBLEM
 @click.option("--vocabulary", type=IN_FILE, help="Use the words and limits of this vocabulary.json unchanged.")
 @click.option("--out", type=OUT_DIR, required=True, help="Folder for refs.parquet and vocabulary.json.")
 def prepare(
@@ -106,14 +108,15 @@ def prepare(
 @click.option("--image-folder", type=IN_DIR, required=True, help="Folder to which the images' file names are relative.")
 @click.option("--size", type=click.IntRange(min=32), default=640, help="Long side of the cached images in pixels.")
 @click.option("--threads", type=click.IntRange(min=1), default=1)
+@ON_PROBLEM
 @click.option("--out", type=OUT_DIR, required=True, help="Folder for images.npy and index.parquet.")
-def cache_images(refs: Path, image_folder: Path, size: int, threads: int, out: Path) -> None:
+def cache_images(refs: Path, image_folder: Path, size: int, threads: int, on_problem: Any, out: Path) -> None:
     """Decode and resize every image of REFS once, and store all of them in one memory-mapped array."""
     from partialres.data.images import cache_images as cache
     from partialres.files import read_table
 
     columns = ["image_id", "file_name", "height", "width"]
-    cache(read_table(refs, columns), image_folder, out, size, workers=threads)
+    cache(read_table(refs, columns), image_folder, out, size, workers=threads, on_problem=on_problem)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,17 @@ FIGURE_OUT = click.option("--out", type=OUT, required=True, help="The PNG; the P
 def command(group: click.Group, name: str, *parameters: Callable[[Any], Any]) -> Callable[[Any], click.Command]:
     """Declare a command of the group with these arguments and options, in this order."""
     return lambda function: group.command(name)(options(*parameters)(function))
+
+
+@click.command()
+@FILES
+@click.option("--out", type=OUT, required=True, help="A line for each file, as sha256sum --check reads it.")
+def manifest(files: Files, out: Path) -> None:
+    """Write the SHA-256 of each of the FILES, to compare two runs with."""
+    from partialres.files import write_text
+
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    write_text("".join(f"{digest}  {path}\n" for digest, path in zip(digests, files, strict=True)), out)
 
 
 class ModelName(click.ParamType):

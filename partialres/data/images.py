@@ -17,10 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from partialres.files import DataError, new_array, progress, read_table, write_table
+from partialres.files import DataError, OnProblem, new_array, progress, read_table, say, write_table
 
 INDEX = ["image_id", "offset", "height", "width", "original_height", "original_width"]
 Image = NDArray[np.uint8]  # [height, width, 3], RGB
+SHOWN = 5  # damaged pictures named in one message
 DAMAGE = re.compile("[Cc]orrupt|[Pp]remature|truncated|[Ee]rror")  # in a message of a decoder
 
 
@@ -57,7 +58,7 @@ def decoder_messages() -> Iterator[Callable[[], str]]:
     """
 
     def damage() -> str:
-        return next((line.strip() for line in printed if DAMAGE.search(line)), "")
+        return next(iter([line.strip() for line in printed if DAMAGE.search(line)]), "")  # reads all: the rest is old
 
     with (
         tempfile.NamedTemporaryFile() as file,
@@ -80,10 +81,13 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=how)
 
 
-def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, workers: int = 1) -> pd.DataFrame:
+def cache_images(
+    refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, workers: int = 1, on_problem: OnProblem = "refuse"
+) -> pd.DataFrame:
     """Resize each distinct image of the refs to a long side of `size` pixels; write images.npy and index.parquet.
 
     refs: has image_id, file_name, height, width. folder: file names are relative to it. workers: decoding threads.
+    on_problem: "report" takes pictures about which a decoder complains as it decodes them, and names them in a warning.
     images.npy is uint8: all images [h, w, 3] RGB, flattened, one after another. The index holds the offset and the
     sizes of each. It is written last: if it exists, images.npy is complete.
     Returns the index. Raises DataError that names the file if an image is missing, broken or not of its refs' size.
@@ -110,10 +114,17 @@ def cache_images(refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, 
         with decoder_messages() as damage, ThreadPool(workers) as pool:  # OpenCV decodes without Python's lock
             for _ in progress(pool.imap(place, rows), "images", total=len(index)):  # the first error stops all
                 pass
-            for row in rows if damage() else ():  # one of them: decode each alone
+            damaged = []
+            for row in rows if damage() else ():  # some of them: decode each alone
                 place(row)
                 if reason := damage():
-                    raise DataError(f"{folder / row[0]}: is damaged ({reason}); put the whole image there")
+                    damaged.append(f"{folder / row[0]}: is damaged ({reason})")
+        if damaged:
+            named = "; ".join(damaged[:SHOWN]) + (f"; {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else "")
+            cure = "put the whole image there, or set on_problem: report to take it as it decodes"
+            if on_problem == "refuse":
+                raise DataError(f"{named}; {cure}")
+            say(f"warning: {named}; taken as decoded, so parts may be grey or shifted")
         (out_dir / "index.parquet").unlink(missing_ok=True)  # an earlier cache's index does not fit these images
     write_table(index, out_dir / "index.parquet")
     return index

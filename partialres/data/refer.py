@@ -11,14 +11,14 @@ import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
 from partialres.data.masks import encode_segmentation
 from partialres.data.pickles import read_plain
 from partialres.data.vocabulary import clean
-from partialres.files import MAX_PIXELS, MAX_SIDE, DataError, read_json, stays_inside
+from partialres.files import MAX_PIXELS, MAX_SIDE, DataError, OnProblem, read_json, stays_inside
 from partialres.geometry import boxes
 
 SPLITS = ("train", "val", "test", "testA", "testB")
@@ -42,7 +42,6 @@ PROBLEMS = {
     "ref without expressions": ("the ref", "add an expression or remove the ref"),
 }
 
-OnProblem = Literal["refuse", "report"]
 Entry = dict[str, Any]  # one object of a JSON file or pickle
 Result = TypeVar("Result")
 

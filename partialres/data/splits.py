@@ -13,7 +13,7 @@ def split(refs: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
 
     refs: a refs table. ratio: per cent of the training masks to keep, 0 < ratio <= 100; at least one is kept. For the
     same seed, a smaller ratio labels a subset of the refs that a larger one labels, whatever the order of the rows.
-    Raises DataError if the ratio is out of range or no training ref has a mask.
+    Raises DataError if the ratio is out of range, no training ref has a mask, or a ratio under 100 labels every ref.
     """
     if not 0 < ratio <= 100:
         raise DataError(f"ratio is per cent of the training refs: 0 < ratio <= 100, not {ratio}")
@@ -23,6 +23,11 @@ def split(refs: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
         raise DataError(f"no ref of {len(rows)} in split 'train' has a mask to keep; Partial-RES needs at least one")
     order = np.random.default_rng(seed).permutation(candidates)
     labelled = rows["ref_id"].isin(order[: max(1, int(len(order) * ratio / 100 + 0.5))])
+    if ratio < 100 and labelled.all():
+        raise DataError(
+            f"a ratio of {ratio:g} % labels all {len(rows)} training refs and leaves step 3 none; give a smaller "
+            "ratio, or 100, where there is no step 3"
+        )
     for column in ("mask", "parts"):
         rows[column] = rows[column].astype(object).where(labelled, None)
     return rows.assign(labelled=labelled)

@@ -73,14 +73,13 @@ def collect(paths: Iterable[Path]) -> pd.DataFrame:
     """Read metrics.json files into a long table, one row per score, sorted as by `ordered`.
 
     Columns: dataset, seed, ratio (per cent; NaN in step 1), experiment (in step 1 empty or MASK_HEAD), step, split,
-    expressions, refs, metric, value (as in the file: 0-100).
+    expressions, refs, metric, value (as in the file: 0-100; `degenerate` is a count).
     Raises DataError if two belong to the same evaluation, if a file lacks its counts or holds
     anything but finite numbers, or if a split was scored on different numbers of expressions.
     """
     rows: list[dict[str, Any]] = []
     for run, figures in _read(paths, evaluation_of, _COUNTS).items():
         counts = {key: int(figures.pop(key)) for key in _COUNTS}
-        figures.pop("degenerate", None)  # a count that no table shows
         rows += [run._asdict() | counts | {"metric": key, "value": value} for key, value in figures.items()]
     table = pd.DataFrame(rows).astype({"ratio": "float64"})
     for (dataset, split), group in table.groupby(["dataset", "split"]):

@@ -39,6 +39,7 @@ def details(evaluations: pd.DataFrame) -> Table:
         captions.PRECISION,
         "box_accuracy: the share whose outline has a bounding box with IoU of at least 0.5 with the true box.",
         "mIoU_upstream: as the released code scores it; several polygons count intersection over predicted area.",
+        "degenerate: how many expressions got fewer than three points or an outline without a pixel.",
         captions.seeds(data),
         captions.expressions(data),
     )

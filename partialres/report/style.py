@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")  # before seaborn loads pyplot, because report machines may have no screen
-
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 
@@ -25,7 +27,10 @@ def pretrain_backbone(
     instances: Path, refs: Path, images: Path, model: ModelConfig, config: PretrainConfig, seed: int, out: Path,
     resume: Path | None = None,
 ) -> None:  # fmt: skip
-    """Pre-train on the images of split train; writes visual.safetensors, metrics.csv and provenance.json."""
+    """Pre-train on the images of split train, adding a row to metrics.csv per epoch.
+
+    Writes visual.safetensors and provenance.json too.
+    """
     visual = Visual(model)
     initialise(visual, seed)
     inputs = Inputs(images, visual.stride)
@@ -36,10 +41,13 @@ def pretrain_backbone(
     files = {"instances": instances, "refs": refs, "images": images / "index.parquet"}
     origin = provenance({"model": model, "pretraining": config}, files, seed, "cpu")
     state = Resume(resume, decisive(origin))
-    history = pretrain(visual, scenes, inputs, config, seed, state)
+
+    def after_epoch(history: list[dict[str, Any]]) -> None:
+        write_text(pd.DataFrame(history).to_csv(index=False, float_format="%.6g"), out / "metrics.csv")
+
+    pretrain(visual, scenes, inputs, config, seed, state, after_epoch)
     with atomic(out / "visual.safetensors") as temporary:
         safetensors.torch.save_file(visual.state_dict(), temporary)
-    write_text(history.to_csv(index=False, float_format="%.6g"), out / "metrics.csv")
     write_json(origin, out / "provenance.json")
     state.clear()
 

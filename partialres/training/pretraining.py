@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,11 +128,13 @@ def detection_loss(head: tuple[Tensor, Tensor, list[Tensor]], present: Tensor, l
 
 
 def pretrain(
-    visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int, resume: Resume | None = None
-) -> pd.DataFrame:
+    visual: Visual, scenes: Scenes, inputs: Inputs, config: PretrainConfig, seed: int, resume: Resume | None = None,
+    after_epoch: Callable[[list[dict[str, Any]]], None] = lambda history: None,
+) -> pd.DataFrame:  # fmt: skip
     """Train backbone and neck in place, with one learning-rate cycle; batches are mirrored at random.
 
-    resume: where a stopped training saved its last epoch; it goes on from there to the same result.
+    resume: where a stopped training saved its last epoch; it goes on from there to the same result. after_epoch: called
+    with the rows of all epochs so far.
     Returns a row per epoch: epoch, step, loss, learning_rate, seconds, and for each label set, by name, the share of
     positions on objects with the right label in that epoch (label0, label1, ...).
     Raises TrainingError if the loss is not finite.
@@ -184,7 +187,9 @@ def pretrain(
         row = {"epoch": epoch, "step": (epoch + 1) * steps, "loss": total / steps, "learning_rate": rate}
         history.append({**row, **shares, "seconds": seconds})
         states: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
-        resume.save({**states, "rng": rng.bit_generator.state, "history": history})
+        if epoch + 1 < config.epochs:
+            resume.save({**states, "rng": rng.bit_generator.state, "history": history})
+        after_epoch(history)
     if shares:
         say(f"pretrain-backbone: right labels {', '.join(f'{value:.1%}' for value in shares.values())}")
     visual.eval()

@@ -58,7 +58,7 @@ PLACES: dict[str, list[Any]] = {
     "report": [None, 5, {"table1": ["ours"]}, {"table2": ["baseline", "baseline"]}, {"table2": "ours"},
                {"table5": []}, {"table3": ["theirs"]}, {"oracle": "theirs"}, {"oracle": 5}],
     "resources": [None, {}, {"rec": None}, {"rec": {"mem_mb": 0, "runtime": 1}},
-                  {"rec": {"mem_mb": "1G", "runtime": 1}}],
+                  {"rec": {"mem_mb": "1G", "runtime": 1}}, {"wreck": {"mem": 1}}],
     "threads": [None, {"rec": 0}, {"rec": True}, {"wreck": 1}], "downloads": [None, {"folder": ""}, {"folder": "a{b}"}],
     "frobnicate": [None, 3, {"a": 1}],
     "datasets.refshapes.splits": [[], "val", ["val", "val"], [5], ["a b"], ["$(touch x)"], None],
@@ -98,6 +98,12 @@ def test_a_mistake_is_a_line_that_names_the_key(key, value):
     lines = str(error.value).splitlines()
     assert len(lines) <= 9 and all(len(line) < 500 for line in lines)
     assert {*re.findall(r"\w+", lines[0])} & {*key.removeprefix("settings.").split(".")}, lines
+
+
+@pytest.mark.parametrize("value", [None, 5, {"mem": 1}, {"mem_mb": 1, "runtime": 1}])
+def test_an_unknown_kind_of_job_is_one_line_whatever_its_value(value):
+    with pytest.raises(ConfigError, match=r"^resources\.wreck[^\n]*'prepare', 'images'[^\n]*$"):
+        Plan(with_value("resources.wreck", value))
 
 
 MODELS = {

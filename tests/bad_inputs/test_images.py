@@ -87,6 +87,29 @@ def test_whole_pictures_of_any_kind_are_taken_and_what_is_printed_meanwhile_is_s
     assert capfd.readouterr().err.count("images: 3 done") == 5
 
 
+CUT = CASES["jpeg with a marker at 90%"]
+EXTRA = JPEG[:-2] + bytes(9) + JPEG[-2:]  # whole, with bytes too many before the end, of which decoders complain too
+
+
+@pytest.mark.parametrize("content", [EXTRA, CUT], ids=["bytes too many", "lines missing"])
+def test_damaged_pictures_are_all_named_or_taken_as_they_decode(tmp_path, content, capfd):
+    names = [*REFS["file_name"], "3.jpg"]
+    for name, held in zip(names, (JPEG, content, JPEG, content), strict=True):
+        (tmp_path / name).write_bytes(held)
+    refs = REFS.reindex([0, 1, 2, 2]).assign(image_id=range(4), file_name=names)
+    with pytest.raises(DataError) as caught:
+        cache_images(refs, tmp_path, tmp_path / "cache", WIDTH)
+    said = str(caught.value)
+    assert [name in said for name in names] == [False, True, False, True] and "\n" not in said
+    assert said.endswith("put the whole image there, or set on_problem: report to take it as it decodes")
+    cache_images(refs, tmp_path, tmp_path / "cache", WIDTH, on_problem="report")
+    warned = capfd.readouterr().err
+    assert [f"{name}: is damaged (Corrupt JPEG data" in warned for name in names] == [False, True, False, True]
+    cache = ImageCache(tmp_path / "cache")
+    assert (cache.image(1)[:64] == cache.image(0)[:64]).all() and (cache.image(3) == cache.image(1)).all()
+    assert (cache.image(1) != cache.image(0)).any() == (content is CUT)
+
+
 def test_a_file_that_is_a_folder_is_named(folder, tmp_path):
     (tmp_path / "1.jpg").mkdir()
     with pytest.raises(DataError, match=r"1\.jpg: missing or cannot be decoded"):

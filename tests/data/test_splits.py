@@ -26,7 +26,7 @@ def table(without_mask=()):
     )
 
 
-ratios = st.one_of(st.sampled_from([0.5, 1, 5, 10, 100]), st.floats(0.01, 100))
+ratios = st.one_of(st.sampled_from([0.5, 1, 5, 10, 100]), st.floats(0.01, 98.7))  # from 98.75 on, all 40
 
 
 def labelled(refs, ratio, seed):
@@ -90,6 +90,16 @@ def test_the_given_table_is_left_as_it_was():
 def test_a_ratio_out_of_range_is_refused(ratio):
     with pytest.raises(DataError, match="per cent"):
         split(table(), ratio, 0)
+
+
+def test_a_ratio_that_leaves_step_3_no_ref_is_refused():
+    for ratio in (98.8, 99.9):
+        with pytest.raises(DataError, match=f"{ratio} % labels all 40 training refs"):
+            split(table(), ratio, 0)
+    assert split(table(without_mask=[1]), 99.9, 0)["labelled"].sum() == 39  # one without a mask is left to step 3
+    assert split(table().query("ref_id == 7"), 100, 0)["labelled"].all()
+    with pytest.raises(DataError, match="labels all 1 training"):
+        split(table().query("ref_id == 7"), 1, 0)
 
 
 def test_no_training_mask_is_an_error():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
 import sys
@@ -105,7 +104,6 @@ def test_tables_are_the_same_csv_markdown_and_html_whatever_the_order_of_files(f
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_the_same_png_and_pdf_each_time_and_leave_no_style_behind(folder: Path, name: str) -> None:
-    importlib.import_module("partialres.report.style")  # chooses the backend
     before, written = dict(matplotlib.rcParams), []
     for place, turned in enumerate((1, -1)):
         out = folder.parent / f"{place}.png"

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -141,11 +142,25 @@ def test_pretraining_goes_on_to_the_same_weights(data, tmp_path, monkeypatch, ca
     assert "resuming after epoch 2" in capsys.readouterr().err
 
 
-def test_a_finished_pretraining_leaves_no_state(data, tmp_path):
-    pretrain_backbone(
-        data.raw / "instances.json", data.folder / "refs.parquet", data.folder / "images", TINY,
-        CONFIG.replace(epochs=1), 0, tmp_path / "out", tmp_path / "states",
-    )  # fmt: skip
+def test_pretraining_writes_a_row_after_each_epoch_and_leaves_no_state(data, tmp_path, monkeypatch):
+    def pretrained() -> None:
+        files = data.raw / "instances.json", data.folder / "refs.parquet", data.folder / "images"
+        pretrain_backbone(*files, TINY, CONFIG.replace(epochs=3), 0, tmp_path / "out", tmp_path / "states")
+
+    save, saved = Resume.save, []
+
+    def killed_second(state: Resume, content: dict) -> None:
+        save(state, content)
+        saved.append(state)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Resume, "save", killed_second)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained()
+    assert pd.read_csv(tmp_path / "out/metrics.csv")["epoch"].tolist() == [0]
+    pretrained()
+    assert pd.read_csv(tmp_path / "out/metrics.csv")["epoch"].tolist() == [0, 1, 2]
     assert (tmp_path / "out/visual.safetensors").exists() and not list((tmp_path / "states").iterdir())
 
 

@@ -11,22 +11,27 @@ from filelock import FileLock
 
 from tests.workflow.running import Workflow, checkout_copy
 
+ODD = "it's \"all\" $(touch hacked) `touch hacked` of bjørn's Größen"  # a folder's name, which no shell may take apart
+
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout, which tests may change."""
-    return checkout_copy(tmp_path_factory.mktemp("checkout"))
+    return checkout_copy(tmp_path_factory.mktemp("checkout") / ODD)
 
 
 @pytest.fixture(scope="session")
 def done(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The workflow after a complete run, which tests must not change: tests in several processes share it."""
+    """The workflow after a complete run, which tests must not change: tests in several processes share it.
+
+    Checkout and folder have odd names, so that every rule is tried with them.
+    """
     own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "whole"
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / ODD
     workflow = Workflow(checkout, folder)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
-            made = Workflow(checkout, own / "made")
+            made = Workflow(checkout, own / f"made {ODD}")
             made.folder.mkdir()
             made()
             made.folder.rename(folder)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import shlex
+import signal
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -13,6 +17,7 @@ import yaml
 from partialres.checkpoints.model_file import read_header
 from partialres.config import ConfigError
 from partialres.files import read_table
+from tests.workflow.conftest import ODD
 from tests.workflow.running import ROOT, TINY, planned
 
 RUN = "results/refshapes/seed0/ratio10/ours"
@@ -78,11 +83,46 @@ def test_some_pseudo_masks_are_kept_so_that_step_3_trains_on_them(done):
     assert done.read(f"{RUN}/pseudo/selection.json")["kept"] > 0
 
 
-def test_folders_with_spaces_quotes_and_commands_in_their_names_are_only_folders(empty):
-    name = "my 'résults' $(touch hacked) \"a\" `touch hacked`"
-    empty(f"{name}/refshapes/seed0/ratio10/split.parquet", config={"results": name})
-    assert (empty.folder / name / "refshapes/seed0/ratio10/split.parquet").exists()
+def test_folders_with_spaces_quotes_and_commands_in_their_names_are_only_folders(done, empty):
+    assert not [*done.folder.parent.rglob("hacked"), *done.checkout.parent.rglob("hacked")]
+    plan = empty("-n", "-p", config={"results": ODD})
+    commands = [shlex.split(line) for line in plan.splitlines() if " 2> " in line and ODD[:3] in line]
+    assert len(commands) == int(re.findall(r"^total +(\d+)$", plan, re.MULTILINE)[-1]) - 1  # `all` runs none
+    for words in commands:
+        taken_apart = [word for word in words if ODD not in word and re.search("hacked|bjørn|Größen", word)]
+        assert sum(ODD in word for word in words) >= 2 and not taken_apart
+    empty(f"{ODD}/refshapes/seed0/ratio10/split.parquet", config={"results": ODD})
+    assert (empty.folder / ODD / "refshapes/seed0/ratio10/split.parquet").exists()
     assert not [*empty.folder.parent.rglob("hacked")]
+
+
+def test_a_manifest_has_the_digest_of_every_model_score_and_table(done):
+    listed = {}
+    for path in done.folder.glob("results/manifests/*.sha256"):
+        listed |= {line[66:]: line[:64] for line in path.read_text().splitlines()}
+    kinds = ("**/seed*/**/model.safetensors", "**/metrics.json", "**/predictions.parquet", "tables/*", "figures/*")
+    made = {str(path.relative_to(done.folder)) for kind in kinds for path in (done.folder / "results").glob(kind)}
+    assert listed.keys() == made and len(made) > 40
+    for path, digest in listed.items():
+        assert hashlib.sha256((done.folder / path).read_bytes()).hexdigest() == digest
+
+
+def test_after_a_kill_the_folder_is_unlocked_as_the_docs_say_and_the_run_goes_on(empty):
+    target = "results/refshapes/seed0/ratio10/split.parquet"
+    killed = subprocess.Popen(
+        empty.command(target, "--cores", 1), env=empty.environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while killed.poll() is None and not (empty.folder / "results/logs/refshapes").exists():
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    with pytest.raises(subprocess.CalledProcessError) as locked:
+        empty(target)
+    assert "--unlock" in locked.value.output
+    empty("--unlock")
+    empty(target)
+    assert (empty.folder / target).exists()
 
 
 def test_logs_and_benchmarks_mirror_the_results_and_no_state_is_left(done):
@@ -98,8 +138,8 @@ def test_training_and_evaluating_again_gives_the_same_bytes(copy):
     paths = ["results/refshapes/seed0/rec/points/model.safetensors", *(f"{RUN}/{name}" for name in names)]
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in map(copy.folder.joinpath, paths)}
     copy(f"{RUN}/res/val/metrics.json", "--forcerun", "train_rec", "train_res", "evaluate_res")
-    for path, (content, time) in before.items():
-        assert path.stat().st_mtime_ns > time and path.read_bytes() == content, path
+    for path, (content, written) in before.items():
+        assert path.stat().st_mtime_ns > written and path.read_bytes() == content, path
 
 
 def test_a_mask_head_is_trained_from_a_step_1_of_its_own(copy):

@@ -96,6 +96,7 @@ rule cache_images:
     params:
         folder=image_folder,
         size=setting("image_size"),
+        problems=lambda wildcards: entry(wildcards).on_problem,
         out=results("{dataset}/images"),
         code=code("cache-images"),
     threads: threads("images")
@@ -106,7 +107,7 @@ rule cache_images:
     conda: environment("images")
     shell:
         "python -m partialres cache-images {input.refs:q} --image-folder {params.folder:q} --size {params.size} "
-        "--threads {threads} --out {params.out:q} 2> {log:q}"
+        "--threads {threads} --on-problem {params.problems} --out {params.out:q} 2> {log:q}"
 
 
 rule split:
