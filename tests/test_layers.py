@@ -18,6 +18,7 @@ LAYERS = [
     {"evaluation", "use"},
     {"steps", "report"},
     {"export", "demo"},
+    {"estimate"},
     {"cli"},
     {"code_digest", "__main__"},
 ]
