@@ -97,9 +97,7 @@ def train(
         torch.manual_seed((hash((seed, epoch)) & 0x7FFFFFFF) + processes.rank)  # dropout
         first, total, norm, waiting = 0, 0.0, 0.0, 0.0
         start = asked = time.perf_counter()
-        batches = epoch_batches(
-            samples, inputs, config.batch, seed, epoch, workers, grouped=config.group_images, share=processes.share
-        )
+        batches = epoch_batches(samples, inputs, config.batch, seed, epoch, workers, share=processes.share)
         steps = min(per_epoch, updates - epoch * per_epoch)
         if partial:
             first, total, norm, random = partial
