@@ -266,6 +266,8 @@ class TrainConfig(Section):
     jitter: tuple[Annotated[Number, Field(ge=0.05)], Annotated[Number, Field(le=10)]] | None = None
     """Large-scale jitter: range of the scale drawn for each image in every epoch; null: none. [released: 0.3, 1.4, for
     each ref]"""
+    compile: StrictBool = False
+    """Compile the model with torch.compile, which takes minutes at the start; for long trainings on GPUs."""
     checkpoint_epochs: Positive = 1
     """Number of epochs between saved states from which a stopped training can resume."""
     score_epochs: Positive | None = None

@@ -12,28 +12,16 @@ from pathlib import Path
 
 import torch
 import yaml
-from torch.utils.flop_counter import FlopCounterMode
 
 from partialres.config import ModelConfig
 from partialres.data.batch import Batch
 from partialres.experiments import Plan, merge
 from partialres.model.pointer import PointModel, sequence_loss
+from tools.benchmark.measure import flops
 
 CONFIG = Path(__file__).parents[1] / "config"
 TRAIN_REFS = {"refcoco": 42_404, "refcoco+": 42_278, "refcocog": 42_226}  # unc, unc, umd
 WORDS = 10_000  # in the vocabulary; does not affect the FLOPs
-
-
-class _NoModules:
-    """Replaces torch's module tracker, which fails if some modules take no gradient."""
-
-    parents = frozenset({"Global"})
-
-    def __enter__(self) -> _NoModules:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
 
 def flops_of_a_ref(config: ModelConfig, points: int, words: int, size: int, batch: int = 2) -> float:
@@ -48,12 +36,9 @@ def flops_of_a_ref(config: ModelConfig, points: int, words: int, size: int, batc
             words=torch.ones(batch, words, dtype=torch.int64),
             tokens=torch.zeros(batch, 2 * points + 1, dtype=torch.int64),
         )
-        counter = FlopCounterMode(display=False)
-        counter.mod_tracker = _NoModules()  # type: ignore[assignment]
-        with counter:
-            assert refs.tokens is not None
-            sequence_loss(model(refs), refs.tokens, 0.1, 0.1, 1.0).backward()
-    return counter.get_total_flops() / batch
+        assert refs.tokens is not None
+        tokens = refs.tokens
+        return flops(lambda: sequence_loss(model(refs), tokens, 0.1, 0.1, 1.0).backward()) / batch
 
 
 def main() -> None:

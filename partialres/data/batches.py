@@ -30,13 +30,14 @@ def batch_size(samples: Samples, batch: int, step: int) -> int:
 
 def epoch_batches(
     samples: Samples, inputs: Inputs, batch: int, seed: int, epoch: int, workers: int = 0, *,
-    share: Callable[[np.ndarray], np.ndarray] = lambda members: members,
+    share: Callable[[np.ndarray], np.ndarray] = lambda members: members, pinned: bool = False,
 ) -> Iterator[Batch]:  # fmt: skip
     """Make the batches of an epoch: each ref once, with one of its expressions.
 
     Images come in random order by (seed, epoch), each with all of its refs, so that the backbone runs once for them.
     share: picks from a batch's refs [n] those that this process trains on. A random crop depends only on (seed, epoch,
-    the ref), a random scale only on (seed, epoch, the image), not on the batch or worker.
+    the ref), a random scale only on (seed, epoch, the image), not on the batch or worker. pinned: in page-locked
+    memory, from which a GPU copies while it computes.
     """
     rng = np.random.default_rng([seed, epoch])
     expressions = np.array([len(each) for each in samples.words])
@@ -46,7 +47,9 @@ def epoch_batches(
     order = order[np.argsort(first[image], kind="stable")]  # an image takes the place of its first ref
     steps = [share(members) for members in np.array_split(order, steps_per_epoch(samples, batch))]
     make = partial(_training_batch, samples, inputs, chosen, (seed, epoch))
-    return iter(DataLoader(steps, batch_size=None, collate_fn=make, num_workers=workers))  # type: ignore[arg-type]
+    return iter(
+        DataLoader(steps, batch_size=None, collate_fn=make, num_workers=workers, pin_memory=pinned)  # type: ignore[arg-type]
+    )
 
 
 def _training_batch(
