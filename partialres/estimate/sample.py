@@ -111,7 +111,7 @@ class Sample:
             self.weights = [self.lots / "backbone/visual.safetensors"]
         elif frozen:
             self.weights = [expand_path(self.base.init_backbone, "settings.init_backbone")]
-        self.seen = ["--vocabulary", "@/table/vocabulary.json", *seen]
+        self.seen = ["--vocabulary", self.lots / "table/vocabulary.json", *seen]  # the models', which are trained on lots
         if frozen:
             self.measure("cache_features", None, "cache-features", *self.weights, *seen, *model, "--out", "@/features")
             self.seen += ["--features", "@/features"]

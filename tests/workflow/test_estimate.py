@@ -81,7 +81,7 @@ def test_a_run_s_benchmarks_are_the_jobs_of_its_dag(done):
 
 def test_the_command_estimates_every_rule(checkout, tmp_path, monkeypatch):
     monkeypatch.chdir(checkout)
-    printed = commands.done("estimate", TINY, "--images", 30, "--out", tmp_path / "estimate.json").output
+    printed = commands.done("estimate", TINY, "--images", 12, "--out", tmp_path / "estimate.json").output
     found = json.loads((tmp_path / "estimate.json").read_text())
     rules = {row["rule"]: row for row in found["rules"]}
     assert rules["train_res"]["jobs"] == 2 and rules["evaluate_res"]["jobs"] == 8
