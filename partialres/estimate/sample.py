@@ -9,11 +9,11 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from partialres.config import Section, Settings, Threaded, TrainConfig
+from partialres.config import ModelConfig, Section, Settings, Threaded, TrainConfig
 from partialres.estimate.dag import Job
 from partialres.experiments import FLAVOUR_FOLDERS, Plan, expand_path
 from partialres.files import DataError, read_table, say
@@ -111,7 +111,7 @@ class Sample:
             self.weights = [self.lots / "backbone/visual.safetensors"]
         elif frozen:
             self.weights = [expand_path(self.base.init_backbone, "settings.init_backbone")]
-        self.seen = ["--vocabulary", self.lots / "table/vocabulary.json", *seen]  # the models', which are trained on lots
+        self.seen = ["--vocabulary", self.lots / "table/vocabulary.json", *seen]  # that of the models
         if frozen:
             self.measure("cache_features", None, "cache-features", *self.weights, *seen, *model, "--out", "@/features")
             self.seen += ["--features", "@/features"]
@@ -127,10 +127,8 @@ class Sample:
             history = Path(str(command[-1]).replace("@", str(self.lots))) / "metrics.csv"
             if history.exists():
                 epochs = pd.read_csv(history)["seconds"]
-                share = (
-                    1 - len(epochs) * epochs[1:].median() / lots.seconds
-                )  # of the start; epochs warm up in the first
-                few, before = lots._replace(seconds=share * lots.seconds, cpu=share * lots.cpu), 0.0
+                start = 1 - len(epochs) * epochs[1:].median() / lots.seconds  # its share; the first epoch warms up
+                few, before = lots._replace(seconds=start * lots.seconds, cpu=start * lots.cpu), 0.0
             else:
                 few, before = self.run(rule, command, self.few, wildcards)
             self.lines[rule, key] = Line(few, lots, (before, done))
@@ -157,12 +155,9 @@ class Sample:
         done = work(rule, self.base, counted(table), wildcards) if table.exists() else self.images[folder]
         return Cost(seconds, cpu, 1024 * usage.ru_maxrss, sum(each.stat().st_size for each in files)), done
 
-    def trained(
-        self, rule: str, step: Literal["rec", "res", "retrain"], settings: Settings, *command: Any
-    ) -> tuple[Line, Path]:
+    def trained(self, rule: str, model: ModelConfig, config: TrainConfig, *command: Any) -> tuple[Line, Path]:
         """Measure a training, once for all that cost as much for a ref; returns its line and its model's path."""
-        model, config = settings.model if step == "rec" else settings.model_of(step), getattr(brief(settings), step)
-        key = (model, config, settings.points)
+        key = (model, config, command)
         out = self.models.setdefault((rule, key), self.lots / f"model{len(self.models)}")
         loaders = self.plan.config.resources[KINDS[rule]].loaders
         options = (*self.seen, "--workers", loaders, "--model", model, "--training", config, "--out", out)
@@ -180,14 +175,15 @@ class Sample:
     def of_model(self, rule: str, settings: Settings, wildcards: Mapping[str, str]) -> Line:
         """Measure a job that trains or runs a model, and the jobs that make its model."""
         head, batch, refs = settings.model.head, settings.predict.batch, "@/table/refs.parquet"
-        step_1 = self.plan.settings(self.name, head=head).replace(model=self.plan.step_1(self.name, head))
+        step_1, rec = self.plan.step_1(self.name, head), brief(self.plan.settings(self.name, head=head)).rec
         start = ["--init-backbone", *self.weights] if self.weights else []
-        line, model = self.trained("train_rec", "rec", step_1, "train-rec", refs, *start)
+        line, model = self.trained("train_rec", step_1, rec, "train-rec", refs, *start)
         if "experiment" in wildcards:
             step: Any = "retrain" if rule == "retrain_res" or wildcards.get("step") == "retrain" else "res"
+            config, seen_by = getattr(brief(settings), step), settings.model_of(step)
             shape = ("--points", settings.points, "--contour", settings.contour)
             start = ["--init", model, *shape, "--position-table", settings.position_table]
-            line, model = self.trained("train_res", step, settings, "train-res", "@/100.parquet", *start)
+            line, model = self.trained("train_res", seen_by, config, "train-res", "@/100.parquet", *start)
         given = ("--model", model, *self.seen, "--batch")
         if rule.startswith("evaluate"):
             scored = (refs, "--split", "train", *given, settings.evaluate.batch, "--out", "@/scores")
