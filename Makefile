@@ -1,4 +1,5 @@
 # make reproduce: everything from nothing to results/tables and results/figures.  make test: checks and tests.
+# make estimate CONFIGS="config/paper.yaml config/gpu.yaml": what a run will cost on this machine.
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
@@ -7,10 +8,13 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce test clean
+.PHONY: reproduce estimate test clean
 
 reproduce: $(VENV)/.ready
 	$(BIN)/snakemake --cores $(CORES)
+
+estimate: $(VENV)/.ready
+	$(BIN)/python -m partialres estimate $(CONFIGS) --out results/estimate.json
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -284,10 +284,11 @@ class TrainConfig(Section):
     """Loss weight of the end token. [released: 1 in detection]"""
     first_weight: Annotated[Number, Field(ge=0)] = 1.0
     """Loss weight of a sequence's first token. [released: 1.5 in detection]"""
-    group_images: StrictBool = False
-    """Put all refs of an image next to each other, so that the backbone runs once for those in the same batch."""
     jitter: tuple[Annotated[Number, Field(ge=0.05)], Annotated[Number, Field(le=10)]] | None = None
-    """Large-scale jitter: range of the scale drawn for each ref in every epoch; null: none. [released: 0.3, 1.4]"""
+    """Large-scale jitter: range of the scale drawn for each image in every epoch; null: none. [released: 0.3, 1.4, for
+    each ref]"""
+    compile: StrictBool = False
+    """Compile the model with torch.compile, which takes minutes at the start; for long trainings on GPUs."""
     checkpoint_epochs: Positive = 1
     """Number of epochs between saved states from which a stopped training can resume."""
     score_epochs: Positive | None = None

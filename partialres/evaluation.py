@@ -21,7 +21,7 @@ from partialres.files import DataError, progress
 from partialres.geometry import boxes, contour
 from partialres.geometry.rle import Rle
 from partialres.model.build import Model
-from partialres.training.distributed import gathered, joined, pick_device
+from partialres.training.distributed import gathered, joined, on_device, pick_device
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def predict(
     Returns all predictions, grouped by image, in the first process and None in the others.
     """
     place = pick_device(device)
-    model.to(place).eval()
+    on_device(model, place)
+    model.eval()
     windows = [inputs.window(row) for row in inputs.rows(refs["image_id"].tolist()).tolist()]
     if boxes is not None:
         windows = [around(window, box) for window, box in zip(windows, boxes, strict=True)]

@@ -18,7 +18,7 @@ LAYERS = [
     {"evaluation", "use"},
     {"steps", "report"},
     {"export", "attention"},
-    {"demo"},
+    {"demo", "estimate"},
     {"cli"},
     {"code_digest", "__main__"},
 ]

@@ -1,40 +1,27 @@
-"""What training costs: FLOPs per ref, counted by torch on tensors without data, and GPU hours of config/paper.yaml.
+"""What training costs: FLOPs per ref, counted by torch on tensors without data, and of config/paper.yaml's trainings.
 
-    python -m tools.flops [TFLOP_PER_SECOND]       what the GPU sustains; default 78, a quarter of 312
+    python -m tools.flops
 
-The hours are refs times epochs times FLOPs, for every training that the config plans. Step 3 is counted as if it kept
+The total is refs times epochs times FLOPs, for every training that the config plans. Step 3 is counted as if it kept
 every unlabelled ref, an upper bound. Prediction, evaluation and the optimiser are left out.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
 import yaml
-from torch.utils.flop_counter import FlopCounterMode
 
 from partialres.config import ModelConfig
 from partialres.data.batch import Batch
 from partialres.experiments import Plan, merge
 from partialres.model.pointer import PointModel, sequence_loss
+from tools.benchmark.measure import flops
 
 CONFIG = Path(__file__).parents[1] / "config"
 TRAIN_REFS = {"refcoco": 42_404, "refcoco+": 42_278, "refcocog": 42_226}  # unc, unc, umd
 WORDS = 10_000  # in the vocabulary; does not affect the FLOPs
-
-
-class _NoModules:
-    """Replaces torch's module tracker, which fails if some modules take no gradient."""
-
-    parents = frozenset({"Global"})
-
-    def __enter__(self) -> _NoModules:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
 
 def flops_of_a_ref(config: ModelConfig, points: int, words: int, size: int, batch: int = 2) -> float:
@@ -49,16 +36,12 @@ def flops_of_a_ref(config: ModelConfig, points: int, words: int, size: int, batc
             words=torch.ones(batch, words, dtype=torch.int64),
             tokens=torch.zeros(batch, 2 * points + 1, dtype=torch.int64),
         )
-        counter = FlopCounterMode(display=False)
-        counter.mod_tracker = _NoModules()  # type: ignore[assignment]
-        with counter:
-            assert refs.tokens is not None
-            sequence_loss(model(refs), refs.tokens, 0.1, 0.1, 1.0).backward()
-    return counter.get_total_flops() / batch
+        assert refs.tokens is not None
+        tokens = refs.tokens
+        return flops(lambda: sequence_loss(model(refs), tokens, 0.1, 0.1, 1.0).backward()) / batch
 
 
 def main() -> None:
-    sustained = float(sys.argv[1]) if len(sys.argv) > 1 else 78.0
     base, paper = (yaml.safe_load((CONFIG / name).read_text()) for name in ("config.yaml", "paper.yaml"))
     plan = Plan(merge(base, paper))
     everything = 0.0
@@ -78,11 +61,10 @@ def main() -> None:
         for run in plan.trained("retrain", dataset=name):
             seen["retrain"] += refs * plan.settings(name, run.experiment, float(run.ratio)).retrain.epochs
         cost = {step: number * (of_step_1 if step == "rec" else of_step_2) for step, number in seen.items()}
-        hours = {step: flops / sustained / 1e12 / 3600 for step, flops in cost.items()}
-        everything += sum(hours.values())
-        print(f"{name}: {of_step_1 / 1e9:.1f} GFLOP a ref in step 1, {of_step_2 / 1e9:.1f} in steps 2 and 3; hours:",
-              ", ".join(f"{step} {value:.1f}" for step, value in hours.items()))  # fmt: skip
-    print(f"in all {everything:.0f} hours at {sustained:g} TFLOP a second")
+        everything += sum(cost.values())
+        print(f"{name}: {of_step_1 / 1e9:.1f} GFLOP a ref in step 1, {of_step_2 / 1e9:.1f} in steps 2 and 3; EFLOP:",
+              ", ".join(f"{step} {value / 1e18:.1f}" for step, value in cost.items()))  # fmt: skip
+    print(f"in all {everything / 1e18:.0f} EFLOP")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import click
 from safetensors import SafetensorError
 
 from partialres import __version__
-from partialres.cli import data, report, steps, use, weights
+from partialres.cli import data, plan, report, steps, use, weights
 from partialres.config import ConfigError
 from partialres.files import DataError, TrainingError
 
@@ -84,6 +84,7 @@ def main() -> None:
       import-weights      released checkpoint -> model; export-weights: the reverse
       tables, figures     the report of the results
       manifest            digests of files, to compare two runs with
+      estimate            what a run will cost on this machine
       segment             a trained model on your own pictures
       attention           where a model looks as it decodes, as a figure or a GIF
       demo                a page to try models on
@@ -98,5 +99,6 @@ for command in (
     steps.predict, steps.select, steps.score_pseudo, steps.evaluate,
     weights.import_weights, weights.export_weights, report.tables, report.figures, report.manifest,
     use.segment, use.attention, use.demo, use.export_coco, use.export_card,
+    plan.estimate,
 ):  # fmt: skip
     main.add_command(command)

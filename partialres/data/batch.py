@@ -30,6 +30,11 @@ class Batch:
         if self.lengths is None:
             self.lengths = count_words(self.words)
 
+    def pin_memory(self) -> Batch:
+        """Copy the batch to page-locked memory; torch's DataLoader calls this."""
+        tensors = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{name: each.pin_memory() for name, each in tensors.items() if each is not None})
+
     def to(self, device: torch.device | str) -> Batch:
         """Copy the batch to a device, except `lengths`: torch's packed sequences need it on the CPU."""
         tensors = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "lengths"}

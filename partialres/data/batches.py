@@ -30,24 +30,26 @@ def batch_size(samples: Samples, batch: int, step: int) -> int:
 
 def epoch_batches(
     samples: Samples, inputs: Inputs, batch: int, seed: int, epoch: int, workers: int = 0, *,
-    grouped: bool = False, share: Callable[[np.ndarray], np.ndarray] = lambda members: members,
+    share: Callable[[np.ndarray], np.ndarray] = lambda members: members, pinned: bool = False,
 ) -> Iterator[Batch]:  # fmt: skip
-    """Make the batches of an epoch: each ref once, with one of its expressions, in random order by (seed, epoch).
+    """Make the batches of an epoch: each ref once, with one of its expressions.
 
-    grouped: put refs of the same image next to each other, so that the backbone processes fewer images per batch.
-    share: picks from a batch's refs [n] those that this process trains on. The random crop or scale of a ref depends
-    only on (seed, epoch, its row), not on its batch or worker.
+    Images come in random order by (seed, epoch), each with all of its refs, so that the backbone runs once for them.
+    share: picks from a batch's refs [n] those that this process trains on. A random crop depends only on (seed, epoch,
+    the ref), a random scale only on (seed, epoch, the image), not on the batch or worker. pinned: in page-locked
+    memory, from which a GPU copies while it computes.
     """
     rng = np.random.default_rng([seed, epoch])
     expressions = np.array([len(each) for each in samples.words])
     chosen = (rng.random(len(expressions)) * expressions).astype(np.int64)
     order = rng.permutation(len(expressions))
-    if grouped:
-        _, first, image = np.unique(samples.rows[order], return_index=True, return_inverse=True)
-        order = order[np.argsort(first[image], kind="stable")]  # an image takes the place of its first ref
+    _, first, image = np.unique(samples.rows[order], return_index=True, return_inverse=True)
+    order = order[np.argsort(first[image], kind="stable")]  # an image takes the place of its first ref
     steps = [share(members) for members in np.array_split(order, steps_per_epoch(samples, batch))]
     make = partial(_training_batch, samples, inputs, chosen, (seed, epoch))
-    return iter(DataLoader(steps, batch_size=None, collate_fn=make, num_workers=workers))  # type: ignore[arg-type]
+    return iter(
+        DataLoader(steps, batch_size=None, collate_fn=make, num_workers=workers, pin_memory=pinned)  # type: ignore[arg-type]
+    )
 
 
 def _training_batch(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -37,14 +39,24 @@ class SequenceSamples:
     def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
         """Batch the refs `members`, int64 [B], with one expression each, int64 [B, L], and their tokens.
 
-        seeds: together with a ref's number they fix its random crop or scale.
+        seeds: together with a ref's number they fix its random crop, with its image's row its random scale.
         """
         rows = self.rows[members]
         if self.tokens is not None:
             return replace(inputs.batch(rows, words), tokens=torch.from_numpy(self.tokens[members]))
         seen = [self.view(member, inputs, seeds) for member in members.tolist()]
-        batch = inputs.view_batch(rows, [window for window, _ in seen], words)
+        shown = [(row, window) for row, (window, _) in zip(rows.tolist(), seen, strict=True)]
+        places = {each: place for place, each in enumerate(dict.fromkeys(shown))}  # each view is in the batch once
+        index = np.array([places[each] for each in shown])
+        distinct = np.array([row for row, _ in places])
+        batch = inputs.view_batch(distinct, [window for _, window in places], words, index)
         return replace(batch, tokens=torch.from_numpy(self.sequences(seen, inputs.stride)))
+
+    @cached_property
+    def of_image(self) -> dict[int, list[int]]:
+        """The refs about each image, by its row in the image cache."""
+        order = np.argsort(self.rows, kind="stable").tolist()
+        return {row: list(refs) for row, refs in groupby(order, key=self.rows.tolist().__getitem__)}
 
     def sequences(self, seen: Iterable[tuple[Window, np.ndarray]], stride: int) -> np.ndarray:
         """Turn B pairs of a window and the points [N, 2] in it into tokens (eq. 2): int64 [B, 2N + 1]."""
@@ -59,17 +71,18 @@ class SequenceSamples:
     def view(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> tuple[Window, np.ndarray]:
         """Choose a ref's window: its whole image, a random crop around its box, or a random scale.
 
-        Returns it and the ref's points [N, 2] in it. If a random scale shows nothing of the ref, uses the whole image.
+        A random scale is the same for all refs of an image, so that the backbone runs once for them.
+        Returns the window and the ref's points [N, 2] in it. If it shows nothing of the ref, uses the whole image.
         """
-        whole, rng = inputs.window(self.rows[member]), np.random.default_rng([*seeds, member])
-        points = self.points[member]
+        row, points = int(self.rows[member]), self.points[member]
+        whole = inputs.window(row)
         if self.boxes is not None:
-            window = around(whole, self.boxes[member], rng)
+            window = around(whole, self.boxes[member], np.random.default_rng([*seeds, member]))
             return window, window.to_frame(points)
         if self.jitter is not None:
-            given = points[~np.isnan(points).any(axis=1)]
-            corners = np.stack([given.min(0), given.max(0)]) if len(given) else [(0, 0), whole.file_size[::-1]]
-            window = jittered(whole, np.array(corners), self.jitter, rng)
+            given = [each[~np.isnan(each).any(axis=1)] for each in map(self.points.__getitem__, self.of_image[row])]
+            corners = [(each.min(0), each.max(0)) for each in given if len(each)] or [((0, 0), whole.file_size[::-1])]
+            window = jittered(whole, np.array(corners), self.jitter, np.random.default_rng([*seeds, row]))
             inside = self._inside(member, window)
             if inside is not None:
                 return window, inside

@@ -10,7 +10,7 @@ from partialres.data.images import Image, resize
 
 MARGIN = 0.3  # around the box in prediction, as a share of its longer side
 MARGINS = 0.1, 0.6  # range of the margin in training, drawn for each side separately
-OVERLAPS = (0.9, 0.8, 0.7, 0.6, 0.5)  # shares of the object's box that a jittered window must hold, tried in turn
+OVERLAPS = (0.9, 0.8, 0.7, 0.6, 0.5)  # shares of each object's box that a jittered window must hold, tried in turn
 TRIES = 100  # windows drawn for each share
 
 
@@ -97,24 +97,24 @@ def around(view: Window, corners: np.ndarray, rng: np.random.Generator | None = 
 def jittered(view: Window, corners: np.ndarray, scales: tuple[float, float], rng: np.random.Generator) -> Window:
     """Return a window at a random scale, as in the released code: a larger image is cut to the frame, others padded.
 
-    view: the whole image. corners: those of the object's box, [2, 2] in pixels of the file. scales: smallest, largest.
-    The cut is drawn at random until it holds enough of the object; if that fails, it is centred on the object.
+    view: the whole image. corners: the boxes of its n objects, [n, 2, 2] in pixels of the file. scales: smallest,
+    largest. The cut is drawn at random until it holds enough of every object; if none of many does, because the objects
+    are too far apart or one is too large, returns the whole image.
     """
     factor = rng.uniform(*scales)
     height, width = view.cached_size
     scaled = replace(view, resized=(max(1, round(height * factor)), max(1, round(width * factor))))
     if not scaled.cuts:
         return scaled
-    box, seen = scaled.to_frame(corners), np.array(scaled.shape[::-1])
-    area = np.maximum(box[1] - box[0], 1e-9).prod()
+    boxes, seen = scaled.to_frame(corners), np.array(scaled.shape[::-1])
+    low, high = boxes[:, 0], boxes[:, 1]
+    areas = np.maximum(high - low, 1e-9).prod(axis=1)
     spare = scaled.resized[::-1] - seen  # the greatest offset
     for overlap in OVERLAPS:
         offsets = rng.integers(0, spare + 1, size=(TRIES, 2))
-        common = np.minimum(offsets + seen, box[1]) - np.maximum(offsets, box[0])
-        enough = common.clip(min=0).prod(axis=1) / area >= overlap
+        common = np.minimum((offsets + seen)[:, None], high) - np.maximum(offsets[:, None], low)  # [TRIES, n, 2]
+        enough = (common.clip(min=0).prod(axis=2) / areas >= overlap).all(axis=1)
         if enough.any():
             x, y = offsets[enough.argmax()].tolist()
-            break
-    else:
-        x, y = np.clip(np.rint(box.mean(axis=0) - seen / 2), 0, spare).astype(int).tolist()
-    return replace(scaled, offset=(x, y))
+            return replace(scaled, offset=(x, y))
+    return view

@@ -18,7 +18,7 @@ from partialres.files import DataError, atomic, new_array, progress, read_table,
 from partialres.model.build import initialise
 from partialres.model.visual import Visual
 from partialres.provenance import provenance
-from partialres.training.distributed import pick_device
+from partialres.training.distributed import on_device, pick_device
 from partialres.training.pretraining import pretrain, read_scenes
 from partialres.training.resume import Resume, decisive
 
@@ -61,7 +61,8 @@ def cache_features(weights: Path, images: Path, model: ModelConfig, device: str,
     load_visual(visual, weights)
     digest = visual.digest()
     place = pick_device(device)
-    visual.to(place).eval()
+    on_device(visual, place)
+    visual.eval()
     inputs = Inputs(images, visual.stride)
     cells = inputs.size // inputs.stride
     shape = (len(inputs.cache), model.fusion, cells, cells)

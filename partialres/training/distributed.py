@@ -73,6 +73,13 @@ def joined(device: torch.device) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
+def on_device(model: nn.Module, device: torch.device) -> None:
+    """Move a model to a device; on CUDA also store its kernels channels-last, as its images are."""
+    model.to(device)
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def parallel(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
     """Wrap the model so that gradients are averaged over the processes; a single process returns it unchanged.
 

@@ -18,7 +18,7 @@ from partialres.data.inputs import Inputs
 from partialres.data.samples import Samples
 from partialres.files import TrainingError, progress, say
 from partialres.model.build import Model
-from partialres.training.distributed import ALONE, Processes, mean_of_all, parallel
+from partialres.training.distributed import ALONE, Processes, mean_of_all, on_device, parallel
 from partialres.training.ema import Ema
 from partialres.training.resume import Resume
 
@@ -71,8 +71,11 @@ def train(
     smallest = batch_size(samples, config.batch, per_epoch - 1)
     if smallest < processes.count:
         raise ConfigError(f"{label}: batches of {smallest} refs cannot be shared by {processes.count} processes")
-    model.to(device).train()
+    on_device(model, device)
+    model.train()
     called = parallel(model, processes, device)
+    if config.compile:
+        called.compile()
     optimiser, ema = make_optimiser(model, config), Ema(model, config.ema)
     history: History = []
     state, partial = resume.load(), None
@@ -98,7 +101,7 @@ def train(
         first, total, norm, waiting = 0, 0.0, 0.0, 0.0
         start = asked = time.perf_counter()
         batches = epoch_batches(
-            samples, inputs, config.batch, seed, epoch, workers, grouped=config.group_images, share=processes.share
+            samples, inputs, config.batch, seed, epoch, workers, share=processes.share, pinned=device.type == "cuda"
         )
         steps = min(per_epoch, updates - epoch * per_epoch)
         if partial:

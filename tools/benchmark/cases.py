@@ -21,7 +21,7 @@ from partialres.steps.predict import points_table
 from partialres.training.ema import Ema
 from partialres.training.loop import make_optimiser
 from tools.benchmark import plain
-from tools.benchmark.measure import flops, timed
+from tools.benchmark.measure import device, flops, timed
 
 WORDS, LENGTH = 1000, 6  # size of the vocabulary, words per expression
 IMAGE = 480, 640  # height and width of a COCO image
@@ -69,9 +69,9 @@ class Case:
 
 
 def random_model(sizes: Sizes) -> PointModel:
-    """A model with random weights, in evaluation mode."""
+    """A model with random weights on the device, in evaluation mode."""
     torch.manual_seed(0)
-    return PointModel(sizes.model, WORDS, sizes.points).eval()
+    return PointModel(sizes.model, WORDS, sizes.points).to(device()).eval()
 
 
 def random_batch(model: PointModel, size: int, images: int, each: float) -> Batch:
@@ -86,7 +86,7 @@ def random_batch(model: PointModel, size: int, images: int, each: float) -> Batc
         image_index=torch.arange(number) * images // number,
         words=torch.randint(2, WORDS, (number, LENGTH), generator=generator),
         tokens=tokens,
-    )
+    ).to(device())
 
 
 def evaluation(sizes: Sizes) -> Case:
@@ -236,7 +236,8 @@ def stages(sizes: Sizes) -> list[dict[str, Any]]:
     model = random_model(sizes).requires_grad_(False)  # counting follows gradients where there are any
     batch = random_batch(model, sizes.image_size, sizes.images, sizes.expressions)
     images, number = len(batch.images), len(batch.words)
-    pixels = torch.rand(images, 3, sizes.image_size, sizes.image_size).contiguous(memory_format=torch.channels_last)
+    pixels = torch.rand(images, 3, sizes.image_size, sizes.image_size, device=device())
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
     maps = model.visual.backbone(pixels)
     seen = replace(batch, images=model.visual(batch.images))
     memory = model.encode(seen)
@@ -253,30 +254,36 @@ def stages(sizes: Sizes) -> list[dict[str, Any]]:
     ]
 
 
-@torch.no_grad()
 def growth(sizes: Sizes) -> list[dict[str, Any]]:
-    """Seconds and bytes of evaluating 1, 2 and 4 images, and 1, 4 and 16 expressions for each of 2 images."""
-    model = random_model(sizes)
-    grown = []
-    for images, each in ((1, 4), (2, 4), (4, 4), (2, 1), (2, 16)):
-        batch = random_batch(model, sizes.image_size, images, each)
-        timing = timed(lambda given=batch: model.decode(model.encode(given)), 2)  # type: ignore[misc]
-        grown.append({"images": images, "expressions": each, "seconds": timing.median, "bytes": _held(model, batch)})
-    return grown
+    """Seconds by how much work there is: along (one of five), value and seconds.
+
+    Evaluation of 2 images with 4 expressions each, then of more images, expressions, points N, or images with a longer
+    side; and selection of more pseudo masks (refs).
+    """
+    side, points = sizes.image_size, sizes.points
+    along: dict[str, dict[int, tuple[int, int, int, int]]] = {  # images, expressions of each, N, side
+        "images": {number: (number, 4, points, side) for number in (1, 2, 4)},
+        "expressions": {number: (2, number, points, side) for number in (1, 4, 16)},
+        "points": {number: (2, 4, number, side) for number in (points, 2 * points, 4 * points)},
+        "side": {number: (2, 4, points, number) for number in (side // 2, 3 * side // 4, side)},
+    }
+    rows = []
+    for name, values in along.items():
+        for value, (images, each, points, side) in values.items():
+            model = random_model(replace(sizes, points=points))
+            batch = random_batch(model, side, images, each)
+            with torch.no_grad():
+                seconds = timed(lambda given=batch, of=model: of.decode(of.encode(given)), 2).median  # type: ignore[misc]
+            rows.append({"along": name, "value": value, "seconds": seconds})
+    for share in (4, 2, 1):
+        number = sizes.predictions // share
+        seconds = timed(selection(replace(sizes, predictions=number)).ours, 1).median
+        rows.append({"along": "refs", "value": number, "seconds": seconds})
+    return rows
 
 
-@torch.no_grad()
-def _held(model: PointModel, batch: Batch) -> int:
-    """Bytes of what evaluation holds for a batch: pixels, features, and the memory with its keys and values."""
-    visual = model.visual(batch.images)
-    memory = model.encode(replace(batch, images=visual))
-    held = [
-        batch.images,
-        visual,
-        memory.features,
-        memory.means.columns,
-        memory.means.rows,
-        *memory.keys,
-        *memory.values,
-    ]
-    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+def exponents(grown: list[dict[str, Any]]) -> dict[str, float]:
+    """The exponent of each line of `growth`: 1 if time grows as the work does, 2 with its square."""
+    table = pd.DataFrame(grown)
+    logs = table.assign(x=np.log(table["value"].astype(float)), y=np.log(table["seconds"])).groupby("along", sort=False)
+    return {str(name): float(np.polyfit(part["x"], part["y"], 1)[0]) for name, part in logs}

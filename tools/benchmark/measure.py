@@ -34,27 +34,49 @@ class Timing:
         return (max(self.seconds) - min(self.seconds)) / self.median
 
 
+class NoModules:
+    """Replaces torch's module tracker in a FLOP counter, which fails if some modules take no gradient."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> NoModules:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def device() -> torch.device:
+    """The device to measure: CUDA if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def timed(work: Callable[[], Any], repeats: int) -> Timing:
-    """Run once to warm up, then `repeats` times, timed."""
+    """Run once to warm up, then `repeats` times, timed until the device has done all of it."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     work()
+    wait()
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         work()
+        wait()
         seconds.append(time.perf_counter() - start)
     return Timing(tuple(seconds))
 
 
 def flops(work: Callable[[], Any]) -> int:
     """Floating-point operations of the matrix products, convolutions and attentions in a piece of work."""
-    with FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = NoModules()  # type: ignore[assignment]
+    with counter:
         work()
     return int(counter.get_total_flops())
 
 
-def peak(repeats: int = 5) -> float:
-    """Floating-point operations per second in a large float32 matrix product, the best of several runs."""
-    first, second = torch.randn(2, PEAK_SIZE, PEAK_SIZE).unbind()
+def peak(dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
+    """Floating-point operations per second in a large matrix product on the device, the best of several runs."""
+    first, second = torch.randn(2, PEAK_SIZE, PEAK_SIZE, device=device()).to(dtype).unbind()
     return 2 * PEAK_SIZE**3 / min(timed(lambda: first @ second, repeats).seconds)
 
 
@@ -62,6 +84,7 @@ def machine() -> dict[str, Any]:
     """The machine and software that the times were measured on."""
     return {
         "processor": _processor(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "system": platform.platform(),

@@ -24,7 +24,7 @@ from partialres.model.transformer import Memory
 def unshared(batch: Batch) -> Batch:
     """The same batch with an image for every expression, as if no two expressions shared one."""
     images, valid = batch.images[batch.image_index], batch.valid[batch.image_index]
-    return replace(batch, images=images, valid=valid, image_index=torch.arange(len(images)))
+    return replace(batch, images=images, valid=valid, image_index=torch.arange(len(images), device=images.device))
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def training_step(
     optimiser.step()
     pairs = [
         [contour.polygon_rle(points, size, size) for points in tokens.sequence_to_points(each, size, model.config.bins)]
-        for each in (logits.detach()[:, :-1, :-1].argmax(-1).numpy(), batch.tokens[:, :-1].numpy())
+        for each in (logits.detach()[:, :-1, :-1].argmax(-1).cpu().numpy(), batch.tokens[:, :-1].cpu().numpy())
     ]
     coco.iou(*pairs, [0] * len(pairs[1]))
     return float(loss.detach())

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from partialres.files import progress, say, write_json
 from partialres.report import render, style
-from tools.benchmark.cases import CASES, Sizes, growth, stages
+from tools.benchmark.cases import CASES, Sizes, exponents, growth, stages
 from tools.benchmark.measure import machine
+from tools.benchmark.variants import EAGER, VARIANTS, variants
 
 
 def run(sizes: Sizes, repeats: int, out: Path) -> None:
@@ -26,14 +28,26 @@ def run(sizes: Sizes, repeats: int, out: Path) -> None:
     for part in parts:
         part["share_of_peak"] = part["flops"] / part["seconds"] / (about["matmul_gflops"] * 1e9)
     grown = growth(sizes)
-    write_json({"machine": about, "cases": cases, "stages": parts, "growth": grown}, out / "benchmark.json")
-    render.write(table(about, cases, parts), out / "benchmark.csv")
+    on_gpu = torch.cuda.is_available()  # on a CPU compiling takes minutes and gains nothing (docs/performance.md)
+    kinds = variants(sizes, VARIANTS if on_gpu else EAGER, repeats)
+    found = {
+        "machine": about,
+        "cases": cases,
+        "stages": parts,
+        "variants": kinds,
+        "growth": grown,
+        "exponents": exponents(grown),
+    }
+    write_json(found, out / "benchmark.json")
+    render.write(table(about, cases, parts, kinds), out / "benchmark.csv")
     with style.applied():
-        style.save(_growth_figure(pd.DataFrame(grown)), out / "growth.png")
+        style.save(_growth_figure(grown), out / "growth.png")
 
 
-def table(about: dict[str, Any], cases: list[dict[str, Any]], parts: list[dict[str, Any]]) -> render.Table:
-    """Tables of the cases compared with plain code, and of the parts of evaluation with their share of the peak."""
+def table(
+    about: dict[str, Any], cases: list[dict[str, Any]], parts: list[dict[str, Any]], kinds: list[dict[str, Any]]
+) -> render.Table:
+    """Tables of the cases compared with plain code, of evaluation's parts, and of numbers' types and compiling."""
     notes = (
         ", ".join(f"{name} {value}" for name, value in about.items()),
         "Medians of several runs after one to warm up; spread: slowest less fastest, over the median. plain: the same "
@@ -69,28 +83,38 @@ def table(about: dict[str, Any], cases: list[dict[str, Any]], parts: list[dict[s
             for row in parts
         ),
     )
-    return render.Table("Benchmark", notes, (compared, spent), pd.DataFrame(cases))
+    chosen = render.Grid(
+        "Types of numbers, eager and compiled",
+        ("", "case"),
+        tuple(("", name) for name in ("units a second", "ms", "share of peak", "GPU memory, MB", "largest difference")),
+        tuple(
+            render.Row(
+                row["unit"],
+                f"{row['case']}, {row['numbers']}, {'compiled' if row['compiled'] else 'eager'}",
+                (
+                    f"{1 / row['seconds']:.3g}", f"{1e3 * row['seconds']:.3g}", f"{row['share_of_peak']:.0%}",
+                    f"{row['memory'] / 1e6:.0f}" if row["memory"] is not None else "", f"{row['difference']:.2g}",
+                ),
+            )
+            for row in kinds
+        ),
+    )  # fmt: skip
+    return render.Table("Benchmark", notes, (compared, spent, chosen), pd.DataFrame(cases))
 
 
-def _growth_figure(grown: pd.DataFrame) -> Figure:
-    """Seconds and megabytes by number of images (4 expressions each), and by expressions for each of 2 images."""
-    figure = Figure(figsize=(6.8, 2.9))
-    left, right = figure.subplots(1, 2)
-    panels = (
-        (left, "images", "expressions", 4, "images, 4 expressions each"),
-        (right, "expressions", "images", 2, "expressions an image, 2 images"),
-    )
-    for axes, along, fixed, value, label in panels:
-        rows = grown[grown[fixed] == value].sort_values(along)
-        axes.plot(rows[along], rows["seconds"], marker="o", color=style.FINAL)
-        beside = axes.twinx()
-        beside.plot(rows[along], rows["bytes"] / 1e6, marker="s", color=style.STEP_2, linestyle="--")
-        axes.set_xlabel(label)
-        axes.set_xticks(rows[along].tolist())
-        axes.set_xlim(0, rows[along].max() * 1.1)
-        axes.set_ylim(0)
-        beside.set_ylim(0)
-        axes.set_ylabel("seconds (line)", color=style.FINAL)
-        beside.set_ylabel("MB held (dashes)", color=style.STEP_2)
+def _growth_figure(grown: list[dict[str, Any]]) -> Figure:
+    """Seconds against how much work there is, both over those of the least work, and each line's exponent."""
+    figure = Figure(figsize=(4.6, 3.4))
+    axes, powers = figure.subplots(), exponents(grown)
+    for (name, rows), marker in zip(pd.DataFrame(grown).groupby("along", sort=False), "osv^D", strict=True):
+        label = f"{name}, from {rows['value'].iloc[0]}: exponent {powers[str(name)]:.2f}"
+        axes.plot(
+            rows["value"] / rows["value"].iloc[0], rows["seconds"] / rows["seconds"].iloc[0], marker=marker, label=label
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xlabel("work, times the least")
+    axes.set_ylabel("seconds, times the least")
+    axes.legend(fontsize="small")
     figure.tight_layout()
     return figure
