@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from partialres.config import ModelConfig, Section, Settings, Threaded, TrainConfig
+from partialres.config import ModelConfig, Section, Settings, Threaded, TrainConfig, expand_path
 from partialres.estimate.dag import Job
-from partialres.experiments import FLAVOUR_FOLDERS, Plan, expand_path
+from partialres.experiments import Plan
 from partialres.files import DataError, read_table, say
 
 Sizes = Mapping[str, tuple[float, float, float]]  # images, refs and expressions of each split
@@ -95,7 +95,7 @@ class Sample:
         self.base, entry = brief(plan.settings(name)), plan.datasets[name]
         flavour = entry.generate.flavour if entry.generate else "refcocog" if entry.split_by == "umd" else "refcoco"
         size = self.base.image_size
-        raw, pictures = f"@/raw/{FLAVOUR_FOLDERS[flavour]}", ("--image-folder", "@/raw/images/train2014")
+        raw, pictures = f"@/raw/{flavour.replace('refcoco', 'refshapes')}", ("--image-folder", "@/raw/images/train2014")
         refs, seen, model = "@/table/refs.parquet", ("--images", "@/images"), ("--model", plan.step_1(name))
         words = ("--split-by", "umd" if flavour == "refcocog" else "unc", "--max-words", self.base.text.max_words)
         drawn = ("--flavour", flavour, "--side", entry.generate.side if entry.generate else size, "--image-count", "#")
