@@ -79,6 +79,30 @@ def test_the_menu_has_every_category(page):
     assert items == ["Workflow", "Statistics", "About", *EXPECTED]
 
 
+def test_the_first_page_says_what_ran_for_how_long_and_with_which_scores(page, problems):
+    lines = page.locator("#app li").all_inner_texts()
+    starts = ("What ran: baseline, ours, at 10, 100 %", "Data: RefShapes: 36 training images", "Code: commit ", "Time: ",
+              "mIoU on RefShapes val with 10 % of the masks: Baseline ")  # fmt: skip
+    assert len(lines) == len(starts) and all(map(str.startswith, lines, starts)) and problems == []
+
+
+@pytest.mark.parametrize("size", [(1500, 900), (1280, 720)])
+def test_no_figure_is_cut_by_the_window(page, size):
+    page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    shown = 0
+    for category in EXPECTED:
+        page.reload()
+        page.get_by_role("link", name=category, exact=True).click()
+        for row in page.locator("nav tbody tr", has_text="(figure)").all():
+            row.locator("a").first.click()
+            page.wait_for_function("document.querySelector('#app .grow img')?.naturalWidth > 300")
+            place = page.locator("#app .grow img").bounding_box()
+            assert place["x"] >= 0 and place["x"] + place["width"] <= size[0]
+            assert place["y"] >= 0 and place["y"] + place["height"] <= size[1]
+            shown += 1
+    assert shown == sum(name.endswith("(figure)") for names in EXPECTED.values() for name in names)
+
+
 @pytest.mark.parametrize("category", EXPECTED)
 def test_every_entry_of_a_category_shows_when_it_is_clicked(page, problems, category):
     page.reload()
