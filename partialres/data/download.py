@@ -26,6 +26,7 @@ ROW = re.compile(r"([^\t/]+)\t([^\t]*)\t(\d*)\t((?:[0-9a-f]{64})?)\t([^\t]*)")
 ATTEMPTS = 20  # per file; each continues where the one before stopped
 TIMES = 200  # an archive of pictures or text does not unpack to more of its size
 RANGE_REFUSED = 33  # curl's exit status if the server cannot continue a partial download
+UNREACHABLE = (5, 6, 7)  # curl's exit statuses if the proxy's or the server's name is unknown, or neither answers
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,11 @@ def _transfer(item: Item, part: Path, wait: float) -> None:
             part.unlink(missing_ok=True)
         elif answer.returncode == 0:
             return
-        elif code.startswith("4"):
+        elif code == "404":
             raise DataError(f"{item.name}: cannot download {item.address} ({reason}); correct the address in the table")
+        elif code.startswith("4") or "CONNECT" in reason or (answer.returncode in UNREACHABLE and not _size(part)):
+            by_hand = f"without one, put the file in {part.parent}"
+            raise DataError(f"{item.name}: no network to {item.address} ({reason}); connect to it, or, {by_hand}")
         say(f"{item.name}: {reason}; continuing after {_size(part)} bytes")
         time.sleep(wait)
     raise DataError(f"{item.name}: {item.address}: {reason}; {_size(part)} bytes are kept; run again to continue")

@@ -54,7 +54,7 @@ def page(report, problems) -> Iterator[Any]:
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
         )
         page = browser.new_page(viewport={"width": 1500, "height": 900})
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # test machines are busy with other work
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.goto(report.as_uri())
@@ -83,7 +83,7 @@ def test_the_first_page_says_what_ran_for_how_long_and_with_which_scores(page, p
     lines = page.locator("#app li").all_inner_texts()
     starts = ("What ran: baseline, ours, at 10, 100 %", "Data: RefShapes: 36 training images", "Code: commit ", "Time: ",
               "mIoU on RefShapes val with 10 % of the masks: Baseline ")  # fmt: skip
-    assert len(lines) == len(starts) and all(map(str.startswith, lines, starts)) and problems == []
+    assert [sum(line.startswith(start) for line in lines) for start in starts] == [1] * len(starts) and problems == []
 
 
 @pytest.mark.parametrize("size", [(1500, 900), (1280, 720)])
