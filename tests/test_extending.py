@@ -41,7 +41,8 @@ def test_the_backbones_maps_fit_the_neck():
 def test_the_rule_for_pseudo_labels_drops_contours_that_the_model_was_unsure_of():
     square = [[2.0, 2.0], [8.0, 2.0], [8.0, 8.0], [2.0, 8.0]]
     points = pd.DataFrame({
-        "ref_id": [1, 2, 3], "points": [square] * 3, "probabilities": [[0.9] * 8, [0.1] * 8, [0.9] * 8], "d": [0.0, 0.0, 0.5],
+        "ref_id": [1, 2, 3], "points": [square] * 3, "d": [0.0, 0.0, 0.5],
+        "probabilities": [[0.9] * 8, [0.1] * 8, [0.9] * 8],
     })  # fmt: skip
     sizes = pd.DataFrame({"ref_id": [1, 2, 3], "height": 10, "width": 10})
     kept = example("A rule for pseudo labels")["select_sure"](points, sizes, threshold=0.1, number=4, sure=0.5)
@@ -56,7 +57,8 @@ def test_the_reader_writes_what_prepare_reads(tmp_path):
     convert(table, tmp_path, tmp_path / "own")
     refs, problems = read_refs(tmp_path / "own", tmp_path, None, on_problem="refuse")
     check_splits(refs, [], tmp_path)
-    assert not problems and refs["expressions"][0] == ["left cup", "the cup"] and list(refs["bbox"][0]) == [1, 2, 10, 12]
+    assert not problems and list(refs["bbox"][0]) == [1, 2, 10, 12]
+    assert refs["expressions"][0] == ["left cup", "the cup"]
     table.write_text(table.read_text().replace("a.png", "b.png"))
     with pytest.raises(SystemExit, match=r"b\.png: no picture; correct row 2"):
         convert(table, tmp_path, tmp_path / "own")

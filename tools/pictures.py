@@ -53,7 +53,8 @@ def box(axes: Axes) -> None:
 
 def labels() -> Figure:
     """Box, mask and contour: what is labelled, and what the model learns to say."""
-    figure, (first, second, third) = panels(["every ref has a box", "a few have a mask", f"its contour: {POINTS} points"])
+    titles = ["every ref has a box", "a few have a mask", f"its contour: {POINTS} points"]
+    figure, (first, second, third) = panels(titles)
     box(first)
     shade = np.zeros((*SHAPE.mask.shape, 4))
     shade[SHAPE.mask] = (*to_rgb(style.PREDICTED), 0.75)

@@ -149,10 +149,11 @@ def check_splits(refs: pd.DataFrame, evaluated: Iterable[str], folder: Path) -> 
     counts, evaluated = refs["split"].value_counts(sort=False), set(evaluated)
     if empty := sorted({"train", *evaluated} - set(counts.index)):
         held = ", ".join(f"{name} ({count} refs)" for name, count in counts.items())
-        raise DataError(f"{folder}: no refs in {', '.join(empty)}, only in {held}; correct `split`, or the config's splits")
+        cure = "correct `split`, or the config's splits"
+        raise DataError(f"{folder}: no refs in {', '.join(empty)}, only in {held}; {cure}")
     bare = refs[refs["split"].isin(evaluated) & refs["mask"].isna()]
     if len(bare):
-        where = f"{len(bare)} refs of {', '.join(sorted(set(bare['split'])))}, the first of them ref {bare['ref_id'].iloc[0]},"
+        where = f"{len(bare)} refs of {', '.join(sorted(set(bare['split'])))}, the first {bare['ref_id'].iloc[0]},"
         raise DataError(f"{folder}: {where} have no mask to be scored with; add their segmentation, or make them train")
 
 

@@ -128,7 +128,7 @@ def test_an_evaluated_split_without_refs_or_masks_is_named_before_any_training(t
         check_splits(table, ["val", "testA"], tmp_path)
     with pytest.raises(DataError, match="no refs in train"):
         check_splits(table.assign(split="val"), ["val"], tmp_path)
-    with pytest.raises(DataError, match="1 refs of val, the first of them ref 2, have no mask"):
+    with pytest.raises(DataError, match="1 refs of val, the first 2, have no mask"):
         check_splits(table.assign(split=["train", "val"], mask=[table["mask"][0], None]), ["val"], tmp_path)
 
 
