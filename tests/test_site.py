@@ -9,7 +9,7 @@ import cv2
 import pytest
 
 pytest.importorskip("mkdocs", reason="needs the extra docs")
-from tools import pictures, site
+from tools import mkdocs_hook, pictures
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 )
 def test_links_lead_to_the_same_file_on_the_site_and_in_the_repository(page, link, moved):
     place = SimpleNamespace(file=SimpleNamespace(src_uri=page))
-    assert site.on_page_markdown(f"see [it]({link}) and more", place, None, None) == f"see [it]({moved}) and more"
+    assert mkdocs_hook.on_page_markdown(f"see [it]({link}) here", place, None, None) == f"see [it]({moved}) here"
 
 
 def test_the_method_is_drawn_with_the_pictures_that_its_page_shows(tmp_path):
