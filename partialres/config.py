@@ -7,8 +7,10 @@ that its authors released; the latter are marked [released].
 
 from __future__ import annotations
 
+import os
+import string
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -65,6 +67,14 @@ def distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+def _present(entries: Any) -> Any:
+    """Leave out the entries that `name: null` removes."""
+    given = isinstance(entries, Mapping)
+    return {name: entry for name, entry in entries.items() if entry is not None} if given else entries
+
+
+Entry = TypeVar("Entry")
+Entries = Annotated[dict[Name, Entry], Field(min_length=1), BeforeValidator(_present)]
 Names = Annotated[list[Name], AfterValidator(distinct)]
 
 
@@ -207,13 +217,17 @@ class ModelConfig(Section):
 
     def check_init(self, step_1: ModelConfig) -> None:
         """Check that this model can start from step 1's weights; raises ConfigError naming each field that differs."""
-        own, given = (flat(each.step_1().model_dump()) for each in (self, step_1))
-        different = [
-            f"{name} is {given[name]!r}, not {own[name]!r}"
-            for name in own
-            if name not in OF_TRAINING and own[name] != given[name]
-        ]
+        different = step_1.step_1().differences(self.step_1())
         _require(not different, f"step 1's model is different: {'; '.join(different)}")
+
+    def differences(self, other: ModelConfig) -> list[str]:
+        """List the fields, training's aside, whose values differ, such as: bins is 64, not 77 (the other's)."""
+        own, others = (flat(each.model_dump()) for each in (self, other))
+        return [
+            f"{name} is {own[name]!r}, not {others[name]!r}"
+            for name in own
+            if name not in OF_TRAINING and own[name] != others[name]
+        ]
 
 
 STEP_2_FIELDS = ("cctf", "pmca", "pmca_sigma", "view")  # step 1's weights fit whatever their values
@@ -413,7 +427,7 @@ class GenerateConfig(Section):
 
     flavour: Literal["refcoco", "refcoco+", "refcocog"]
     """The data set whose expressions are imitated; refcoco+ has no words for places, refcocog has long sentences."""
-    images: Annotated[StrictInt, Field(ge=30)]
+    images: Annotated[StrictInt, Field(ge=30, le=999_999)]
     """Number of images; 90 % train."""
     seed: Natural
     """Seed of the generator; equal seeds give identical files."""
@@ -523,9 +537,9 @@ class Config(Section):
     """Public files to download."""
     ratios: Annotated[list[Ratio], Field(min_length=1), AfterValidator(distinct)]
     """Percentages of the training masks that are kept; each experiment says at which of them it runs."""
-    datasets: Annotated[dict[Name, DatasetConfig], Field(min_length=1)]
+    datasets: Entries[DatasetConfig]
     """Data sets by name. `name: null` removes one."""
-    experiments: Annotated[dict[Name, ExperimentConfig], Field(min_length=1)]
+    experiments: Entries[ExperimentConfig]
     """Experiments by name. `name: null` removes one."""
     report: ReportConfig
     """Which experiments each table and figure shows."""
@@ -542,3 +556,11 @@ class Config(Section):
             lacking = [kind for kind in get_args(kinds) if kind not in getattr(self, key)]
             _require(not lacking, f"{key}: {', '.join(lacking)} must be given too")
         return self
+
+
+def expand_path(path: str, key: str) -> str:
+    """Fill in a path's $VARIABLES and ~; raises ConfigError that names the config key if a variable is not set."""
+    try:
+        return os.path.expanduser(string.Template(path).substitute(os.environ))
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{key}: {path!r}: set this environment variable, or correct the $: {error}") from None

@@ -15,11 +15,12 @@ import gradio as gr
 import numpy as np
 import pandas as pd
 
+from partialres import attention
 from partialres.data.images import ImageCache, resize
 from partialres.files import DataError, read_table
 from partialres.geometry import boxes, contour
 from partialres.model.pointer import PointModel
-from partialres.report import attention, captions
+from partialres.report import captions
 from partialres.report.evaluations import Run, run_of
 from partialres.use import Decoding, Segmenter, corners, load, tinted
 

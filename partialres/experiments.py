@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import string
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from partialres.config import Config, ConfigError, Head, ModelConfig, ReportConfig, Settings, check_init_backbone
+from snakemake.utils import update_config
+
+from partialres.config import Config, ConfigError, Head, ModelConfig, Settings, check_init_backbone
 
 # An experiment that reuses another's step 2 may override only the number of seeds and the settings of later steps.
 AFTER_STEP_2 = ("seeds", "predict", "pseudo", "retrain")
 # Settings of the data, the backbone and step 1, which all experiments of a data set share.
 SHARED = ("image_size", "text", "init_backbone", "pretraining", "rec")
-
-
-FLAVOUR_FOLDERS = {"refcoco": "refshapes", "refcoco+": "refshapes+", "refcocog": "refshapesg"}
 
 
 class Run(NamedTuple):
@@ -31,13 +28,8 @@ class Run(NamedTuple):
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     """Override one config with another as Snakemake does: mappings are merged key by key, other values replaced."""
-    merged = dict(base)
-    for key, value in override.items():
-        if not isinstance(value, Mapping):
-            merged[key] = value
-        elif value or key not in merged:  # an empty mapping changes nothing
-            old = merged.get(key)
-            merged[key] = merge(old if isinstance(old, Mapping) else {}, value)
+    merged: dict[str, Any] = deepcopy(dict(base))
+    update_config(merged, override)
     return merged
 
 
@@ -61,21 +53,12 @@ def choose(value: Any, ratio: float, head: str, where: str) -> Any:
     return {key: choose(item, ratio, head, f"{where}.{key}") for key, item in value.items()}
 
 
-def present(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without the data sets and experiments that `name: null` removes."""
-    kept = dict(config)
-    for key in ("datasets", "experiments"):
-        if isinstance(config.get(key), Mapping):
-            kept[key] = {name: entry for name, entry in config[key].items() if entry is not None}
-    return kept
-
-
 class Plan:
     """A checked config, and what the workflow's rules need to know of it."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """Raises ConfigError with one line per mistake."""
-        self.config = Config.parse(present(config))
+        self.config = Config.parse(config)
         self.datasets, self.experiments = self.config.datasets, self.config.experiments
         self.settings = cache(self._settings)
         self._check()
@@ -190,12 +173,9 @@ class Plan:
 
     def _check(self) -> None:
         """Check every run's settings and every name, so that mistakes are found before anything runs."""
-        for place, names in self._named():
-            for name in names:
-                if name not in self.experiments:
-                    raise ConfigError(
-                        f"{place}: no experiment '{name}'; the experiments are {', '.join(self.experiments)}"
-                    )
+        for place, name in self._named():
+            if name not in self.experiments:
+                raise ConfigError(f"{place}: no experiment '{name}'; the experiments are {', '.join(self.experiments)}")
         compared = self.config.report.table1
         if compared and (compared[0], compared[-1]) != ("baseline", "ours"):
             raise ConfigError(
@@ -209,7 +189,7 @@ class Plan:
             base = self.settings(dataset)
             if base.model.head != "points":
                 raise ConfigError(
-                    f"{dataset}: model.head: mask belongs to experiments; set it in experiments.*.settings.model"
+                    f"{dataset}: model.head: mask belongs to experiments; set it in experiments.*.settings"
                 )
             if self.datasets[dataset].rec is None:
                 check_init_backbone(base)
@@ -221,15 +201,14 @@ class Plan:
         for table in ("table1", "table2", "table3", "table4", "beyond"):
             self._check_seeds(table)
 
-    def _named(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield every key of the config that names experiments, and the names that it holds."""
-        for dataset in self.datasets:
-            yield f"datasets.{dataset}.experiments", self.datasets[dataset].experiments or []
+    def _named(self) -> Iterator[tuple[str, str]]:
+        """Yield every name of an experiment that the config holds, after the key that holds it."""
+        for dataset, data in self.datasets.items():
+            yield from ((f"datasets.{dataset}.experiments", name) for name in data.experiments or [])
         for name, entry in self.experiments.items():
-            yield f"experiments.{name}.from", [entry.from_] if entry.from_ else []
-        for key in ReportConfig.model_fields:
-            value = getattr(self.config.report, key)
-            yield f"report.{key}", [value] if isinstance(value, str) else value or []
+            yield from ((f"experiments.{name}.from", source) for source in [entry.from_] if source)
+        for key, value in self.config.report:
+            yield from ((f"report.{key}", name) for name in ([value] if isinstance(value, str) else value or []))
 
     def _check_from(self, name: str, source: str) -> None:
         """Check that an experiment with `from` overrides only settings of the steps after the reused step 2."""
@@ -246,12 +225,12 @@ class Plan:
                     f"{where}.settings.{key}: {name} takes step 2 from {source}, so only {', '.join(AFTER_STEP_2)} may "
                     "differ; remove the key or `from`"
                 )
-        for dataset in self.datasets:
-            lacking = set(self.runs("retrain", name, dataset)) - {
-                run._replace(experiment=name) for run in self.runs("res", source, dataset)
-            }
-            for run in sorted(lacking):
-                raise ConfigError(f"{where}.from: {source} does not run at {run.ratio} % on {dataset}, seed {run.seed}")
+        given = {run._replace(experiment=name) for run in self.runs("res", source)}
+        for run in self.runs("retrain", name):
+            if run not in given:
+                raise ConfigError(
+                    f"{where}.from: {source} does not run at {run.ratio} % on {run.dataset}, seed {run.seed}"
+                )
 
     def _check_seeds(self, table: str) -> None:
         """Check that the experiment that a table's gains are over has every seed of the others."""
@@ -272,30 +251,10 @@ class Plan:
         of_head = self.settings(dataset, head=settings.model.head)
         for key in SHARED:
             if getattr(settings, key) != getattr(of_head, key):
-                raise ConfigError(
-                    f"{where}: changes '{key}', which all experiments and ratios share; set it in `settings` or in "
-                    "the data set's settings"
-                )
+                raise ConfigError(f"{where}: changes '{key}', which all experiments and ratios share; set it for all")
         try:
             settings.model.check_init(self.step_1(dataset, settings.model.head))
         except ConfigError as error:
-            raise ConfigError(
-                f"{where}: {error}; all experiments share step 1: set it in the data set's settings"
-            ) from None
+            raise ConfigError(f"{where}: {error}; all experiments share it: set it for the data set") from None
         if settings.model.head == "mask" and self.last_step(experiment, ratio) == "retrain":
             raise ConfigError(f"{where}: model.head: mask predicts no points for step 3 to learn from; set steps: [2]")
-
-
-def expand_path(path: str, key: str) -> str:
-    """Fill in a path's $VARIABLES and ~; raises ConfigError that names the config key if a variable is not set."""
-    try:
-        return os.path.expanduser(string.Template(path).substitute(os.environ))
-    except KeyError as error:
-        raise ConfigError(f"{key}: {path!r} needs the environment variable {error.args[0]}, which is not set") from None
-    except ValueError as error:
-        raise ConfigError(f"{key}: {path!r} has a $ that names no environment variable ({error})") from None
-
-
-def first_on_path(folder: Path) -> None:
-    """Put `folder` first on PATH, so that child processes find its commands before any others."""
-    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"

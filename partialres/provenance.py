@@ -12,21 +12,14 @@ from typing import Any
 
 import numpy
 import torch
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 import partialres
 
 
-def _plain(value: Any) -> Any:
-    """Convert a config section to types that JSON knows."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
 def digest(value: Any) -> str:
     """Return the first 16 hex digits of the SHA-256 of a JSON-like value; config sections are dumped as mappings."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=to_jsonable_python).encode()).hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:
@@ -40,7 +33,7 @@ def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int
     return {
         "partialres": partialres.__version__,
         "commit": _commit(),
-        "config": json.loads(json.dumps(dict(configs), default=_plain)),
+        "config": to_jsonable_python(dict(configs)),
         "config_digest": digest(dict(configs)),
         "inputs": {name: file_digest(path) for name, path in inputs.items()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},

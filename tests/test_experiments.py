@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
-from partialres import experiments
-from partialres.config import ConfigError, ModelConfig, Settings, UpstreamConfig
-from partialres.experiments import AFTER_STEP_2, SHARED, Plan, choose, expand_path, first_on_path, merge
+from partialres.config import ConfigError, ModelConfig, Settings, UpstreamConfig, expand_path
+from partialres.experiments import AFTER_STEP_2, SHARED, Plan, choose, merge
 
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "workflow/rules"
@@ -321,10 +320,3 @@ def test_an_environment_variable_is_filled_in_or_named_if_it_is_not_set(monkeypa
         expand_path("${PICTURES}/train2014", "datasets.refcoco.images")
     with pytest.raises(ConfigError, match=r"datasets\.refcoco\.images"):
         expand_path("a$/b", "datasets.refcoco.images")
-
-
-def test_programs_are_looked_up_in_the_interpreters_folder_first(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", "/usr/bin")
-    first_on_path(tmp_path)
-    assert os.environ["PATH"] == f"{tmp_path}{os.pathsep}/usr/bin"
-    assert experiments.FLAVOUR_FOLDERS["refcoco"] == "refshapes"

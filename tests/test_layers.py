@@ -17,7 +17,8 @@ LAYERS = [
     {"training", "checkpoints"},
     {"evaluation", "use"},
     {"steps", "report"},
-    {"export", "demo"},
+    {"export", "attention"},
+    {"demo"},
     {"cli"},
     {"code_digest", "__main__"},
 ]

@@ -65,6 +65,9 @@ def schema() -> dict[str, Any]:
             }
             kind["properties"][key] = {"anyOf": [value, either], "description": said[name][key]}
     whole["$defs"] |= kinds
+    for name in ("datasets", "experiments"):
+        of_names = whole["properties"][name]["patternProperties"]
+        of_names |= {names: {"anyOf": [entry, {"type": "null"}]} for names, entry in of_names.items()}
     for name, kind in (*whole["$defs"].items(), ("Config", whole)):
         for key, value in kind.get("properties", {}).items():
             value.pop("title", None)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from partialres.config import OF_TRAINING, ModelConfig, UpstreamConfig, flat
+from partialres.config import ModelConfig, UpstreamConfig
 from partialres.files import DataError
 from partialres.model.pointer import PointModel
 
@@ -139,13 +139,7 @@ def to_released(model: PointModel) -> dict[str, Tensor]:
     """
     state = _export(model)
     released = released_config(state, model.config.upstream.padded_words or 15)
-    own, expected = flat(model.config.model_dump()), flat(released.model_dump())
-    different = [
-        f"{name} is {own[name]!r}, not {expected[name]!r}"
-        for name in own
-        if name not in OF_TRAINING and own[name] != expected[name]
-    ]
-    if different:
+    if different := model.config.differences(released):
         raise DataError(f"the released code has no such model: {'; '.join(different)}")
     return state
 

@@ -52,7 +52,7 @@ def unpack(archive: Path, out: Path, listing: Path | None, only: str | None) -> 
     default="refcoco",
     help="Data set whose expressions are imitated.",
 )
-@click.option("--image-count", type=click.IntRange(min=1), default=2400, help="Number of images; 90 % train.")
+@click.option("--image-count", type=click.IntRange(1, 999_999), default=2400, help="Number of images; 90 % train.")
 @SEED
 @click.option("--side", type=click.IntRange(min=64), default=160, help="Longer side of an image in pixels.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="Processes that draw images.")

@@ -44,8 +44,8 @@ def attention(model: Path, image: Path, expression: str, out: Path, device: str)
 
     For each point: where cross-attention looks, PMCA's Gaussian, and the column and row that CCTF takes.
     """
+    from partialres import attention as pictures
     from partialres import use
-    from partialres.report import attention as pictures
     from partialres.report import style
 
     if out.suffix not in (".png", ".gif"):

@@ -59,20 +59,18 @@ class Inputs:
         distinct, index = np.unique(rows, return_inverse=True)  # each image is in the batch once
         windows = [self.window(row) for row in distinct.tolist()]
         images = self.frames(distinct, windows) if self.features is None else self.features[distinct]
-        return self._batch(images, windows, index, words)
+        return batch_of(images, windows, index, words, self.stride)
 
     def view_batch(
         self, rows: np.ndarray, windows: Sequence[Window], words: np.ndarray, index: np.ndarray | None = None
     ) -> Batch:
         """Batch B expressions with I windows of the images in cache rows [I]. index [B]: their windows; None: I = B."""
-        return self._batch(self.frames(rows, windows), windows, np.arange(len(rows)) if index is None else index, words)
+        index = np.arange(len(rows)) if index is None else index
+        return batch_of(self.frames(rows, windows), windows, index, words, self.stride)
 
     def frames(self, rows: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
         """Return what windows show of the images in cache rows [I]: uint8 [I, size, size, 3], black outside."""
         return frames([self.cache.image(row) for row in rows.tolist()], windows)
-
-    def _batch(self, images: np.ndarray, windows: Sequence[Window], index: np.ndarray, words: np.ndarray) -> Batch:
-        return batch_of(images, windows, index, words, self.stride)
 
 
 def frames(images: Sequence[Image], windows: Sequence[Window]) -> np.ndarray:

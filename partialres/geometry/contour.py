@@ -60,8 +60,8 @@ def largest_outline(mask: np.ndarray) -> np.ndarray:
 
     mask: bool [height, width]. Pixels that touch only at a corner belong to the same part. Every inner corner is cut
     off, so that the outline does not pass such a corner twice.
-    Returns float64 [K, 2], x and y in pixels, clockwise as seen (y down), starting at the topmost point, of several the
-    leftmost. If parts are equally large, the one that starts lowest is traced.
+    Returns float64 [K, 2], x and y in pixels, clockwise as seen (y down). If parts are equally large, the one
+    whose top is lowest is traced.
     Raises ValueError if the mask is empty.
     """
     part, corner = window(mask)
@@ -70,9 +70,9 @@ def largest_outline(mask: np.ndarray) -> np.ndarray:
     columns = np.ascontiguousarray(part.T, dtype=np.uint8)
     doubled = cv2.resize(columns, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outlines = [_from_top(_edges(contour[:, 0, ::-1], corner)) for contour in contours]
-    # Areas are multiples of 1/16; ties go to the outline that starts lowest.
-    return max(outlines, key=lambda outline: (round(16 * signed_area(outline)), *outline[0, ::-1]))
+    outlines = [_edges(contour[:, 0, ::-1], corner) for contour in contours]
+    # Areas are multiples of 1/16; ties go to the outline with the lowest top, then the rightmost.
+    return max(outlines, key=lambda outline: (round(16 * signed_area(outline)), *outline.min(axis=0)[::-1]))
 
 
 def _edges(contour: np.ndarray, corner: np.ndarray) -> np.ndarray:
@@ -91,9 +91,21 @@ def _edges(contour: np.ndarray, corner: np.ndarray) -> np.ndarray:
     return points[np.stack([turns, diagonal], axis=1)]
 
 
-def _from_top(points: np.ndarray) -> np.ndarray:
-    """Rotate a closed contour [N, 2] to start at its topmost point, of several the leftmost."""
-    return np.roll(points, -np.lexsort(points.T)[0], axis=0)
+def from_above(points: np.ndarray) -> np.ndarray:
+    """Let a closed contour [N, 2], clockwise as seen, start at its topmost point above the middle of its bounding box.
+
+    That point is inserted if the contour lacks it. The paper does not say where a sequence starts. If it started at the
+    topmost corner, it would jump to another corner as an object turns, and every point with it.
+    """
+    x, y = points.T
+    next_x, next_y = np.roll(points, -1, axis=0).T
+    middle = (x.min() + x.max()) / 2
+    crossing = np.flatnonzero((x <= middle) & (middle <= next_x) & (x < next_x))  # the upper side runs to the right
+    share = (middle - x[crossing]) / (next_x[crossing] - x[crossing])
+    heights = y[crossing] + share * (next_y[crossing] - y[crossing])
+    start = np.array([middle, heights.min()])
+    others = np.roll(points, -crossing[heights.argmin()] - 1, axis=0)
+    return np.vstack([start, others[(others != start).any(axis=1)]])
 
 
 def signed_area(points: np.ndarray) -> float:
@@ -123,8 +135,8 @@ def sample(mask: np.ndarray, number: int, sampling: Sampling) -> np.ndarray:
 
 
 def trace(mask: np.ndarray, number: int) -> np.ndarray:
-    """Space points evenly along `largest_outline` (paper sec. 3): float64 [number, 2], x and y in pixels."""
-    return resample(largest_outline(mask), number)
+    """Space points evenly along `largest_outline` (paper sec. 3), `from_above`: float64 [number, 2], x, y in pixels."""
+    return resample(from_above(largest_outline(mask)), number)
 
 
 def trace_released(mask: np.ndarray, number: int) -> np.ndarray:
@@ -145,7 +157,7 @@ def trace_released(mask: np.ndarray, number: int) -> np.ndarray:
 def cut(outline: np.ndarray, height: int, width: int) -> np.ndarray | None:
     """Clip a closed polyline [K, 2] to a window of height x width at the origin and return the largest part.
 
-    Returns float64 [L, 2] in pixels, clockwise from the topmost point as in `largest_outline`; None if nothing is left.
+    Returns float64 [L, 2] in pixels, clockwise, `from_above`; None if nothing is left.
     """
     inside = make_valid(Polygon(outline)).intersection(box(0, 0, width, height))
     parts = get_parts(get_parts(inside))  # a collection may contain a multipolygon
@@ -153,4 +165,4 @@ def cut(outline: np.ndarray, height: int, width: int) -> np.ndarray | None:
     if largest is None or largest.area == 0:
         return None
     points = np.asarray(largest.exterior.coords)[:-1]
-    return _from_top(points if signed_area(points) > 0 else points[::-1])
+    return from_above(points if signed_area(points) > 0 else points[::-1])

@@ -40,23 +40,19 @@ PREFERRED = {"testA": CURVED, "testB": STRAIGHT}  # kinds of refs, as RefCOCO's 
 REFS_AN_IMAGE = ((2, 3, 4), (0.55, 0.33, 0.12))  # number of refs per image, probabilities
 RLE_SHARE = 0.04  # share of annotations that are RLEs; the others are polygons
 JPEG_QUALITY = 92
-IDS_A_SEED = 1_000_000  # keeps the image ids of different seeds apart
+IDS_A_SEED = 1_000_000  # keeps the image ids of different seeds apart; more images than any seed has
 
 Entry = dict[str, Any]  # one object of a JSON file or pickle
 
 
 @dataclass(frozen=True)
 class RefshapesConfig:
-    """Settings of the generator."""
+    """Settings of the generator, whose ranges the command line checks."""
 
     flavour: str = "refcoco"  # one of FLAVOURS
     images: int = 2400  # number of images, 90 % for training; a higher number does not change the first ones
     seed: int = 0  # with the same seed, the three flavours have the same images
     side: int = 160  # longer side of an image, pixels
-
-    def __post_init__(self) -> None:
-        if self.flavour not in FLAVOURS or self.images not in range(1, IDS_A_SEED) or self.seed < 0 or self.side < 64:
-            raise ValueError(f"flavour must be in {[*FLAVOURS]}, images 1 to 999999, seed 0 or more, side 64 or more")
 
 
 def generate(config: RefshapesConfig, out: Path, workers: int = 1) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +62,8 @@ def claims(scores: Scores) -> Table:
     holds zero. A share agrees unless its whole interval is below the paper's. It may have no row at all.
     """
     rows = []
-    for (dataset, split), claim in ((place, claim) for place in _places(scores) for claim in CLAIMS):
+    places = dict.fromkeys((model.dataset, split) for model, split in scores)
+    for (dataset, split), claim in product(places, CLAIMS):
         mine, theirs = (
             scores.get((Model(dataset, ratio, name, step), split), {})
             for name, step, ratio in (claim.model, claim.reference)
@@ -90,22 +92,17 @@ def claims(scores: Scores) -> Table:
     return Table("The paper's claims and what was measured", notes, tuple(grids), data)
 
 
-def _places(scores: Scores) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((model.dataset, split) for model, split in scores))
-
-
 def _measure(
     claim: Claim, mine: Mapping[int, pd.Series], theirs: Mapping[int, pd.Series], seeds: list[int]
 ) -> tuple[float, float, float]:
     """Return a gain in points, or a share in per cent, and its interval; a share's takes the oracle's mean as exact."""
     first, second = (np.array([100 * each[seed] for seed in seeds]) for each in (mine, theirs))
-    refs, unit, share = mine[seeds[0]].index.to_numpy(), 1.0, 1.0
-    if claim.expected == "share":
-        share, unit = first.mean() / second.mean(), 100 / second.mean()
+    refs = mine[seeds[0]].index.to_numpy()
+    if claim.expected != "share":
+        return float((first - second).mean()), *intervals.interval(first - second, refs)
+    share, unit = first.mean() / second.mean(), 100 / second.mean()
     low, high = intervals.interval(first - share * second, refs)
-    offset = 100 * share if claim.expected == "share" else 0.0
-    value = 100 * share if claim.expected == "share" else float((first - second).mean())
-    return value, offset + unit * low, offset + unit * high
+    return 100 * share, 100 * share + unit * low, 100 * share + unit * high
 
 
 def _verdict(claim: Claim, low: float, high: float) -> str:

@@ -150,11 +150,9 @@ def training_curves(logs: Iterable[Path]) -> Figure:
 
     logs: metrics.csv files beside models, in folders that `run_of` recognises, with columns step and loss.
     The baseline is dashed, ours and step 1 of the points head are solid, all others dotted; seeds look the same.
-    Raises DataError if there is no log or one lacks a column.
+    Raises DataError if one lacks a column.
     """
     runs = {run_of(path): Path(path) for path in logs}
-    if not runs:
-        raise DataError("no training curves to draw: give the metrics.csv of at least one model")
     order = sorted(runs, key=lambda run: (run.ratio or 0, run.experiment, run.seed))
     datasets, stages = in_order("dataset", (run.dataset for run in runs)), in_order("step", (run.step for run in runs))
     dashes = {"": "-", OURS: "-", BASELINE: "--"}
@@ -191,9 +189,9 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Fig
 
     points: points.parquet files in pseudo/ folders (`run_of`), with column d, 0 to 2, NaN if points enclose nothing.
     thresholds: for each file, D below which masks are kept. Seeds are pooled; rows are data sets and experiments.
-    Raises DataError if there is no file, or the number of thresholds differs.
+    Raises DataError if the number of thresholds differs.
     """
-    if len(thresholds) != len(points) or not points:
+    if len(thresholds) != len(points):
         raise DataError(f"{len(thresholds)} thresholds for {len(points)} files of points: give one threshold per file")
     tables = []
     for path, threshold in zip(map(Path, points), thresholds, strict=True):

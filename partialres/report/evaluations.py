@@ -74,7 +74,7 @@ def collect(paths: Iterable[Path]) -> pd.DataFrame:
 
     Columns: dataset, seed, ratio (per cent; NaN in step 1), experiment (in step 1 empty or MASK_HEAD), step, split,
     expressions, refs, metric, value (as in the file: 0-100).
-    Raises DataError if there is no file, if two belong to the same evaluation, if a file lacks its counts or holds
+    Raises DataError if two belong to the same evaluation, if a file lacks its counts or holds
     anything but finite numbers, or if a split was scored on different numbers of expressions.
     """
     rows: list[dict[str, Any]] = []
@@ -96,7 +96,7 @@ def collect_selections(paths: Iterable[Path]) -> pd.DataFrame:
 
     Columns: dataset, seed, ratio, experiment, step, then SELECTION (candidates and kept: numbers of pseudo masks;
     shares and IoU 0-100; mean_d 0-2). true_iou_kept is NaN where none was kept.
-    Raises DataError if there is no file, if two belong to the same run, or if a file lacks a number.
+    Raises DataError if two belong to the same run, or if a file lacks a number.
     """
     selections = _read(paths, run_of, SELECTION)
     rows = [run._asdict() | {key: figures[key] for key in SELECTION} for run, figures in selections.items()]
@@ -105,15 +105,13 @@ def collect_selections(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def _read(paths: Iterable[Path], whose: Callable[[Path], Run], required: Sequence[str]) -> dict[Run, dict[str, float]]:
-    """Read the numbers of each file into a dict by run; raises DataError for no file or two of the same run."""
+    """Read the numbers of each file into a dict by run; raises DataError for two of the same run."""
     read: dict[Run, dict[str, float]] = {}
     for path in map(Path, paths):
         run = whose(path)
         if run in read:
             raise DataError(f"{path}: a second file of one run; give each run once")
         read[run] = _numbers(path, required)
-    if not read:
-        raise DataError("there is nothing to report: give at least one JSON file of results")
     return read
 
 
@@ -155,8 +153,8 @@ def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
     """Sort the rows by data set, split, ratio, experiment (baseline, ours, others), step and seed."""
     keys = [key for key in (*MODEL, "seed") if key in table]
-    ranked = table.sort_values(keys, key=lambda column: column.map(partial(_rank, column.name)), kind="stable")
-    return ranked.reset_index(drop=True)
+    ranks = {"key": lambda column: column.map(partial(_rank, column.name)), "kind": "stable"}
+    return table.sort_values(keys, ignore_index=True, **ranks)
 
 
 def in_order(kind: str, names: Iterable[str]) -> list[str]:

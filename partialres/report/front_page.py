@@ -14,15 +14,18 @@ from partialres.report.render import number, with_interval
 
 
 def lines(
-    data: Path, splits: Mapping[str, Sequence[str]], provenance: Path, benchmarks: Sequence[Path], table1: Path | None
-) -> list[str]:
+    experiments: Mapping[str, Sequence[float]], data: Path, splits: Mapping[str, Sequence[str]], provenance: Path,
+    benchmarks: Sequence[Path], table1: Path | None,
+) -> list[str]:  # fmt: skip
     """Return the page's lines as reStructuredText list items.
 
-    data: data.csv of the table of the data. splits: each data set's evaluated splits. provenance: a model's
+    experiments: each one's ratios, per cent. data: data.csv of the table of the data. splits: each data set's evaluated splits. provenance: a model's
     provenance.json. benchmarks: Snakemake's benchmark files of the jobs. table1: table1.csv, if the run has one.
     Raises DataError if a file is not in its expected form.
     """
-    texts = [_of_data(data, name, each) for name, each in splits.items()]
+    ran = [f"{name} at {', '.join(f'{ratio:g}' for ratio in ratios)} %" for name, ratios in experiments.items()]
+    texts = [f"**What ran**: {'; '.join(ran)} of the masks."]
+    texts += [_of_data(data, name, each) for name, each in splits.items()]
     texts += [_of_code(provenance), _of_time(benchmarks)]
     texts += [_scores(table1)] if table1 else []
     return [f"- {text}" for text in texts]

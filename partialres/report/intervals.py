@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,11 +44,8 @@ def of_gain(scores: Scores, model: Model, reference: Model, split: str) -> tuple
     mine, theirs = (scores.get((each, split), {}) for each in (model, reference))
     for scored, seeds in ((model, mine), (reference, theirs)):
         if lacking := sorted((set(mine) or {0}) - set(seeds)):
-            raise DataError(
-                f"{model.dataset} {split}: '{model.experiment}' at {model.ratio:g} % cannot be compared with "
-                f"'{reference.experiment}' at {reference.ratio:g} %: give {scored.dataset}/seed{lacking[0]}/"
-                f"ratio{scored.ratio:g}/{scored.experiment}/{scored.step}/{split}/metrics.json too"
-            )
+            folder = f"seed{lacking[0]}/ratio{scored.ratio:g}/{scored.experiment}/{scored.step}"
+            raise DataError(f"{model.dataset} {split}: give {scored.dataset}/{folder}/{split}/metrics.json too")
     differences = np.array([100 * (mine[seed] - theirs[seed]) for seed in sorted(mine)])
     return interval(differences, next(iter(mine.values())).index.to_numpy())
 
@@ -78,8 +76,8 @@ def interval(differences: np.ndarray, refs: np.ndarray) -> tuple[float, float]:
 def read_scores(metrics: Iterable[Path]) -> Scores:
     """Read the predictions.parquet beside each metrics.json; step 1's are skipped.
 
-    Raises DataError if one is missing or lacks a column, if an IoU is not in 0-1, or if two models on the same data set
-    and split were not scored on the same expressions in the same order.
+    Raises DataError if one is missing or wrong (`read_table`), or if two models on the same data set and split were not
+    scored on the same expressions in the same order.
     """
     iou: dict[tuple[Model, str], dict[int, pd.Series]] = {}
     first: dict[tuple[str, str], tuple[Path, pd.DataFrame]] = {}
@@ -90,13 +88,8 @@ def read_scores(metrics: Iterable[Path]) -> Scores:
         beside = path.with_name("predictions.parquet")
         table = read_table(beside, ["ref_id", "expression", "iou"])
         check_expressions(beside, table, *first.setdefault((run.dataset, run.split), (beside, table)))
-        values = table["iou"].to_numpy(dtype=float)
-        wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
-        if len(wrong):
-            raise DataError(f"{beside}: row {wrong[0]}: iou is {values[wrong[0]]}, not in 0-1; evaluate again")
-        iou.setdefault((Model(run.dataset, run.ratio, run.experiment, run.step), run.split), {})[run.seed] = (
-            table.set_index("ref_id")["iou"]
-        )
+        model = Model(run.dataset, run.ratio, run.experiment, run.step)
+        iou.setdefault((model, run.split), {})[run.seed] = table.set_index("ref_id")["iou"]
     return iou
 
 
@@ -105,14 +98,10 @@ def check_expressions(path: Path, table: pd.DataFrame, other: Path, expected: pd
 
     table, expected: columns ref_id and expression of the files `path` and `other`.
     """
-    cure = "evaluate both on one refs.parquet"
-    if len(table) != len(expected):
-        raise DataError(f"{path}: {len(table):,} expressions, but {other} has {len(expected):,}; {cure}")
-    mine, theirs = (each[["ref_id", "expression"]].to_numpy(dtype=object) for each in (table, expected))
-    differs = (mine != theirs).any(axis=1)
-    if differs.any():
-        row = int(differs.argmax())
-        raise DataError(
-            f"{path}: row {row} is '{mine[row][1]}' of ref {mine[row][0]}, in {other} it is '{theirs[row][1]}' of ref "
-            f"{theirs[row][0]}; {cure}"
-        )
+    mine, theirs = (list(zip(each["ref_id"], each["expression"], strict=True)) for each in (table, expected))
+    for row, (own, given) in enumerate(zip_longest(mine, theirs)):
+        if own != given:
+            raise DataError(
+                f"{path}: row {row} of {len(mine):,} is {own}, in {other}, of {len(theirs):,}, it is {given}; evaluate "
+                "both on one refs.parquet"
+            )

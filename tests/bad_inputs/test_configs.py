@@ -7,8 +7,6 @@ import itertools
 import json
 import math
 import re
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,14 @@ import torch
 import yaml
 
 from partialres.config import ConfigError, ModelConfig, Settings, TrainConfig
-from partialres.experiments import Plan, Run, present
+from partialres.experiments import Plan
 from partialres.model.build import build_model
 from partialres.report import comparison, curves, evaluations
 from partialres.training.loop import make_optimiser
 from tests.bad_inputs.test_raw import key_of
 from tests.cli.test_cli import ROOT
 from tests.tiny import TINY
+from tests.workflow.report_rules import Rules
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 NO_NUMBER: list[Any] = ["x", None, True, [1], {}, math.nan, math.inf, -math.inf]
@@ -95,7 +94,7 @@ def with_value(key: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("key", "value"), CASES)
 def test_a_mistake_is_a_line_that_names_the_key(key, value):
     with pytest.raises(ConfigError) as error:
-        Plan(present(with_value(key, value)))
+        Plan(with_value(key, value))
     lines = str(error.value).splitlines()
     assert len(lines) <= 9 and all(len(line) < 500 for line in lines)
     assert {*re.findall(r"\w+", lines[0])} & {*key.removeprefix("settings.").split(".")}, lines
@@ -163,20 +162,6 @@ SUBSETS = [
     for ratios in ([100], [1, 5, 100])
     if not ("strict" in names and "ours" not in names)
 ]
-
-
-class Rules(dict):
-    """What the rule files define beside their rules, as far as the report needs it."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(
-            plan=plan, Run=Run, Path=Path, shlex=shlex, sys=sys, report=lambda file, **_: file, code=lambda _: "",
-            results=lambda path: path, RUN="{dataset}/seed{seed}/ratio{ratio}/{experiment}", image_folder=lambda _: "",
-        )  # fmt: skip
-        for name in ("tables", "figures"):
-            text = (ROOT / f"workflow/rules/{name}.smk").read_text()
-            blocks = re.split(r"\n(?=\S)", text)
-            exec("\n".join(block for block in blocks if not re.match(r"(use )?rule ", block)), self)
 
 
 def fake_table(paths: list[str]) -> pd.DataFrame:

@@ -13,9 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from partialres.cli import main
 from partialres.data.refer import read_refs
 from partialres.refshapes import generate as refshapes
 from partialres.refshapes.generate import FLAVOURS, RefshapesConfig
@@ -417,7 +419,9 @@ def texts_of(config: RefshapesConfig) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("wrong", [{"flavour": "coco"}, {"images": 0}, {"seed": -1}, {"side": 10}])
-def test_a_config_that_cannot_be_generated_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        RefshapesConfig(**wrong)
+@pytest.mark.parametrize(
+    "wrong", [("--flavour", "coco"), ("--image-count", 0), ("--image-count", 10**6), ("--seed", -1), ("--side", 10)]
+)
+def test_a_data_set_that_cannot_be_generated_is_refused(wrong: tuple[str, object], tmp_path: Path) -> None:
+    answer = CliRunner().invoke(main, ["refshapes", *map(str, wrong), "--out", str(tmp_path)])
+    assert answer.exit_code == 2 and f"Invalid value for '{wrong[0]}'" in answer.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,6 +128,12 @@ def test_what_is_asked_wrongly_ends_in_a_message(folder: Path, tmp_path: Path) -
     answer = run(figures, "qualitative", *asked(folder, "figures qualitative"), "--label", "more", "--out", out)
     assert answer.exit_code == 2 and "one --label per file" in answer.output
     assert not out.exists()
+
+
+@pytest.mark.parametrize("command", [*tables.commands.values(), *figures.commands.values()], ids=lambda each: each.name)
+def test_a_report_of_no_files_is_refused(command: object, tmp_path: Path) -> None:
+    answer = run(command, "--out", tmp_path / "out")
+    assert answer.exit_code == 2 and re.search(r"Missing argument '(FILES|REFS)", answer.output)
 
 
 def test_importing_the_commands_loads_no_plotting_library() -> None:

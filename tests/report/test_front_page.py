@@ -25,14 +25,15 @@ def files(tmp_path: Path, runs: list[Path]) -> dict:
     table = comparison.table1(evaluations.collect(runs), intervals.read_scores(runs), "baseline")
     table.data.to_csv(tmp_path / "table1.csv", index=False)
     return {
-        "data": tmp_path / "data.csv", "splits": {"refshapes": ["val", "testA"]},
+        "experiments": {"baseline": [1, 100], "ours": [0.5, 1]}, "data": tmp_path / "data.csv", "splits": {"refshapes": ["val", "testA"]},
         "provenance": tmp_path / "provenance.json", "benchmarks": [tmp_path / "job.tsv"] * 2,
         "table1": tmp_path / "table1.csv",
     }  # fmt: skip
 
 
 def test_the_page_names_data_code_time_and_the_scores_at_the_lowest_ratio(files):
-    data, code, time, scores = front_page.lines(**files)
+    ran, data, code, time, scores = front_page.lines(**files)
+    assert ran == "- **What ran**: baseline at 1, 100 %; ours at 0.5, 1 % of the masks."
     assert data == "- **Data**: RefShapes: 4,860 training images, 12,075 training refs; scored on val, testA."
     assert code == "- **Code**: commit abc123, python 3.11, torch 2.6; trained on cpu."
     assert time.startswith("- **Time**: 2 jobs ran for 3 minutes")
@@ -41,7 +42,7 @@ def test_the_page_names_data_code_time_and_the_scores_at_the_lowest_ratio(files)
 
 
 def test_a_run_without_table_1_has_no_line_of_scores(files):
-    assert len(front_page.lines(**files | {"table1": None})) == 3
+    assert len(front_page.lines(**files | {"table1": None})) == 4
 
 
 def test_a_missing_file_is_named(files, tmp_path):

@@ -101,18 +101,20 @@ def test_predictions_of_other_expressions_are_refused_by_file_and_row(scored: Wr
     first, second = (scored(f"refshapes/seed0/ratio1/{name}/res") for name in ("baseline", "ours"))
     names = [f"thing {row}" for row in range(200)]
     change(second, expression=[*names[:7], "another", *names[8:]])
-    with pytest.raises(DataError, match=r"ours/res/val/predictions\.parquet: row 7 is 'another' of ref 3.*baseline"):
+    with pytest.raises(
+        DataError, match=r"ours/res/val/predictions\.parquet: row 7 of 200 is \(3, 'another'\), .*baseline"
+    ):
         intervals.read_scores([first, second])
     path = second.with_name("predictions.parquet")
     pd.read_parquet(path).iloc[:-1].to_parquet(path)
-    with pytest.raises(DataError, match=r"199 expressions, but .* has 200"):
+    with pytest.raises(DataError, match=r"row 7 of 199 is .*, of 200, it is \(3, 'thing 7'\)"):
         intervals.read_scores([first, second])
 
 
 def test_predictions_that_cannot_be_used_are_named(scored: Write) -> None:
     path = scored("refshapes/seed0/ratio1/ours/res")
     change(path, iou=[0.5] * 3 + [1.5] + [0.5] * 196)
-    with pytest.raises(DataError, match=r"predictions\.parquet: row 3: iou is 1\.5, not in 0-1"):
+    with pytest.raises(DataError, match=r"predictions\.parquet: row 3: iou is 1\.5, not a number from 0 to 1"):
         intervals.read_scores([path])
     path.with_name("predictions.parquet").unlink()
     with pytest.raises(DataError, match=r"predictions\.parquet: cannot be read"):

@@ -27,10 +27,10 @@ def test_a_mask_is_kept_where_d_is_below_the_threshold_and_not_at_it():
     assert list(kept.columns) == ["ref_id", "points", "d"]
 
 
-def test_kept_points_are_spaced_evenly_from_the_top_left_of_the_filled_mask():
+def test_kept_points_are_spaced_evenly_from_the_top_of_the_filled_mask():
     uneven = [[30.0, 30.0], [29.0, 30.0], [10.0, 30.0], [10.0, 10.0], [30.0, 10.0]]
     (row,) = select(points((1, uneven, 0.0)), SIZES, PseudoConfig(), 8)["points"]
-    assert row == [[10, 10], [20, 10], [30, 10], [30, 20], [30, 30], [20, 30], [10, 30], [10, 20]]
+    assert row == [[20, 10], [30, 10], [30, 20], [30, 30], [20, 30], [10, 30], [10, 20], [10, 10]]
 
 
 def test_without_resampling_the_points_stay_as_they_were_predicted():

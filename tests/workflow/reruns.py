@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Change:
     """A change to the config or to one of the package's modules."""
 
     what: str
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict, hash=False)
     module: str | None = None
 
 
@@ -81,8 +82,9 @@ def changed(path: Path) -> Iterator[None]:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@cache
 def pending(done: Workflow, change: Change) -> dict[str, set[str]]:
-    """Return what a change reruns after a complete run: rule -> paths."""
+    """Return what a change reruns after a complete run: rule -> paths. Several tests ask it of one change."""
     if change.module:
         with changed(done.checkout / f"partialres/{change.module}.py"):
             return done.pending()

@@ -9,14 +9,25 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from partialres.experiments import Plan, merge
+
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.yaml"
+
+
+def planned(*overrides: Path | Mapping[str, Any]) -> Plan:
+    """The plan of the default config under configs that override it, made in this process as Snakemake makes it."""
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for each in overrides:
+        config = merge(config, yaml.safe_load(each.read_text()) if isinstance(each, Path) else each)
+    return Plan(config)
 
 
 def checkout_copy(folder: Path) -> Path:
@@ -51,8 +62,9 @@ class Workflow:
         return [str(part) for part in parts]
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What Snakemake runs in: the checkout's imports alone, as where it is installed; one thread."""
-        return {**os.environ, "PYTHONPATH": str(self.checkout), "OMP_NUM_THREADS": "1"} | more
+        """What Snakemake runs in: the checkout's imports alone, an environment that is not activated; one thread."""
+        path = os.pathsep.join(folder for folder in os.get_exec_path() if Path(folder) != Path(sys.executable).parent)
+        return {**os.environ, "PATH": path, "PYTHONPATH": str(self.checkout), "OMP_NUM_THREADS": "1"} | more
 
     def __call__(
         self,

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -46,13 +45,6 @@ def test_a_run_prints_a_line_as_each_job_starts_and_ends_and_no_reasons(empty):
     ]
     assert len(ends) == 2 and "100%" in ends[-1] and "about 0 s left" in ends[-1]
     assert "Reason:" not in output and "Execute" not in output and "Select jobs" not in output
-
-
-def test_a_job_that_fails_is_named_with_its_log(empty):
-    broken = {"datasets": {"refshapes": {"split_by": "nobody"}}}
-    with pytest.raises(subprocess.CalledProcessError) as caught:
-        empty("results/refshapes/refs.parquet", config=broken)
-    assert "Error in rule prepare" in caught.value.output and "refs(nobody).p" in caught.value.output
 
 
 def test_a_dry_run_is_snakemakes_own(capsys):

@@ -6,14 +6,14 @@ import json
 import os
 import re
 import subprocess
-from typing import Any
 
 import pytest
 import yaml
 
 from partialres.checkpoints.model_file import read_header
+from partialres.config import ConfigError
 from partialres.files import read_table
-from tests.workflow.running import ROOT, Workflow
+from tests.workflow.running import ROOT, TINY, planned
 
 RUN = "results/refshapes/seed0/ratio10/ours"
 SCORED = ("predictions.parquet", "metrics.json")
@@ -126,14 +126,6 @@ def test_lint_finds_nothing_but_input_functions_beside_their_rules(empty):
     assert set(found) == {"Mixed rules and functions in same snakefile."}
 
 
-def fails(workflow: Workflow, config: dict[str, Any]) -> str:
-    with pytest.raises(subprocess.CalledProcessError) as caught:
-        workflow(config=config)
-    assert not (workflow.folder / "results").exists()
-    output: str = caught.value.output
-    return output
-
-
 MASK_HEAD = {"ratios": "partial", "steps": [2], "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
 REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["val"]}
 
@@ -145,11 +137,25 @@ REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["
             {"experiments": {"ours": {"settings": {"model": {"ccft": True}}}}},
             ["refshapes, ours, 10 %: model.ccft: unknown key", "cctf"],
         ),
+        ({"downloads": {"table": "$NO_SUCH_FOLDER/table.tsv"}}, ["downloads.table", "NO_SUCH_FOLDER"]),
+        ({"datasets": {"refshapes": None, "real": REAL}}, ["datasets.real.raw", "NO_SUCH_FOLDER"]),
+    ],
+    ids=["of the plan", "of a rule file", "of an input function"],
+)
+def test_a_mistake_in_the_config_is_named_before_any_job_runs(empty, config, words):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        empty(config=config)
+    assert not (empty.folder / "results").exists()
+    output: str = caught.value.output
+    assert [word for word in words if word not in output] == [] and len(output.splitlines()) < 25, output
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
         ({"settings": {"visual": "random"}}, ["refshapes: visual: unknown key", "init_backbone"]),
         ({"settings": {"init_backbone": "yolov3.weights"}}, ["init_backbone: yolov3.weights", "model.frozen: all"]),
-        ({"downloads": {"table": "$NO_SUCH_FOLDER/table.tsv"}}, ["downloads.table", "NO_SUCH_FOLDER"]),
         ({"datasets": {"refshapes": {"splits": "val"}}}, ["datasets.refshapes.splits: 'val'"]),
-        ({"datasets": {"refshapes": None, "real": REAL}}, ["datasets.real.raw", "NO_SUCH_FOLDER"]),
         ({"experiments": {"new": {"from": "theirs"}}}, ["experiments.new.from: no experiment 'theirs'"]),
         ({"experiments": {"baseline": None}}, ["report.oracle: no experiment 'baseline'"]),
         ({"frobnicate": {"a": 1}}, ["frobnicate: unknown key"]),
@@ -157,9 +163,11 @@ REAL = {"raw": "$NO_SUCH_FOLDER", "images": "x", "split_by": "unc", "splits": ["
         ({"datasets": {7: {"splits": ["val"]}}}, ["datasets.7.[key]: 7"]),
     ],
 )
-def test_a_mistake_in_the_config_is_named_before_any_job_runs(empty, config, words):
-    output = fails(empty, config)
-    assert [word for word in words if word not in output] == [] and len(output.splitlines()) < 25, output
+def test_a_mistake_that_the_plan_finds_is_named_in_a_few_lines(config, words):
+    with pytest.raises(ConfigError) as caught:
+        planned(TINY, config)
+    output = str(caught.value)
+    assert [word for word in words if word not in output] == [] and len(output.splitlines()) < 20, output
 
 
 shared = pytest.mark.skipif("PARTIALRES_SHARED" not in os.environ, reason="PARTIALRES_SHARED names no folder")

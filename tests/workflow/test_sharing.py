@@ -56,7 +56,7 @@ rule summary:
     assert found["summary"] == 1 and found["partialres_train_rec"] == 1 and found["partialres_retrain_res"] == 1
 
 
-def test_a_failed_job_shows_the_end_of_its_log(checkout, tmp_path):
+def test_a_failed_job_is_named_and_shows_the_end_of_its_log(checkout, tmp_path):
     (tmp_path / "run").mkdir()
     workflow = Workflow(checkout, tmp_path / "run")
     target = "results/own/refs.parquet"
@@ -66,7 +66,8 @@ def test_a_failed_job_shows_the_end_of_its_log(checkout, tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as caught:
         workflow(target, config={"datasets": {"refshapes": None, "own": own}})
     log = (tmp_path / "run/results/logs/prepare/own.log").read_text().strip().splitlines()
-    assert log and log[-1] in caught.value.output
+    assert log and log[-1] in caught.value.output and "refs(unc).p" in log[-1]
+    assert "Error in rule prepare" in caught.value.output
 
 
 @pytest.mark.parametrize("profile", [path.parent.name for path in sorted(PROFILES.glob("*/config.yaml"))])

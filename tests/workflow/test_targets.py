@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.workflow.report_rules import Rules
+from tests.workflow.running import TINY, planned
+
 ALWAYS = {
     "table1", "claims", "details", "rec", "data", "pseudo", "failures_refshapes", "ratio_curve", "training",
     "qualitative_refshapes", "steps_refshapes",
@@ -15,13 +18,14 @@ NO_RPP = {"no_rpp": {"from": "ours", "ratios": "partial", "settings": {"pseudo":
 MASKS = {
     "masks": {"ratios": "partial", "steps": [2], "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}
 }
+STEPS = ("res", "retrain")
 OF_TABLE_1 = {"table1", "claims", "ratio_curve", "qualitative_refshapes", "steps_refshapes"}
 
 
-def targets(workflow, config: dict[str, Any]) -> set[str]:
-    pending = workflow.pending(config)
-    report = {path for paths in pending.values() for path in paths if path.split("/")[1] in ("tables", "figures")}
-    return {path.split("/")[-1].rsplit(".", 1)[0] for path in report}
+def targets(config: dict[str, Any]) -> set[str]:
+    """What the rule `all` asks for: test_dag sees that a run makes just this."""
+    rules = Rules(planned(TINY, config))
+    return {path.split("/")[-1].rsplit(".", 1)[0] for path in [*rules["tables"](), *rules["figures"]()]}
 
 
 @pytest.mark.parametrize(
@@ -39,8 +43,8 @@ def targets(workflow, config: dict[str, Any]) -> set[str]:
     ],
     ids=["embedded", "table 2", "table 3", "table 4", "beyond", "figure 1", "no table 1", "no step 3", "100 % alone"],
 )
-def test_targets_are_the_tables_and_figures_that_the_config_names(empty, config: dict[str, Any], names: set[str]):
-    assert targets(empty, config) == names
+def test_targets_are_the_tables_and_figures_that_the_config_names(config: dict[str, Any], names: set[str]):
+    assert targets(config) == names
 
 
 def test_a_table_is_asked_for_the_files_of_its_experiments_alone(empty):
@@ -50,10 +54,9 @@ def test_a_table_is_asked_for_the_files_of_its_experiments_alone(empty):
     assert "retrain_res" not in plan and "select_pseudo_points" not in plan
 
 
-@pytest.mark.parametrize("step", ["res", "retrain"])
-def test_a_training_is_given_the_refs_only_where_it_scores_a_sample(empty, step):
-    model = f"results/refshapes/seed0/ratio10/ours/{step}/model.safetensors"
-    assert "--val" not in empty("-n", "-p", model)
-    plan = empty("-n", "-p", model, config={"settings": {step: {"score_epochs": 2}}})
-    (command,) = (line for line in plan.splitlines() if f"/ours/{step} 2>" in line)
-    assert "--val results/refshapes/refs.parquet" in command
+def test_a_training_is_given_the_refs_only_where_it_scores_a_sample(empty):
+    models = [f"results/refshapes/seed0/ratio10/ours/{step}/model.safetensors" for step in STEPS]
+    for scored, silent in (("res", "retrain"), ("retrain", "res")):
+        plan = empty("-n", "-p", *models, config={"settings": {scored: {"score_epochs": 2}}})
+        commands = {step: next(line for line in plan.splitlines() if f"/ours/{step} 2>" in line) for step in STEPS}
+        assert "--val results/refshapes/refs.parquet" in commands[scored] and "--val" not in commands[silent]

@@ -1,7 +1,9 @@
 # Paths, settings and resources that every rule file uses.
+import os
 import re
 import shlex
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 from snakemake.utils import validate
@@ -12,15 +14,15 @@ if (CHECKOUT / "partialres").is_dir() and str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
 import partialres
-from partialres import code_digest
-from partialres.experiments import FLAVOUR_FOLDERS, Plan, Run, expand_path, first_on_path, present
+from partialres.code_digest import digest as code  # Snakemake does not notice changes in imported code
+from partialres.config import Section, expand_path
+from partialres.experiments import Plan, Run
 
-config.update(present(config))
 plan = Plan(config)
-validate(config, "../schemas/config.schema.json")
+validate(config, "../schemas/config.schema.json", set_default=False)
 
 # Rules run the interpreter that runs Snakemake, even if its environment is not activated.
-first_on_path(Path(sys.executable).parent)
+os.environ |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])}
 # Rules import this same package, so conda environments need not contain it. If `gpu` in a job's `resources` is two or
 # more, `on_gpus` starts that many processes of its command, which share the work.
 shell.prefix(
@@ -43,7 +45,7 @@ wildcard_constraints:
 RESULTS = plan.config.results
 RESUME = f"{RESULTS}/.resume"  # not an output of any rule: Snakemake removes outputs before a rerun
 RUN = "{dataset}/seed{seed}/ratio{ratio}/{experiment}"
-SCORED = "{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/{split}"
+SCORED = f"{RUN}/{{step}}/{{split}}"
 
 
 def results(path):
@@ -58,11 +60,6 @@ def benchmarks(path):
     return f"{RESULTS}/benchmarks/{path}.tsv"
 
 
-def code(command):
-    """A param: a digest of the package's modules that a command imports, whose changes Snakemake would not notice."""
-    return code_digest.digest(command)
-
-
 def settings(wildcards):
     """The settings for the job's data set and, if its wildcards name them, its experiment, ratio or head."""
     known = {name: wildcards.get(name) for name in ("experiment", "head") if wildcards.get(name)}
@@ -73,10 +70,8 @@ def setting(key):
     """A param: the setting with this dotted key; a whole section as JSON."""
 
     def value(wildcards):
-        chosen = settings(wildcards)
-        for part in key.split("."):
-            chosen = getattr(chosen, part)
-        return chosen.model_dump_json() if hasattr(chosen, "model_dump_json") else chosen
+        chosen = attrgetter(key)(settings(wildcards))
+        return chosen.model_dump_json() if isinstance(chosen, Section) else chosen
 
     return value
 

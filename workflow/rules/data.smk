@@ -21,7 +21,7 @@ def raw_folder(wildcards):
     """The folder with instances.json and refs(...).p."""
     generate = entry(wildcards).generate
     if generate:
-        return results(f"{wildcards.dataset}/raw/{FLAVOUR_FOLDERS[generate.flavour]}")
+        return results(f"{wildcards.dataset}/raw/{generate.flavour.replace('refcoco', 'refshapes')}")
     return expand_path(entry(wildcards).raw, f"datasets.{wildcards.dataset}.raw")
 
 

@@ -234,7 +234,9 @@ def front_page():
     step_1 = results(f"{dataset}/seed{seed}/rec/{head}/provenance.json")
     run = plan.runs()[0]
     trained = results(f"{RUN.format(**run._asdict())}/res/provenance.json")
+    ratios = {name: {float(run.ratio) for run in plan.runs(experiment=name)} for name in plan.experiments}
     return front_page.lines(
+        experiments={name: sorted(each) for name, each in ratios.items() if each},
         data=results("tables/data.csv"),
         splits={name: entry.splits for name, entry in plan.datasets.items()},
         provenance=step_1 if Path(step_1).is_file() else trained,  # an imported step 1 has none

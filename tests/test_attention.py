@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 import partialres
+from partialres import attention
 from partialres.files import DataError
 from partialres.model.trace import trace
-from partialres.report import attention
 from tests.commands import done, run
 from tests.test_use import POINTS, write_model
 from tests.tiny import RELEASED, SIDE
