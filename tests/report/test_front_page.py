@@ -25,7 +25,8 @@ def files(tmp_path: Path, runs: list[Path]) -> dict:
     table = comparison.table1(evaluations.collect(runs), intervals.read_scores(runs), "baseline")
     table.data.to_csv(tmp_path / "table1.csv", index=False)
     return {
-        "experiments": {"baseline": [1, 100], "ours": [0.5, 1]}, "data": tmp_path / "data.csv", "splits": {"refshapes": ["val", "testA"]},
+        "experiments": {"baseline": [1, 100], "ours": [0.5, 1]},
+        "data": tmp_path / "data.csv", "splits": {"refshapes": ["val", "testA"]},
         "provenance": tmp_path / "provenance.json", "benchmarks": [tmp_path / "job.tsv"] * 2,
         "table1": tmp_path / "table1.csv",
     }  # fmt: skip
