@@ -1,14 +1,16 @@
 # make reproduce: everything from nothing to results/tables and results/figures.  make test: checks and tests.
 # make estimate CONFIGS="config/paper.yaml config/gpu.yaml": what a run will cost on this machine.
+# make docs: the documentation as a site, in site/.
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 # Modules are compiled as they are first imported (most never are) and kept so, whatever the caller's habit is.
 export PYTHONDONTWRITEBYTECODE :=
+export NO_MKDOCS_2_WARNING := 1
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce estimate test clean
+.PHONY: reproduce estimate test docs clean
 
 reproduce: $(VENV)/.ready
 	$(BIN)/snakemake --cores $(CORES)
@@ -20,7 +22,11 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+docs: $(VENV)/.test
+	$(BIN)/mkdocs build --strict
 
 # Rebuilt whenever what it is made of changes; the mark is set last, so that a broken installation is tried again.
 $(VENV)/.ready: pyproject.toml constraints.txt

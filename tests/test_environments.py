@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import partialres
+
 ROOT = Path(__file__).parents[1]
 CONDA = {  # packages with another name on conda-forge than on PyPI
     "matplotlib": "matplotlib-base", "opencv-python-headless": "py-opencv", "seaborn": "seaborn-base",
@@ -102,3 +104,9 @@ def test_every_rule_names_an_environment():
         for rule in re.split(r"(?m)^(?=(?:use )?rule )", file.read_text())[1:]:
             if rule.startswith("rule "):
                 assert 'environment("' in rule and "    conda:" in rule, rule.splitlines()[0]
+
+
+def test_the_version_is_the_same_wherever_it_is_written():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == partialres.__version__
+    assert f"## {partialres.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()

@@ -79,13 +79,14 @@ ON_PROBLEM = click.option(
 @click.option("--max-words", type=click.IntRange(min=1), help="Cut expressions after so many words [default: 15].")
 @ON_PROBLEM
 @click.option("--vocabulary", type=IN_FILE, help="Use the words and limits of this vocabulary.json unchanged.")
+@click.option("--evaluated", "splits", multiple=True, help="A split that must have refs; repeat for more.")
 @click.option("--out", type=OUT_DIR, required=True, help="Folder for refs.parquet and vocabulary.json.")
 def prepare(
     folder: Path, image_folder: Path, split_by: str | None, max_words: int | None, on_problem: Any,
-    vocabulary: Path | None, out: Path,
+    vocabulary: Path | None, splits: tuple[str, ...], out: Path,
 ) -> None:  # fmt: skip
     """Turn the raw data in FOLDER (instances.json and the refs) into a table with a row per ref, and a vocabulary."""
-    from partialres.data.refer import read_refs
+    from partialres.data.refer import check_splits, read_refs
     from partialres.data.vocabulary import Vocabulary, apply_vocabulary, build_vocabulary
     from partialres.files import read_json, write_json, write_table
 
@@ -94,6 +95,7 @@ def prepare(
     refs, problems = read_refs(folder, image_folder, split_by, on_problem=on_problem)
     if problems:
         click.echo(f"left out of {folder}:\n{problems}", err=True)
+    check_splits(refs, splits, folder)
     if vocabulary:
         words = apply_vocabulary(refs, Vocabulary.from_json(read_json(vocabulary)), report=problems.report())
     else:

@@ -26,6 +26,7 @@ ROW = re.compile(r"([^\t/]+)\t([^\t]*)\t(\d*)\t((?:[0-9a-f]{64})?)\t([^\t]*)")
 ATTEMPTS = 20  # per file; each continues where the one before stopped
 TIMES = 200  # an archive of pictures or text does not unpack to more of its size
 RANGE_REFUSED = 33  # curl's exit status if the server cannot continue a partial download
+UNREACHABLE = (5, 6, 7)  # curl's exit statuses if the proxy's or the server's name is unknown, or neither answers
 
 
 @dataclass(frozen=True)
@@ -101,19 +102,22 @@ def _transfer(item: Item, part: Path, wait: float) -> None:
     command = [
         "curl", "--fail", "--location", "--silent", "--show-error", "--continue-at", "-", "--output", str(part),
         "--connect-timeout", "30", "--speed-limit", "1000", "--speed-time", "60",
-        "--write-out", "%{http_code}", "--proto", "=http,https,ftp", "--url", item.address,
+        "--write-out", " %{http_code} %{http_connect}", "--proto", "=http,https,ftp", "--url", item.address,
     ]  # fmt: skip
     for _ in range(ATTEMPTS):
         if item.bytes is not None and _size(part) >= item.bytes:
             return
         answer = subprocess.run(command, capture_output=True, text=True)
-        code, reason = answer.stdout[-3:], answer.stderr.strip()
+        (code, proxy), reason = answer.stdout.split()[-2:], answer.stderr.strip()  # status codes, 000 if none came
         if code == "416" or answer.returncode == RANGE_REFUSED:  # it cannot be continued: start over
             part.unlink(missing_ok=True)
         elif answer.returncode == 0:
             return
-        elif code.startswith("4"):
+        elif code == "404":
             raise DataError(f"{item.name}: cannot download {item.address} ({reason}); correct the address in the table")
+        elif "4" in (code[0], proxy[0]) or (answer.returncode in UNREACHABLE and not _size(part)):
+            by_hand = f"without one, put the file in {part.parent}"
+            raise DataError(f"{item.name}: no network to {item.address} ({reason}); connect to it, or, {by_hand}")
         say(f"{item.name}: {reason}; continuing after {_size(part)} bytes")
         time.sleep(wait)
     raise DataError(f"{item.name}: {item.address}: {reason}; {_size(part)} bytes are kept; run again to continue")

@@ -8,7 +8,7 @@ pickle, or `expressions.json`, our own plain form: [{"annotation_id": 7, "split"
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -138,6 +138,22 @@ def read_refs(
     table = pd.DataFrame(rows).astype({"height": "int32", "width": "int32", "category_id": "int32"})
     problems.counts.update(_counts(table, len(refs), annotations))
     return table, problems
+
+
+def check_splits(refs: pd.DataFrame, evaluated: Iterable[str], folder: Path) -> None:
+    """Check that train and every evaluated split have refs, and that every evaluated ref has a mask.
+
+    refs: from `read_refs`. folder: named in errors. Raises DataError that names the splits or a ref, and the cure.
+    """
+    counts, evaluated = refs["split"].value_counts(sort=False), set(evaluated)
+    if empty := sorted({"train", *evaluated} - set(counts.index)):
+        held = ", ".join(f"{name} ({count} refs)" for name, count in counts.items())
+        cure = "correct `split`, or the config's splits"
+        raise DataError(f"{folder}: no refs in {', '.join(empty)}, only in {held}; {cure}")
+    bare = refs[refs["split"].isin(evaluated) & refs["mask"].isna()]
+    if len(bare):
+        where = f"{len(bare)} refs of {', '.join(sorted(set(bare['split'])))}, the first {bare['ref_id'].iloc[0]},"
+        raise DataError(f"{folder}: {where} have no mask to be scored with; add their segmentation, or make them train")
 
 
 def _row(ref: RawRef, annotation: Entry | None, images: Path, problems: Problems) -> Entry:

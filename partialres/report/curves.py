@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from partialres.files import DataError, read_table
 from partialres.report import captions, style
@@ -171,11 +171,12 @@ def training_curves(logs: Iterable[Path]) -> Figure:
         axes.set_title(f"{captions.dataset_name(place[0])}, {_STAGES[place[1]]}", loc="left")
         axes.set(xscale="log", xlabel="optimiser step")  # ratio 1 % has a hundredth of the steps
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k: longer numbers would touch
         axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(axis="y")
     figure.supylabel("training loss", fontsize=9)
-    names = (("ours", "-"), ("baseline", "--"), ("all others", ":"))
+    others = any(run.experiment not in dashes for run in runs)
+    names = [("ours", "-"), ("baseline", "--"), *([("all others", ":")] if others else [])]
     keys = [style.key(f"{ratio:g} % masks", colour) for ratio, colour in colours.items()]
     style.legend(figure, keys + [style.key(name, style.TEXT, linestyle=dash) for name, dash in names])
     return figure
@@ -183,7 +184,8 @@ def training_curves(logs: Iterable[Path]) -> Figure:
 
 @style.applied()
 def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Figure:
-    """Draw the distribution of D, the distance of pseudo masks from their boxes (paper eq. 8): one panel per ratio.
+    """Draw the distribution of D, the distance of pseudo masks from their boxes (paper eq. 8): one panel per ratio,
+    all on one scale.
 
     points: points.parquet files in pseudo/ folders (`run_of`), with column d, 0 to 2, NaN if points enclose nothing.
     thresholds: for each file, D below which masks are kept. Seeds are pooled; rows are data sets and experiments.
@@ -209,6 +211,9 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Fig
         _histogram(axes, part["d"], part["threshold"].iloc[0])
         axes.set_title(f"{captions.dataset_name(dataset)}, {experiment}, {ratio:g} % masks", loc="left", fontsize=8.5)
         axes.set_xlim(0, min(2.05, max(2 * max(thresholds), tail + 0.05)))  # D is 2 in the last bar
+    highest = max(axes.get_ylim()[1] for axes in figure.axes)
+    for axes in figure.axes:
+        axes.set_ylim(0, highest)
     figure.supxlabel("D: 0 equals the box, 2 is disjoint", fontsize=9)
     figure.supylabel("pseudo masks, %", fontsize=9)
     return figure

@@ -23,7 +23,7 @@ from partialres.report.intervals import check_expressions
 _ROWS = 4  # expressions: more would make the figure taller than a screen
 _CELL, _TEXT, _TITLES, _LINE = 1.9, 1.6, 0.3, 0.15  # inches: a picture's width, the text column, titles, a note's line
 _TALLEST = 0.75  # largest height of the figure, over its width
-_TINT, _DRAIN = 0.5, 0.7  # share of the tint inside a mask, and of grey outside it
+_TINT, _DRAIN = 0.6, 0.8  # share of the tint inside a mask, and of grey outside it
 _Example = tuple[pd.Series, str, list[pd.Series]]  # a ref, an expression of it, each model's prediction
 
 
@@ -127,7 +127,8 @@ def _draw_row(panels: Sequence[Axes], ref: pd.Series, predictions: Sequence[pd.S
 
 
 def _tinted(picture: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
-    """Tint the picture inside the mask and fade the rest to grey, so that objects of any colour stand out."""
-    rest = (1 - _DRAIN) * picture + _DRAIN * picture.mean(axis=2, keepdims=True)
-    tint = (1 - _TINT) * picture + _TINT * 255 * np.array(to_rgb(colour))
+    """Draw the mask in one colour, whatever the object's own, by its brightness; fade the rest to grey."""
+    grey = picture.mean(axis=2, keepdims=True)
+    rest = (1 - _DRAIN) * picture + _DRAIN * grey
+    tint = (1 - _TINT) * grey + _TINT * 255 * np.array(to_rgb(colour))
     return np.where(mask[..., None], tint, rest).round().astype(np.uint8)

@@ -65,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:sent])
         self.close_connection = True
 
+    def do_CONNECT(self) -> None:
+        self.send_error(403)
+
     def log_message(self, *arguments) -> None:
         pass
 
@@ -166,6 +169,20 @@ def test_an_address_that_does_not_exist_is_named_at_once(item, site, tmp_path):
     with pytest.raises(DataError, match=r"cannot download .*/gone .*404.*correct the address"):
         download(replace(item, address=f"{site.address}/gone"), tmp_path, wait=0)
     assert len(site.asked) == 1 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("refusal", ["nobody listens", "a proxy forbids it", "the server forbids it"])
+def test_without_a_network_the_folder_for_the_file_is_named_at_once(item, site, tmp_path, monkeypatch, refusal):
+    if refusal == "nobody listens":
+        item = replace(item, address="http://127.0.0.1:1/file")
+    elif refusal == "a proxy forbids it":
+        monkeypatch.setenv("https_proxy", site.address)
+        item = replace(item, address="https://example.invalid/file")
+    else:
+        site.status = [403]
+    with pytest.raises(DataError, match=rf"no network to .*; connect to it, or, .* put the file in {tmp_path}"):
+        download(item, tmp_path, wait=0)
+    assert len(site.asked) <= 1
 
 
 def test_a_server_that_brings_nothing_more_is_given_up_and_what_came_is_kept(item, site, tmp_path):

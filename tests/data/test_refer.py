@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco
 
 from partialres.data.masks import encode_segmentation
-from partialres.data.refer import PROBLEMS, read_refs
+from partialres.data.refer import PROBLEMS, check_splits, read_refs
 from partialres.files import DataError, read_table, write_table
 from partialres.geometry import contour
 from partialres.geometry.rle import run_lengths
@@ -107,7 +107,7 @@ def test_our_own_layout_gives_the_same_table(tmp_path):
 
 
 def test_the_documented_example_of_own_data_is_read_without_a_problem(tmp_path):
-    page = (Path(__file__).parents[2] / "docs/real-data.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/own-data.md").read_text()
     instances, expressions = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
     (tmp_path / "instances.json").write_text(instances)
     (tmp_path / "expressions.json").write_text(expressions)
@@ -119,6 +119,17 @@ def test_the_documented_example_of_own_data_is_read_without_a_problem(tmp_path):
     assert table["mask"].isna().tolist() == [False, True, False]
     chair = contour.decode(table["mask"][2], 640, 427)
     assert chair.sum() == 2 * 230 and chair[140:370, 28:30].all()
+
+
+def test_an_evaluated_split_without_refs_or_masks_is_named_before_any_training(tmp_path):
+    table, _ = read(write(tmp_path, [ref(1), ref(2)]))
+    check_splits(table, [], tmp_path)
+    with pytest.raises(DataError, match=r"no refs in testA, val, only in train \(2 refs\); correct `split`"):
+        check_splits(table, ["val", "testA"], tmp_path)
+    with pytest.raises(DataError, match="no refs in train"):
+        check_splits(table.assign(split="val"), ["val"], tmp_path)
+    with pytest.raises(DataError, match="1 refs of val, the first 2, have no mask"):
+        check_splits(table.assign(split=["train", "val"], mask=[table["mask"][0], None]), ["val"], tmp_path)
 
 
 def test_the_row_order_is_the_files(tmp_path):

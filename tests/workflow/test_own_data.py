@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -13,16 +14,17 @@ import numpy as np
 
 from tests.workflow.running import ROOT, Workflow
 
-SECTION = (ROOT / "docs/real-data.md").read_text().split("## Your own data")[1].split("\n## ")[0]
+PAGE = (ROOT / "docs/own-data.md").read_text()
 
 
 def block(kind: str, place: int = 0) -> str:
-    """The text of a fenced block in the docs' section, by language and position."""
-    return re.findall(rf"```{kind}\n(.*?)```", SECTION, re.DOTALL)[place]
+    """The text of a fenced block on the page, by language and position."""
+    return re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[place]
 
 
 def test_the_example_runs_as_it_is_written(empty):
     folder = empty.folder
+    empty.command("-n")  # copies the default config into the folder
     (folder / "data/kitchen").mkdir(parents=True)
     (folder / "data/kitchen/instances.json").write_text(block("json", 0))
     (folder / "data/kitchen/expressions.json").write_text(block("json", 1))
@@ -32,6 +34,10 @@ def test_the_example_runs_as_it_is_written(empty):
         path.parent.mkdir(parents=True, exist_ok=True)
         noise = np.random.default_rng(image["id"]).integers(0, 256, (image["height"], image["width"], 3), np.uint8)
         assert cv2.imwrite(str(path), noise)
+    (folder / "photographs.yaml").write_text(block("yaml", 1))
+    shutil.copyfile(ROOT / "config/paper.yaml", folder / "config/paper.yaml")
+    shutil.copyfile(ROOT / "config/gpu.yaml", folder / "config/gpu.yaml")
+    run(empty, block("sh", 1).replace("kitchen.yaml", "photographs.yaml"))  # the plan alone
     run(empty, block("sh"))
     names = {path.name for path in (folder / "results/kitchen/tables").iterdir()}
     assert {"table1.csv", "data.csv", "pseudo.csv"} <= names
@@ -42,7 +48,6 @@ def run(workflow: Workflow, command: str) -> None:
     """Run a documented snakemake command on the checkout's workflow."""
     program, *words = shlex.split(command)
     assert program == "snakemake"
-    workflow.command("-n")  # copies the default config into the folder
     answer = subprocess.run(
         [sys.executable, "-m", "snakemake", *words, "-s", workflow.checkout / "workflow/Snakefile"],
         cwd=workflow.folder, env=workflow.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

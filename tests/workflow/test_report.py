@@ -54,7 +54,7 @@ def page(report, problems) -> Iterator[Any]:
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
         )
         page = browser.new_page(viewport={"width": 1500, "height": 900})
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # test machines are busy with other work
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.goto(report.as_uri())
@@ -77,6 +77,30 @@ def test_the_report_comes_as_a_folder_too(done):
 def test_the_menu_has_every_category(page):
     items = [text for text in page.locator("nav li a").all_inner_texts() if text]  # the first is an icon
     assert items == ["Workflow", "Statistics", "About", *EXPECTED]
+
+
+def test_the_first_page_says_what_ran_for_how_long_and_with_which_scores(page, problems):
+    lines = page.locator("#app li").all_inner_texts()
+    starts = ("What ran: baseline at 10, 100 %; ours at 10 %", "Data: RefShapes: 36 training", "Code: commit ",
+              "Time: ", "mIoU on RefShapes val with 10 % of the masks: Baseline ")  # fmt: skip
+    assert [sum(line.startswith(start) for line in lines) for start in starts] == [1] * len(starts) and problems == []
+
+
+@pytest.mark.parametrize("size", [(1500, 900), (1280, 720)])
+def test_no_figure_is_cut_by_the_window(page, size):
+    page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    shown = 0
+    for category in EXPECTED:
+        page.reload()
+        page.get_by_role("link", name=category, exact=True).click()
+        for row in page.locator("nav tbody tr", has_text="(figure)").all():
+            row.locator("a").first.click()
+            page.wait_for_function("document.querySelector('#app .grow img')?.naturalWidth > 300")
+            place = page.locator("#app .grow img").bounding_box()
+            assert place["x"] >= 0 and place["x"] + place["width"] <= size[0]
+            assert place["y"] >= 0 and place["y"] + place["height"] <= size[1]
+            shown += 1
+    assert shown == sum(name.endswith("(figure)") for names in EXPECTED.values() for name in names)
 
 
 @pytest.mark.parametrize("category", EXPECTED)

@@ -78,14 +78,17 @@ rule prepare:
         problems=lambda wildcards: entry(wildcards).on_problem,
         out=results("{dataset}"),
         code=code("prepare"),
-    resources: **resources_of("prepare")
+    resources:
+        **resources_of("prepare"),
+        # Only checked, so not a param: a split more would make the refs again, and with them all that depends on them.
+        evaluated=lambda wildcards: repeated("--evaluated", entry(wildcards).splits),
     message: "prepare {wildcards.dataset}: refs and vocabulary"
     log: logs("prepare/{dataset}")
     benchmark: benchmarks("prepare/{dataset}")
     conda: environment("prepare")
     shell:
         "python -m partialres prepare {params.folder:q} --image-folder {params.images:q} {params.options} "
-        "--on-problem {params.problems} --out {params.out:q} 2> {log:q}"
+        "--on-problem {params.problems} {resources.evaluated} --out {params.out:q} 2> {log:q}"
 
 
 rule cache_images:

@@ -224,3 +224,22 @@ def tables():
     compared = [name for name in plan.datasets if least_ratio(name)]
     names += [f"failures_{name}" for name in compared] + (["table1", "claims"] if compared else [])
     return [file for name in names for file in table(name).values()]
+
+
+def front_page():
+    """The lines of the report's first page, which shows what ran; called when a report is made, never by a job."""
+    from partialres.report import front_page
+
+    dataset, seed, head = plan.rec_runs()[0]
+    step_1 = results(f"{dataset}/seed{seed}/rec/{head}/provenance.json")
+    run = plan.runs()[0]
+    trained = results(f"{RUN.format(**run._asdict())}/res/provenance.json")
+    ratios = {name: {float(run.ratio) for run in plan.runs(experiment=name)} for name in plan.experiments}
+    return front_page.lines(
+        experiments={name: sorted(each) for name, each in ratios.items() if each},
+        data=results("tables/data.csv"),
+        splits={name: entry.splits for name, entry in plan.datasets.items()},
+        provenance=step_1 if Path(step_1).is_file() else trained,  # an imported step 1 has none
+        benchmarks=[job.benchmark for job in workflow.dag.jobs if job.benchmark and Path(job.benchmark).is_file()],
+        table1=results("tables/table1.csv") if any(map(least_ratio, plan.datasets)) else None,
+    )
