@@ -101,6 +101,17 @@ def prepare(
     click.echo(f"{len(refs)} refs, {len(words)} words -> {out}", err=True)
 
 
+@click.command("download-backbone")
+@click.argument("backbone")
+@click.option("--revision", default="main", show_default=True, help="Commit, tag or branch on the hub.")
+@click.option("--out", type=OUT_FILE, required=True, help="The .safetensors file to write.")
+def download_backbone(backbone: str, revision: str, out: Path) -> None:
+    """Download the published weights of BACKBONE (timm/NAME), unless they are put there by hand."""
+    from partialres.checkpoints.timm_weights import fetch
+
+    fetch(backbone, revision, out)
+
+
 @click.command("cache-images")
 @click.argument("refs", type=IN_FILE)
 @click.option("--image-folder", type=IN_DIR, required=True, help="Folder to which the images' file names are relative.")

@@ -19,6 +19,12 @@ config.update(present(config))
 plan = Plan(config)
 validate(config, "../schemas/config.schema.json")
 
+for name in plan.datasets:
+    if plan.settings(name).model.backbone.startswith("timm/"):
+        from partialres.model.timm_backbone import check  # takes seconds, so only if needed
+
+        check(plan.settings(name).model.backbone, plan.settings(name).image_size)
+
 # Rules run the interpreter that runs Snakemake, even if its environment is not activated.
 first_on_path(Path(sys.executable).parent)
 # Rules import this same package, so conda environments need not contain it. If `gpu` in a job's `resources` is two or

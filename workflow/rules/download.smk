@@ -83,3 +83,15 @@ rule place_weights:
     log: logs("place_weights/{file}")
     conda: environment("prepare")
     shell: "(ln -f {params.file:q} {output:q} || cp {params.file:q} {output:q}) 2> {log:q} && touch {output:q}"
+
+
+rule download_backbone:
+    output: downloads("weights/timm/{name}.safetensors")
+    params: revision=plan.config.downloads.revision
+    localrule: True
+    message: "download the weights of timm/{wildcards.name}"
+    log: logs("download_backbone/{name}")
+    conda: environment("prepare")
+    shell:
+        "python -m partialres download-backbone timm/{wildcards.name:q} --revision {params.revision:q} --out {output:q} "
+        "2> {log:q}"
