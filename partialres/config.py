@@ -145,8 +145,8 @@ class ModelConfig(Section):
     """The point-sequence model (sec. 3) or, with `head: mask`, the two-head model that Figure 1 compares it with."""
 
     backbone: Annotated[str, Field(pattern=r"^(darknet53|tiny|timm/[A-Za-z0-9_.-]+)$")] = "darknet53"
-    """Visual backbone: `darknet53` (sec. 3), `tiny`, for generated images of about 100 pixels, or `timm/NAME`, a network
-    of the timm library with maps at strides 8, 16 and 32 (`[backbones]`); NAME.TAG also names a set of its weights."""
+    """Visual backbone: `darknet53` (sec. 3), `tiny`, for generated images of about 100 pixels, or `timm/NAME`, a
+    network of the timm library with maps at strides 8, 16 and 32 (`[backbones]`); NAME.TAG also names a set of its weights."""
     frozen: Literal["all", "but_last_two", "but_last_stage", "none"] = "but_last_two"
     """What of the backbone is not trained: all but its last two convolutions (DarkNet) or its last stage (timm), or
     nothing; `all` freezes the neck too and caches features. [released: but_last_two]"""
@@ -505,6 +505,8 @@ class DownloadConfig(Section):
     """Folder for downloads: if the config names a path in it, the workflow downloads and unpacks the files needed."""
     table: Text | None = None
     """Tab-separated table of names, addresses, sizes and SHA-256; null: workflow/resources/downloads.tsv."""
+    images: Literal["needed", "all"] = "needed"
+    """Download only the images that refs name, one by one, or all of them in one zip of 13.5 GB."""
     revision: Text = "main"
     """Commit of timm's weights on the hub, for `init_backbone: pretrained`; a branch's name: its newest commit."""
 

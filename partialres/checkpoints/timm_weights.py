@@ -1,4 +1,4 @@
-"""Fetch a timm network's published weights from the hub that timm uses, and load them from the file into our backbone."""
+"""Fetch a timm network's published weights from the hub, and load them from their file into our backbone."""
 
 from __future__ import annotations
 
