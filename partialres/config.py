@@ -146,7 +146,7 @@ class ModelConfig(Section):
 
     backbone: Annotated[str, Field(pattern=r"^(darknet53|tiny|timm/[A-Za-z0-9_.-]+)$")] = "darknet53"
     """Visual backbone: `darknet53` (sec. 3), `tiny`, for generated images of about 100 pixels, or `timm/NAME`, a
-    network of the timm library with maps at strides 8, 16 and 32 (`[backbones]`); NAME.TAG also names a set of its weights."""
+    network of the timm library with maps at strides 8, 16 and 32 (`[backbones]`); NAME.TAG also names its weights."""
     frozen: Literal["all", "but_last_two", "but_last_stage", "none"] = "but_last_two"
     """What of the backbone is not trained: all but its last two convolutions (DarkNet) or its last stage (timm), or
     nothing; `all` freezes the neck too and caches features. [released: but_last_two]"""
@@ -454,6 +454,8 @@ class DatasetConfig(Section):
     """A vocabulary.json to use unchanged, for a model that comes with one; null: collect the training words."""
     rec: Text | None = None
     """A model.safetensors to use as step 1 without training; needs its `vocabulary` and the same `settings.model`."""
+    models: dict[Name, Text] = {}
+    """A model.safetensors by experiment: it is scored as the experiment's last step, and no step is trained for it."""
     settings: dict[str, Any] = {}
     """Values for this data set that override the base settings."""
 
@@ -461,7 +463,8 @@ class DatasetConfig(Section):
     def _check(self) -> Self:
         given = [name for name in ("generate", "raw", "images") if getattr(self, name) is not None]
         _require(given in (["generate"], ["raw", "images"]), "give either `generate`, or `raw` and `images`")
-        _require(self.rec is None or self.vocabulary is not None, "`rec` needs the model's `vocabulary` too")
+        given = self.rec is not None or bool(self.models)
+        _require(not given or self.vocabulary is not None, "`rec` and `models` need the models' `vocabulary` too")
         return self
 
 

@@ -135,16 +135,26 @@ class Plan:
         return entry.from_ if made else experiment
 
     def trained(self, step: str, **of: str) -> list[Run]:
-        """List the runs that train this step themselves, instead of reusing another experiment's."""
+        """List the runs that train this step themselves, instead of reusing another experiment's or importing a model."""
         return [
             run
             for run in self.runs(step, **of)
-            if step == "retrain" or self.owner(run.experiment, "res") == run.experiment
+            if run.experiment not in self.datasets[run.dataset].models
+            and (step == "retrain" or self.owner(run.experiment, "res") == run.experiment)
+        ]
+
+    def imported(self, step: str, **of: str) -> list[Run]:
+        """List the runs of which an imported model takes the place of this step, their last."""
+        return [
+            run
+            for run in self.runs(step, **of)
+            if run.experiment in self.datasets[run.dataset].models
+            and step == self.last_step(run.experiment, float(run.ratio))
         ]
 
     def scored(self, step: str, **of: str) -> list[Run]:
-        """List the runs whose model of this step is evaluated: all trained ones but those that see the known box."""
-        return [
+        """List the runs whose model of this step is evaluated: all but those that see the known box."""
+        return self.imported(step, **of) + [
             run
             for run in self.trained(step, **of)
             if step == "retrain" or self.settings(run.dataset, run.experiment, float(run.ratio)).model.view == "image"
@@ -225,6 +235,7 @@ class Plan:
         """Yield every key of the config that names experiments, and the names that it holds."""
         for dataset in self.datasets:
             yield f"datasets.{dataset}.experiments", self.datasets[dataset].experiments or []
+            yield f"datasets.{dataset}.models", [*self.datasets[dataset].models]
         for name, entry in self.experiments.items():
             yield f"experiments.{name}.from", [entry.from_] if entry.from_ else []
         for key in ReportConfig.model_fields:
