@@ -135,7 +135,7 @@ class Plan:
         return entry.from_ if made else experiment
 
     def trained(self, step: str, **of: str) -> list[Run]:
-        """List the runs that train this step themselves, instead of reusing another experiment's or importing a model."""
+        """List the runs that train this step themselves: they neither reuse another experiment's nor import a model."""
         return [
             run
             for run in self.runs(step, **of)

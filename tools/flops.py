@@ -2,7 +2,7 @@
 
     python -m tools.flops [TFLOP_PER_SECOND [CONFIG ...]]
 
-TFLOP_PER_SECOND: what the GPU sustains; default 78, a quarter of 312. CONFIG: laid over paper.yaml, such as modern.yaml.
+TFLOP_PER_SECOND: what the GPU sustains; default 78, a quarter of 312. CONFIG: over paper.yaml, such as modern.yaml.
 Depthwise convolutions count too much: the counter takes their backward pass for that of dense ones.
 
 The hours are refs times epochs times FLOPs, for every training that the config plans. Step 3 is counted as if it kept

@@ -45,21 +45,14 @@ class TimmBackbone(nn.Module):
         The last stage is what the map at stride 32 needs and the one at stride 16 does not. Weights that no map needs
         are always frozen: several processes wait for the gradient of every other one.
         """
-        with torch.device("meta"):
+        with torch.device("meta"), torch.enable_grad():  # a model may be built where gradients are off
             probe = TimmBackbone(PREFIX + self.name)
-            maps = probe(torch.empty(2, 3, PROBE, PROBE))
-        weights = dict(probe.named_parameters())
-        needed = [
-            {
-                name
-                for name, gradient in zip(
-                    weights, torch.autograd.grad(each.sum(), [*weights.values()], retain_graph=True, allow_unused=True),
-                    strict=True,
-                )
-                if gradient is not None
-            }
-            for each in maps
-        ]  # fmt: skip
+            weights = dict(probe.named_parameters())
+            needed = []
+            for each in probe(torch.empty(2, 3, PROBE, PROBE)):
+                gradients = torch.autograd.grad(each.sum(), [*weights.values()], retain_graph=True, allow_unused=True)
+                given = zip(weights, gradients, strict=True)
+                needed.append({name for name, gradient in given if gradient is not None})
         trained = {"all": set(), "but_last_stage": needed[2] - needed[1] - needed[0], "none": set().union(*needed)}
         for name, weight in self.named_parameters():
             weight.requires_grad_(name in trained[frozen])
