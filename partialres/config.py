@@ -463,8 +463,8 @@ class DatasetConfig(Section):
     def _check(self) -> Self:
         given = [name for name in ("generate", "raw", "images") if getattr(self, name) is not None]
         _require(given in (["generate"], ["raw", "images"]), "give either `generate`, or `raw` and `images`")
-        given = self.rec is not None or bool(self.models)
-        _require(not given or self.vocabulary is not None, "`rec` and `models` need the models' `vocabulary` too")
+        imports = self.rec is not None or bool(self.models)
+        _require(not imports or self.vocabulary is not None, "`rec` and `models` need the models' `vocabulary` too")
         return self
 
 
