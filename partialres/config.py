@@ -49,6 +49,7 @@ Positive = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Natural = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
 Size = Annotated[StrictInt, Field(ge=1, le=2**14)]
 Head = Literal["points", "mask"]
+PREFIX = "timm/"  # of a backbone's name
 
 
 class ConfigError(ValueError):
@@ -160,10 +161,12 @@ class UpstreamConfig(Section):
 class ModelConfig(Section):
     """The point-sequence model (sec. 3) or, with `head: mask`, the two-head model that Figure 1 compares it with."""
 
-    backbone: Literal["darknet53", "tiny"] = "darknet53"
-    """Visual backbone: DarkNet-53 (sec. 3), or a small one for generated images of about 100 pixels."""
-    frozen: Literal["all", "but_last_two", "none"] = "but_last_two"
-    """Convolutions of the backbone that are not trained; `all` freezes the neck too and caches features. [released]"""
+    backbone: Annotated[str, Field(pattern=r"^(darknet53|tiny|timm/[A-Za-z0-9_.-]+)$")] = "darknet53"
+    """Visual backbone: `darknet53` (sec. 3), `tiny`, for generated images of about 100 pixels, or `timm/NAME`, a
+    network of the timm library with maps at strides 8, 16 and 32 (`[backbones]`); NAME.TAG also names its weights."""
+    frozen: Literal["all", "but_last_two", "but_last_stage", "none"] = "but_last_two"
+    """What of the backbone is not trained: all but its last two convolutions (DarkNet) or its last stage (timm), or
+    nothing; `all` freezes the neck too and caches features. [released: but_last_two]"""
     fusion: Size = 1024
     """Channels of the visual map; must be 2 x `language`, as eq. 1 multiplies it by the GRU's output. [released]"""
     language: Size = 512
@@ -203,6 +206,8 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         _require(self.fusion == 2 * self.language, "fusion must be 2 x language: eq. 1 multiplies the two")
+        wrong, right = ("but_last_two", "but_last_stage")[:: 1 if self.backbone.startswith(PREFIX) else -1]
+        _require(self.frozen != wrong, f"frozen: {self.backbone} has no {wrong}; set frozen: {right}, all or none")
         _require(self.width % self.heads == 0, "width must be a multiple of heads")
         # sine positions need a multiple of 4, the normalisation a multiple of its min(32, width / 4) groups
         _require(self.width % (4 if self.width < 128 else 32) == 0, "width must be a multiple of 4, or 32 from 128 on")
@@ -354,9 +359,9 @@ class Settings(Section):
     contour: Literal["uniform", "released"] = "uniform"
     """How N points are taken from a contour: evenly along it, or as in the released code every ceil(length / N)-th
     pixel, often fewer than N (needs model.upstream.end_token: anywhere)."""
-    init_backbone: Annotated[str, Field(pattern=r"^(pretrain|random)$|[./]")] = "random"
-    """Initial weights of step 1's backbone: from detection on the training images (`pretrain`), `random`, or from a
-    file in our format or DarkNet's. A path is recognised by a . or / in it."""
+    init_backbone: Annotated[str, Field(pattern=r"^(pretrain|pretrained|random)$|[./]")] = "random"
+    """Initial weights of step 1's backbone: from detection on the training images (`pretrain`), those that timm has for
+    it (`pretrained`), `random`, or from a file in our format, DarkNet's or timm's. A path has a . or / in it."""
     position_table: Literal["drop", "extend"] = "drop"
     """What steps 2 and 3 do with step 1's learned positions: drop them, as released, or extend them to 2N + 1."""
     text: TextConfig = TextConfig()
@@ -383,6 +388,11 @@ class Settings(Section):
         check_contour(self.contour, self.model)
         stride = 16 if self.model.backbone == "tiny" else 32
         _require(self.image_size % stride == 0, f"image_size must divide by {stride}, {self.model.backbone}'s stride")
+        _require(
+            self.init_backbone != "pretrained" or self.model.backbone.startswith(PREFIX),
+            f"init_backbone: pretrained is for timm's networks, not {self.model.backbone}; name a file, or set "
+            "pretrain or random",
+        )
         check_training(self.model.step_1(), self.rec, "rec")
         check_training(self.model_of("res"), self.res, "res")
         check_training(self.model_of("retrain"), self.retrain, "retrain")
@@ -412,7 +422,7 @@ def check_training(model: ModelConfig, training: TrainConfig, where: str = "trai
         _require(
             model.frozen != "all",
             f"{where}.jitter needs the images themselves, but model.frozen: all reads only cached features; set "
-            f"{where}.jitter: null or model.frozen: but_last_two",
+            f"{where}.jitter: null or model.frozen: none",
         )
         _require(model.head == "points", f"{where}.jitter works only with model.head: points; set {where}.jitter: null")
         _require(
@@ -467,6 +477,8 @@ class DatasetConfig(Section):
     """A vocabulary.json to use unchanged, for a model that comes with one; null: collect the training words."""
     rec: Text | None = None
     """A model.safetensors to use as step 1 without training; needs its `vocabulary` and the same `settings.model`."""
+    models: dict[Name, Text] = {}
+    """A model.safetensors by experiment: it is scored as the experiment's last step, and no step is trained for it."""
     settings: dict[str, Any] = {}
     """Values for this data set that override the base settings."""
 
@@ -474,7 +486,8 @@ class DatasetConfig(Section):
     def _check(self) -> Self:
         given = [name for name in ("generate", "raw", "images") if getattr(self, name) is not None]
         _require(given in (["generate"], ["raw", "images"]), "give either `generate`, or `raw` and `images`")
-        _require(self.rec is None or self.vocabulary is not None, "`rec` needs the model's `vocabulary` too")
+        imports = self.rec is not None or bool(self.models)
+        _require(not imports or self.vocabulary is not None, "`rec` and `models` need the models' `vocabulary` too")
         return self
 
 
@@ -518,6 +531,10 @@ class DownloadConfig(Section):
     """Folder for downloads: if the config names a path in it, the workflow downloads and unpacks the files needed."""
     table: Text | None = None
     """Tab-separated table of names, addresses, sizes and SHA-256; null: workflow/resources/downloads.tsv."""
+    images: Literal["needed", "all"] = "needed"
+    """Download only the images that refs name, one by one, or all of them in one zip of 13.5 GB."""
+    revision: Text = "main"
+    """Commit of timm's weights on the hub, for `init_backbone: pretrained`; a branch's name: its newest commit."""
 
 
 class ResourceConfig(Section):

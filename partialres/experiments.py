@@ -118,16 +118,26 @@ class Plan:
         return entry.from_ if made else experiment
 
     def trained(self, step: str, **of: str) -> list[Run]:
-        """List the runs that train this step themselves, instead of reusing another experiment's."""
+        """List the runs that train this step themselves: they neither reuse another experiment's nor import a model."""
         return [
             run
             for run in self.runs(step, **of)
-            if step == "retrain" or self.owner(run.experiment, "res") == run.experiment
+            if run.experiment not in self.datasets[run.dataset].models
+            and (step == "retrain" or self.owner(run.experiment, "res") == run.experiment)
+        ]
+
+    def imported(self, step: str, **of: str) -> list[Run]:
+        """List the runs of which an imported model takes the place of this step, their last."""
+        return [
+            run
+            for run in self.runs(step, **of)
+            if run.experiment in self.datasets[run.dataset].models
+            and step == self.last_step(run.experiment, float(run.ratio))
         ]
 
     def scored(self, step: str, **of: str) -> list[Run]:
-        """List the runs whose model of this step is evaluated: all trained ones but those that see the known box."""
-        return [
+        """List the runs whose model of this step is evaluated: all but those that see the known box."""
+        return self.imported(step, **of) + [
             run
             for run in self.trained(step, **of)
             if step == "retrain" or self.settings(run.dataset, run.experiment, float(run.ratio)).model.view == "image"
@@ -205,6 +215,7 @@ class Plan:
         """Yield every name of an experiment that the config holds, after the key that holds it."""
         for dataset, data in self.datasets.items():
             yield from ((f"datasets.{dataset}.experiments", name) for name in data.experiments or [])
+            yield from ((f"datasets.{dataset}.models", name) for name in data.models)
         for name, entry in self.experiments.items():
             yield from ((f"experiments.{name}.from", source) for source in [entry.from_] if source)
         for key, value in self.config.report:

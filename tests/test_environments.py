@@ -49,7 +49,8 @@ ENVIRONMENTS = pytest.mark.parametrize("name", ["partialres", "partialres-cuda"]
 
 @ENVIRONMENTS
 def test_an_environment_has_what_the_package_depends_on_and_no_more(name):
-    needed = {re.split("[<>=]", entry)[0] for entry in project()["dependencies"]}
+    entries = project()["dependencies"] + project()["optional-dependencies"]["backbones"]
+    needed = {re.split("[<>=]", entry)[0] for entry in entries}
     assert set(environment(name)) == needed - OUTSIDE
 
 

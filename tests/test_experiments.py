@@ -185,7 +185,37 @@ def _fits(model: ModelConfig, step_1: ModelConfig) -> bool:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_that_ships_holds(config, path):
+    if "config/paper.yaml config/" in path.read_text():  # its head says to lay it over paper.yaml
+        config = merge(config, yaml.safe_load((ROOT / "config/paper.yaml").read_text()))
     Plan(merge(config, yaml.safe_load(path.read_text())))
+
+
+def test_an_imported_model_takes_the_place_of_its_experiments_last_step(config):
+    entry = config["datasets"]["refshapes"]
+    entry |= {"models": {"ours": "a.safetensors"}, "vocabulary": "vocabulary.json"}
+    plan = Plan(config)
+    assert not plan.trained("res", experiment="ours") and not plan.trained("retrain", experiment="ours")
+    assert not plan.scored("res", experiment="ours")
+    assert plan.scored("retrain", experiment="ours") == plan.runs("retrain", experiment="ours") != []
+    assert plan.trained("res", experiment="baseline") == plan.runs("res", experiment="baseline")
+    entry["models"] = {"hours": "a.safetensors"}
+    with pytest.raises(ConfigError, match=r"datasets\.refshapes\.models: no experiment 'hours'"):
+        Plan(config)
+
+
+def test_a_backbone_of_timm_has_stages_and_its_own_weights(config):
+    model = config["settings"]["model"]
+    model |= {"backbone": "timm/test_resnet", "frozen": "but_last_two"}
+    with pytest.raises(
+        ConfigError, match="timm/test_resnet has no but_last_two; set frozen: but_last_stage, all or none"
+    ):
+        Plan(config)
+    model |= {"frozen": "but_last_stage"}
+    config["settings"]["init_backbone"] = "pretrained"
+    Plan(config)
+    model |= {"backbone": "tiny", "frozen": "none"}
+    with pytest.raises(ConfigError, match="pretrained is for timm's networks, not tiny"):
+        Plan(config)
 
 
 @pytest.mark.parametrize(

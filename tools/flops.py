@@ -1,6 +1,9 @@
 """What training costs: FLOPs per ref, counted by torch on tensors without data, and of config/paper.yaml's trainings.
 
-    python -m tools.flops
+    python -m tools.flops [CONFIG ...]
+
+CONFIG: over paper.yaml, such as modern.yaml. Depthwise convolutions count too much: the counter takes their backward
+pass for that of dense ones.
 
 The total is refs times epochs times FLOPs, for every training that the config plans. Step 3 is counted as if it kept
 every unlabelled ref, an upper bound. Prediction, evaluation and the optimiser are left out.
@@ -8,6 +11,8 @@ every unlabelled ref, an upper bound. Prediction, evaluation and the optimiser a
 
 from __future__ import annotations
 
+import functools
+import sys
 from pathlib import Path
 
 import torch
@@ -42,8 +47,8 @@ def flops_of_a_ref(config: ModelConfig, points: int, words: int, size: int, batc
 
 
 def main() -> None:
-    base, paper = (yaml.safe_load((CONFIG / name).read_text()) for name in ("config.yaml", "paper.yaml"))
-    plan = Plan(merge(base, paper))
+    names = ["config.yaml", "paper.yaml", *sys.argv[1:]]
+    plan = Plan(functools.reduce(merge, (yaml.safe_load((CONFIG / name).read_text()) for name in names)))
     everything = 0.0
     for name, refs in TRAIN_REFS.items():
         settings = plan.settings(name)

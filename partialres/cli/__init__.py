@@ -70,6 +70,8 @@ def main() -> None:
     \b
     The commands in the order of use (the workflow runs them all: snakemake --cores all):
       download, unpack    fetch and check the public files of the real data sets
+      download-images     fetch only the images that refs name
+      download-backbone   fetch a timm network's published weights
       refshapes           generate a small data set in RefCOCO's raw layout
       prepare             raw layout -> refs.parquet and vocabulary.json
       cache-images        decode and resize every image once
@@ -94,7 +96,8 @@ def main() -> None:
 
 
 for command in (
-    data.download, data.unpack, data.refshapes, data.prepare, data.cache_images, data.split,
+    data.download, data.download_images, data.download_backbone, data.unpack,
+    data.refshapes, data.prepare, data.cache_images, data.split,
     steps.pretrain_backbone, steps.cache_features, steps.train_rec, steps.train_res,
     steps.predict, steps.select, steps.score_pseudo, steps.evaluate,
     weights.import_weights, weights.export_weights, report.tables, report.figures, report.manifest,

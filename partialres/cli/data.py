@@ -105,6 +105,39 @@ def prepare(
     click.echo(f"{len(refs)} refs, {len(words)} words -> {out}", err=True)
 
 
+@click.command("download-images")
+@click.argument("folder", type=IN_DIR)
+@click.option("--split-by", help="unc, umd or google: read refs(SPLIT_BY).p [default: read expressions.json].")
+@click.option("--table", type=IN_FILE, required=True, help="Table of addresses; its row --row has the images' folder.")
+@click.option("--row", required=True, help="Name of that row.")
+@click.option("--image-folder", type=OUT_DIR, required=True, help="Folder for the images.")
+@click.option("--list", "listing", type=OUT_FILE, required=True, help="File for their names, written last.")
+def download_images(
+    folder: Path, split_by: str | None, table: Path, row: str, image_folder: Path, listing: Path
+) -> None:
+    """Download, one by one, the images that the refs in FOLDER name and that are not there yet."""
+    from partialres.data.download import read_items
+    from partialres.data.download_images import download_images as fetch
+    from partialres.data.refer import image_sizes
+    from partialres.files import DataError
+
+    items = read_items(table)
+    if row not in items or not items[row].address:
+        raise DataError(f"{table}: has no address of {row}; add it, or set downloads.images: all")
+    fetch(image_sizes(folder, split_by), items[row].address, image_folder, listing)
+
+
+@click.command("download-backbone")
+@click.argument("backbone")
+@click.option("--revision", default="main", show_default=True, help="Commit, tag or branch on the hub.")
+@click.option("--out", type=OUT_FILE, required=True, help="The .safetensors file to write.")
+def download_backbone(backbone: str, revision: str, out: Path) -> None:
+    """Download the published weights of BACKBONE (timm/NAME), unless they are put there by hand."""
+    from partialres.checkpoints.timm_weights import fetch
+
+    fetch(backbone, revision, out)
+
+
 @click.command("cache-images")
 @click.argument("refs", type=IN_FILE)
 @click.option("--image-folder", type=IN_DIR, required=True, help="Folder to which the images' file names are relative.")

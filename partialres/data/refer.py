@@ -105,12 +105,7 @@ def read_refs(
     Raises DataError if a file cannot be read at all, or if no ref is left.
     """
     folder, images = Path(folder), Path(images)
-    source = folder / ("expressions.json" if split_by is None else f"refs({split_by}).p")
-    if not source.is_file():
-        others = sorted(path.name for pattern in ("refs(*).p", "expressions.json") for path in folder.glob(pattern))
-        raise DataError(f"{source}: no such file; there is {', '.join(others) or 'no refs(*).p or expressions.json'}")
-    content, read_ref = (read_json(source), _own_ref) if split_by is None else (read_plain(source), _published_ref)
-    refs = _each(content, source, read_ref)
+    source, refs = _raw_refs(folder, split_by)
     problems = Problems()
     annotations = read_annotations(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
     if not images.is_dir():
@@ -154,6 +149,24 @@ def check_splits(refs: pd.DataFrame, evaluated: Iterable[str], folder: Path) -> 
     if len(bare):
         where = f"{len(bare)} refs of {', '.join(sorted(set(bare['split'])))}, the first {bare['ref_id'].iloc[0]},"
         raise DataError(f"{folder}: {where} have no mask to be scored with; add their segmentation, or make them train")
+
+
+def image_sizes(folder: Path, split_by: str | None) -> dict[str, tuple[int, int]]:
+    """Return (height, width) in pixels, by file name, of the images that the refs name; raises as `read_refs` does."""
+    _, refs = _raw_refs(Path(folder), split_by)
+    annotations = read_annotations(Path(folder) / "instances.json", set(), Problems())
+    images = [annotations[ref.ann_id]["image"] for ref in refs if ref.ann_id in annotations]
+    return {image["file_name"]: (image["height"], image["width"]) for image in images if image is not None}
+
+
+def _raw_refs(folder: Path, split_by: str | None) -> tuple[Path, list[RawRef]]:
+    """Read the file of refs; return its path too."""
+    source = folder / ("expressions.json" if split_by is None else f"refs({split_by}).p")
+    if not source.is_file():
+        others = sorted(path.name for pattern in ("refs(*).p", "expressions.json") for path in folder.glob(pattern))
+        raise DataError(f"{source}: no such file; there is {', '.join(others) or 'no refs(*).p or expressions.json'}")
+    content, read_ref = (read_json(source), _own_ref) if split_by is None else (read_plain(source), _published_ref)
+    return source, _each(content, source, read_ref)
 
 
 def _row(ref: RawRef, annotation: Entry | None, images: Path, problems: Problems) -> Entry:

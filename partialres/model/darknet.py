@@ -1,6 +1,13 @@
 """Visual backbones: DarkNet-53 (YOLOv3's, as in the paper) and a tiny one for generated images of about 100 pixels.
 
-Both return three feature maps, fine to coarse, each at half the resolution of the one before.
+Every backbone, those of timm_backbone.py too, is a module with
+
+    channels: list[int]                     channels of its three maps, fine to coarse
+    stride: int                             pixels per position of the coarsest map; the others have half and a quarter
+    forward(pixels) -> list[Tensor]         RGB [B, 3, H, W] in [0, 1], which it normalises as it was trained, to maps
+    freeze(frozen)                          keep weights fixed, as `model.frozen` says
+
+and keeps its frozen layers in evaluation mode in `train`.
 """
 
 from __future__ import annotations
@@ -99,6 +106,13 @@ class DarkNet(nn.Module):
             maps.append(x)
         return [*maps[-3:-1], self.tail(maps[-1])]
 
+    def freeze(self, frozen: str) -> None:
+        """Freeze "all" convolutions, all "but_last_two" (paper), or "none"."""
+        units = self.convolutions()
+        kept = {"all": 0, "but_last_two": 2, "none": len(units)}[frozen]
+        for index, unit in enumerate(units):
+            unit.requires_grad_(index >= len(units) - kept)
+
     def convolutions(self) -> list[ConvBlock]:
         """List every unit in the order of a DarkNet .weights file."""
         return [module for module in self.modules() if isinstance(module, ConvBlock)]
@@ -116,11 +130,3 @@ def darknet53() -> DarkNet:
 def tiny() -> DarkNet:
     """Build the three-stage backbone for refshapes: maps of 32, 64 and 128 channels at strides 4, 8 and 16."""
     return DarkNet(24, [(32, 0), (64, 1), (128, 1)], stem_stride=2)
-
-
-def freeze(backbone: DarkNet, frozen: str) -> None:
-    """Freeze "all" convolutions, all "but_last_two" (paper), or "none"."""
-    units = backbone.convolutions()
-    kept = {"all": 0, "but_last_two": 2, "none": len(units)}[frozen]
-    for index, unit in enumerate(units):
-        unit.requires_grad_(index >= len(units) - kept)

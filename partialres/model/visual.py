@@ -8,8 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialres.config import ModelConfig
-from partialres.model.darknet import ConvBlock, darknet53, freeze, tiny
+from partialres.config import PREFIX, ModelConfig
+from partialres.model.darknet import ConvBlock, DarkNet, darknet53, tiny
+from partialres.model.timm_backbone import TimmBackbone
+
+
+def build_backbone(name: str) -> DarkNet | TimmBackbone:
+    """Build the backbone that `model.backbone` names; raises ConfigError if timm has no such network."""
+    return TimmBackbone(name) if name.startswith(PREFIX) else {"darknet53": darknet53, "tiny": tiny}[name]()
 
 
 class VisualNeck(nn.Module):
@@ -38,8 +44,8 @@ class Visual(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.frozen = config.frozen == "all"
-        self.backbone = darknet53() if config.backbone == "darknet53" else tiny()
-        freeze(self.backbone, config.frozen)
+        self.backbone = build_backbone(config.backbone)
+        self.backbone.freeze(config.frozen)
         self.stride = self.backbone.stride  # pixels per output position
         self.neck = VisualNeck(self.backbone.channels, config.fusion)
         if self.frozen:

@@ -10,12 +10,13 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from partialres.checkpoints import darknet
+from partialres.checkpoints import darknet, timm_weights
 from partialres.checkpoints.model_file import read_weights
 from partialres.config import ModelConfig, PretrainConfig
 from partialres.data.inputs import FEATURES, FEATURES_INFO, Inputs
 from partialres.files import DataError, atomic, new_array, progress, read_table, say, write_json, write_text
 from partialres.model.build import initialise
+from partialres.model.timm_backbone import TimmBackbone
 from partialres.model.visual import Visual
 from partialres.provenance import provenance
 from partialres.training.distributed import on_device, pick_device
@@ -75,9 +76,18 @@ def cache_features(weights: Path, images: Path, model: ModelConfig, device: str,
 
 
 def load_visual(visual: Visual, path: Path) -> None:
-    """Load weights of the visual part from a DarkNet file, visual.safetensors or a model; raises DataError."""
+    """Load weights of the visual part from visual.safetensors or a model, or of the backbone alone from DarkNet's or
+    timm's file; raises DataError."""
     if darknet.is_darknet(path):
         _load_darknet(visual, path)
+        return
+    with safetensors.safe_open(path, "pt") as stream:
+        ours = any(name.startswith(("visual.", "neck.")) for name in stream.keys())  # noqa: SIM118
+    if isinstance(visual.backbone, TimmBackbone) and not ours:
+        if visual.frozen:
+            raise DataError(f"{path}: has no weights for the neck, which model.frozen: all leaves random; set another")
+        timm_weights.load(visual.backbone, path)
+        say(f"{path}: all of the backbone's weights loaded\nrandom: the neck")
         return
     try:
         state = read_weights(path)
@@ -89,6 +99,8 @@ def load_visual(visual: Visual, path: Path) -> None:
 
 def _load_darknet(visual: Visual, path: Path) -> None:
     """Load DarkNet weights into the backbone and report which layers stay random."""
+    if isinstance(visual.backbone, TimmBackbone):
+        raise DataError(f"{path}: DarkNet's weights do not fit timm/{visual.backbone.name}; name a .safetensors file")
     number, units = darknet.read_weights(path, visual.backbone), visual.backbone.convolutions()
     say(f"{path}: {number} of the backbone's {len(units)} convolutions loaded")
     block = f" and convolutions {number + 1} to {len(units)}, the detection block" if number < len(units) else ""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from partialres.config import ModelConfig
-from partialres.model.darknet import darknet53, freeze, tiny
+from partialres.model.darknet import darknet53, tiny
 from partialres.model.visual import Visual
 
 
@@ -32,7 +32,7 @@ def test_each_map_has_half_the_resolution_of_the_one_before(make, stride, channe
 def test_only_the_convolutions_named_train(frozen, training):
     with torch.device("meta"):
         backbone = darknet53()
-    freeze(backbone, frozen)
+    backbone.freeze(frozen)
     trains = [all(each.requires_grad for each in unit.parameters()) for unit in backbone.convolutions()]
     assert trains == [False] * (58 - training) + [True] * training
 

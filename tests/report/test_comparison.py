@@ -242,3 +242,11 @@ def test_every_published_row_of_tables_2_to_4_has_all_six_figures() -> None:
     others = part[part["metric"] != "mIoU"]
     precision = others.pivot_table(index=["experiment", "step"], columns="metric", values="value")
     assert (np.diff(precision.to_numpy(), axis=1) < 0).all()  # fewer predictions reach a higher threshold
+
+
+def test_released_models_of_two_ratios_stand_beside_the_papers_rows(scored: Callable[..., Path]) -> None:
+    """As config/released.yaml plans them: the baseline with every mask alone, ours with 1 % alone."""
+    paths = [scored("refcoco/seed0/ratio100/baseline/res"), scored("refcoco/seed0/ratio1/ours/retrain")]
+    data = table1(paths).data.query("metric == 'mIoU'").set_index("experiment")
+    assert data["published"].to_dict() == {"baseline": 67.26, "ours": 57.41} and data["gain"].isna().all()
+    assert set(table1(paths).data["metric"]) == {"mIoU", "oIoU", "mIoU_upstream"}

@@ -11,7 +11,7 @@ import torch
 
 from partialres.checkpoints.model_file import load_model, read_header
 from partialres.files import TrainingError, read_json, read_table, write_json, write_table
-from partialres.model.darknet import DarkNet, freeze
+from partialres.model.darknet import DarkNet
 from partialres.model.visual import Visual
 from partialres.steps.backbone import load_visual
 from partialres.training import loop
@@ -343,7 +343,7 @@ def test_random_convolutions_that_are_frozen_are_warned_of_with_the_cure(tmp_pat
     backbone = DarkNet(4, [(8, 0), (8, 0), (8, 0)], pairs=2)
     write_weights(backbone, tmp_path / "imagenet.weights", convolutions=4)
     for frozen, warned in (("but_last_two", True), ("none", False)):
-        freeze(backbone, frozen)
+        backbone.freeze(frozen)
         load_visual(SimpleNamespace(backbone=backbone), tmp_path / "imagenet.weights")
         told = capsys.readouterr().err
         assert "4 of the backbone's 8 convolutions" in told

@@ -140,7 +140,7 @@ def public(tmp_path: Path) -> Iterator[dict]:
     ]  # fmt: skip
     table = tmp_path / "table.tsv"
     table.write_text("".join("\t".join(row) + "\n" for row in [COLUMNS, *rows]))
-    yield {"folder": "data", "table": str(table)}
+    yield {"folder": "data", "table": str(table), "images": "all"}
     server.shutdown()
     server.server_close()
 

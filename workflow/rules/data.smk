@@ -42,8 +42,31 @@ def raw_files(wildcards):
 
 
 def downloaded_images(wildcards):
-    """The list that `unpack` leaves once the images are unpacked, if the workflow unpacks them."""
-    return [] if entry(wildcards).generate else unpacked(image_folder(wildcards))
+    """The list that `unpack` or `download_images` leaves once the images are there, if the workflow downloads them."""
+    if entry(wildcards).generate:
+        return []
+    folder = Path(image_folder(wildcards))
+    if plan.config.downloads.images == "all" or folder.parent != Path(downloads("images")):
+        return unpacked(folder)
+    return [f"{folder}-{wildcards.dataset}.txt"]
+
+
+rule download_images:
+    input: raw=raw_files
+    output: downloads("images/{folder}-{dataset}.txt")
+    params:
+        raw=raw_folder,
+        split=lambda wildcards: f"--split-by {shlex.quote(by)}" if (by := entry(wildcards).split_by) else "",
+        table=DOWNLOAD_TABLE,
+        images=downloads("images/{folder}"),
+    wildcard_constraints: folder="[^/]+"
+    localrule: True
+    message: "download the images of {wildcards.dataset}"
+    log: logs("download_images/{folder}-{dataset}")
+    conda: environment("prepare")
+    shell:
+        "python -m partialres download-images {params.raw:q} {params.split} --table {params.table:q} "
+        "--row {wildcards.folder:q} --image-folder {params.images:q} --list {output:q} 2> {log:q}"
 
 
 def given_vocabulary(wildcards):

@@ -83,3 +83,34 @@ rule place_weights:
     log: logs("place_weights/{file}")
     conda: environment("prepare")
     shell: "(ln -f {params.file:q} {output:q} || cp {params.file:q} {output:q}) 2> {log:q} && touch {output:q}"
+
+
+rule download_backbone:
+    output: downloads("weights/timm/{name}.safetensors")
+    params: revision=plan.config.downloads.revision
+    localrule: True
+    message: "download the weights of timm/{wildcards.name}"
+    log: logs("download_backbone/{name}")
+    conda: environment("prepare")
+    shell:
+        "python -m partialres download-backbone timm/{wildcards.name:q} --revision {params.revision:q} --out {output:q} "
+        "2> {log:q}"
+
+
+rule import_released:
+    input:
+        checkpoint=downloads("downloads/released/{dataset}/{name}.pth"),
+        words=downloads("downloads/released/{dataset}/token_to_ix.pkl"),
+    output:
+        downloads("released/{dataset}/{name}/model.safetensors"),
+        downloads("released/{dataset}/{name}/vocabulary.json"),
+    params:
+        max_words=setting("text.max_words"),
+        out=downloads("released/{dataset}/{name}"),
+        code=code("import-weights"),
+    localrule: True
+    message: "import the released checkpoint {wildcards.name} of {wildcards.dataset}"
+    log: logs("import_released/{dataset}/{name}")
+    conda: environment("prepare")
+    shell:
+        "python -m partialres import-weights {input.checkpoint:q} {params.out:q} --max-words {params.max_words} 2> {log:q}"

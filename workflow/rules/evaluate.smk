@@ -24,10 +24,19 @@ rule evaluate_rec:
         "{params.seen} --batch {params.batch} --threads {threads} --out {params.out:q} 2> {log:q}"
 
 
+def res_model(wildcards):
+    """The model of step 2 or 3: the imported one that the data set's config names, or the trained one."""
+    path = entry(wildcards).models.get(wildcards.experiment)
+    if path:
+        return expand_path(path, f"datasets.{wildcards.dataset}.models.{wildcards.experiment}")
+    return results(f"{wildcards.dataset}/seed{wildcards.seed}/ratio{wildcards.ratio}/{wildcards.experiment}/"
+                   f"{wildcards.step}/model.safetensors")
+
+
 use rule evaluate_rec as evaluate_res with:
     input:
         refs=results("{dataset}/refs.parquet"),
-        model=results("{dataset}/seed{seed}/ratio{ratio}/{experiment}/{step}/model.safetensors"),
+        model=res_model,
         **SEEN,
     output:
         predictions=results(f"{SCORED}/predictions.parquet"),

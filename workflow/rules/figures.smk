@@ -18,25 +18,26 @@ use rule table1 as figure_heads with:
     benchmark: benchmarks("figure_heads")
 
 
+TRAININGS = [
+    results(f"{name}/seed{seed}/rec/{head}/metrics.csv")
+    for name, seed, head in plan.rec_runs()
+    if plan.datasets[name].rec is None or head == "mask"
+] + [
+    results(f"{RUN.format(**run._asdict())}/{step}/metrics.csv")
+    for step in ("res", "retrain")
+    for run in plan.trained(step)
+]
+
+
 use rule table1 as figure_training with:
-    input:
-        files=[
-            results(f"{name}/seed{seed}/rec/{head}/metrics.csv")
-            for name, seed, head in plan.rec_runs()
-            if plan.datasets[name].rec is None or head == "mask"
-        ]
-        + [
-            results(f"{RUN.format(**run._asdict())}/{step}/metrics.csv")
-            for step in ("res", "retrain")
-            for run in plan.trained(step)
-        ],
+    input: files=TRAININGS
     output: **report_output(figure("training"), "made", "Training", "loss of every training")
     params: command="figures training", options="", code=code("figures training")
     log: logs("figure_training")
     benchmark: benchmarks("figure_training")
 
 
-PREDICTED = [run for run in plan.runs("retrain") if plan.owner(run.experiment, "points") == run.experiment]
+PREDICTED = [run for run in plan.trained("retrain") if plan.owner(run.experiment, "points") == run.experiment]
 THRESHOLDS = [plan.settings(run.dataset, run.experiment, float(run.ratio)).pseudo.threshold for run in PREDICTED]
 
 
@@ -110,7 +111,7 @@ use rule table1 as figure_examples with:
 
 def figures():
     """The figures that the config asks for."""
-    names = ["training"] + (["pseudo"] if PREDICTED else [])
+    names = (["training"] if TRAININGS else []) + (["pseudo"] if PREDICTED else [])
     compared = [name for name in plan.datasets if least_ratio(name)]
     names += ["ratio_curve"] if compared else []
     heads = compared and REPORT.figure1 and all(both_steps([name], first=True) for name in REPORT.figure1)

@@ -37,7 +37,12 @@ def imported_rec(wildcards):
 def init_backbone(wildcards):
     """The weights that step 1's backbone starts from: an imported model, pre-training, a file, or nothing (random)."""
     source = settings(wildcards).init_backbone
-    named = {"random": [], "pretrain": [results(f"{wildcards.dataset}/backbone/visual.safetensors")]}
+    backbone = settings(wildcards).model.backbone
+    named = {
+        "random": [],
+        "pretrain": [results(f"{wildcards.dataset}/backbone/visual.safetensors")],
+        "pretrained": [downloads(f"weights/{backbone}.safetensors")],
+    }
     if imported_rec(wildcards):
         return imported_rec(wildcards)
     return named[source] if source in named else [expand_path(source, "settings.init_backbone")]

@@ -61,7 +61,7 @@ def predictions(metrics):
 
 def selections(experiments):
     """selection.json of the runs of step 3."""
-    runs = [run for name in experiments for run in plan.runs("retrain", experiment=name)]
+    runs = [run for name in experiments for run in plan.trained("retrain", experiment=name)]
     return [results(f"{RUN.format(**run._asdict())}/pseudo/selection.json") for run in runs]
 
 
@@ -220,9 +220,10 @@ def tables():
     names = ["details", "rec", "data", *filter(row_scores, TITLES)]
     for name in [name for name in TITLES if getattr(REPORT, name) and name not in names]:
         print(f"report.{name} is left out: no ratio of a data set has all of its rows", file=sys.stderr)
-    names += ["pseudo"] if plan.runs("retrain") else []
+    names += ["pseudo"] if plan.trained("retrain") else []
     compared = [name for name in plan.datasets if least_ratio(name)]
     names += [f"failures_{name}" for name in compared] + (["table1", "claims"] if compared else [])
+    names += ["table1"] if not compared and any(entry.models for entry in plan.datasets.values()) else []
     return [file for name in names for file in table(name).values()]
 
 
