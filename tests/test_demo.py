@@ -167,4 +167,4 @@ def test_without_gradio_the_command_says_how_to_install_it(results, monkeypatch)
     monkeypatch.delitem(sys.modules, "partialres.demo", raising=False)
     monkeypatch.delattr("partialres.demo", raising=False)
     answer = run("demo", results / f"{RUN}/res/model.safetensors")
-    assert answer.exit_code == 1 and "pip install 'partialres[demo]'" in answer.output
+    assert answer.exit_code == 1 and "pip install --editable '.[demo]'" in answer.output

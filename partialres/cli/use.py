@@ -70,7 +70,7 @@ def demo(models: tuple[Path, ...], results: Path | None, host: str, port: int, d
     try:
         from partialres import demo as pages
     except ImportError as error:
-        raise ConfigError(f"the page needs Gradio ({error}): pip install 'partialres[demo]'") from None
+        raise ConfigError(f"the page needs Gradio ({error}): pip install --editable '.[demo]'") from None
     blocks = pages.page(models, results, device)
     click.echo(f"the page is at http://{host}:{port} until you press Ctrl-C", err=True)
     blocks.launch(server_name=host, server_port=port, share=False, quiet=True, footer_links=[])

@@ -80,7 +80,7 @@ def import_timm() -> Any:
         import timm
     except ImportError as error:
         raise ConfigError(
-            f"model.backbone: timm/... needs timm ({error}): pip install 'partialres[backbones]'"
+            f"model.backbone: timm/... needs timm ({error}): pip install --editable '.[backbones]'"
         ) from None
     except RuntimeError as error:  # a torchvision for another torch
         raise ConfigError(

@@ -66,7 +66,7 @@ class Events:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise ConfigError(
-                "training.tensorboard needs TensorBoard: pip install 'partialres[tensorboard]', or set it to false"
+                "training.tensorboard needs TensorBoard: pip install --editable '.[tensorboard]', or set it to false"
             ) from None
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()

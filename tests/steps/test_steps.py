@@ -225,7 +225,7 @@ def test_scores_need_refs_and_events_need_tensorboard(place, data, tmp_path, mon
     assert answer.exit_code == 1 and "give --val refs.parquet" in answer.output
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     answer = train_res(data, place, tmp_path / "out", training=events, call=run)
-    assert answer.exit_code == 1 and "pip install 'partialres[tensorboard]'" in answer.output
+    assert answer.exit_code == 1 and "pip install --editable '.[tensorboard]'" in answer.output
 
 
 def test_a_training_that_cannot_continue_says_so(place, data, tmp_path, monkeypatch):
