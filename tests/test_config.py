@@ -169,7 +169,7 @@ def test_the_schema_takes_every_config_that_ships(path):
     below = [
         "config.yaml",
         *(["paper.yaml"] if "config/paper.yaml" in path.read_text() else []),
-    ]  # as its usage line says
+    ]  # see its usage line
     files = [*(ROOT / "config" / name for name in below), path]
     config = reduce(merge, (yaml.safe_load(file.read_text()) for file in files))
     jsonschema.validate(config, reference.schema())
