@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from partialres.config import ModelConfig, Section, Settings, Threaded, TrainConfig, expand_path
+from partialres.config import Head, ModelConfig, Section, Settings, Threaded, TrainConfig, expand_path
 from partialres.estimate.dag import Job
 from partialres.experiments import Plan
 from partialres.files import DataError, read_table, say
@@ -169,12 +169,12 @@ class Sample:
         ratio, experiment = float(wildcards.get("ratio", 100)), wildcards.get("experiment")
         head: Any = self.plan.head(self.name, experiment) if experiment else wildcards.get("head", "points")
         settings = self.plan.settings(self.name, experiment, ratio, head)
-        line = self.lines.get((rule, None)) or self.of_model(rule, settings, wildcards)
+        line = self.lines.get((rule, None)) or self.of_model(rule, head, settings, wildcards)
         return line.at(work(rule, settings, sizes, wildcards, kept))
 
-    def of_model(self, rule: str, settings: Settings, wildcards: Mapping[str, str]) -> Line:
+    def of_model(self, rule: str, head: Head, settings: Settings, wildcards: Mapping[str, str]) -> Line:
         """Measure a job that trains or runs a model, and the jobs that make its model."""
-        head, batch, refs = settings.model.head, settings.predict.batch, "@/table/refs.parquet"
+        batch, refs = settings.predict.batch, "@/table/refs.parquet"
         step_1, rec = self.plan.step_1(self.name, head), brief(self.plan.settings(self.name, head=head)).rec
         start = ["--init-backbone", *self.weights] if self.weights else []
         line, model = self.trained("train_rec", step_1, rec, "train-rec", refs, *start)
