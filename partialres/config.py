@@ -162,7 +162,7 @@ class ModelConfig(Section):
     """The point-sequence model (sec. 3) or, with `head: mask`, the two-head model that Figure 1 compares it with."""
 
     backbone: Annotated[str, Field(pattern=r"^(darknet53|tiny|timm/[A-Za-z0-9_.-]+)$")] = "darknet53"
-    """Visual backbone: `darknet53` (sec. 3), `tiny`, for generated images of about 100 pixels, or `timm/NAME`, a
+    """Visual backbone: `darknet53` (sec. 3), `tiny`, for generated images of 100 to 200 pixels, or `timm/NAME`, a
     network of the timm library with maps at strides 8, 16 and 32 (`[backbones]`); NAME.TAG also names its weights."""
     frozen: Literal["all", "but_last_two", "but_last_stage", "none"] = "but_last_two"
     """What of the backbone is not trained: all but its last two convolutions (DarkNet) or its last stage (timm), or

@@ -1,4 +1,4 @@
-"""Visual backbones: DarkNet-53 (YOLOv3's, as in the paper) and a tiny one for generated images of about 100 pixels.
+"""Visual backbones: DarkNet-53 (YOLOv3's, as in the paper) and a tiny one for generated images of 100 to 200 pixels.
 
 Every backbone, those of timm_backbone.py too, is a module with
 
@@ -128,5 +128,5 @@ def darknet53() -> DarkNet:
 
 
 def tiny() -> DarkNet:
-    """Build the three-stage backbone for refshapes: maps of 32, 64 and 128 channels at strides 4, 8 and 16."""
-    return DarkNet(24, [(32, 0), (64, 1), (128, 1)], stem_stride=2)
+    """Build the three-stage backbone for refshapes: maps of 32, 48 and 64 channels at strides 4, 8 and 16."""
+    return DarkNet(16, [(32, 0), (48, 1), (64, 1)], stem_stride=2)

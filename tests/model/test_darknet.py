@@ -18,7 +18,7 @@ def test_darknet_53_has_52_convolutions_and_six_of_yolov3():
     assert kernels[52:] == [(512, 1024, 1, 1), (1024, 512, 3, 3)] * 3
 
 
-@pytest.mark.parametrize(("make", "stride", "channels"), [(darknet53, 32, [256, 512, 1024]), (tiny, 16, [32, 64, 128])])
+@pytest.mark.parametrize(("make", "stride", "channels"), [(darknet53, 32, [256, 512, 1024]), (tiny, 16, [32, 48, 64])])
 def test_each_map_has_half_the_resolution_of_the_one_before(make, stride, channels):
     with torch.device("meta"):
         backbone = make()
