@@ -184,8 +184,7 @@ def training_curves(logs: Iterable[Path]) -> Figure:
 
 @style.applied()
 def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Figure:
-    """Draw the distribution of D, the distance of pseudo masks from their boxes (paper eq. 8): one panel per ratio,
-    all on one scale.
+    """Draw the distribution of D, the distance of pseudo masks from their boxes (paper eq. 8), a panel for each ratio.
 
     points: points.parquet files in pseudo/ folders (`run_of`), with column d, 0 to 2, NaN if points enclose nothing.
     thresholds: for each file, D below which masks are kept. Seeds are pooled; rows are data sets and experiments.

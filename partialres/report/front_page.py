@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from partialres.files import DataError, read_json
+from partialres.files import read_json
 from partialres.report import captions
 from partialres.report.evaluations import BASELINE, OURS, where
 from partialres.report.render import number, with_interval
@@ -22,7 +22,6 @@ def lines(
     experiments: each one's ratios, per cent. data: data.csv of the table of the data. splits: each data set's evaluated
     splits. provenance: a model's provenance.json. benchmarks: Snakemake's benchmark files of the jobs. table1:
     table1.csv, if the run has one.
-    Raises DataError if a file is not in its expected form.
     """
     ran = [f"{name} at {', '.join(f'{ratio:g}' for ratio in ratios)} %" for name, ratios in experiments.items()]
     texts = [f"**What ran**: {'; '.join(ran)} of the masks."]
@@ -33,7 +32,7 @@ def lines(
 
 
 def _of_data(path: Path, dataset: str, splits: Sequence[str]) -> str:
-    rows = where(_table(path), dataset=dataset, split="train")
+    rows = where(pd.read_csv(path), dataset=dataset, split="train")
     counts = rows.set_index("figure")["value"]
     return (
         f"**Data**: {captions.dataset_name(dataset)}: {counts['images']:,.0f} training images, {counts['refs']:,.0f} "
@@ -48,14 +47,14 @@ def _of_code(path: Path) -> str:
 
 
 def _of_time(benchmarks: Sequence[Path]) -> str:
-    minutes = sum(_table(path, "\t")["s"].sum() for path in benchmarks) / 60
+    minutes = sum(pd.read_csv(path, sep="\t")["s"].sum() for path in benchmarks) / 60
     text = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     return f"**Time**: {len(benchmarks)} jobs ran for {text} in all; jobs that ran side by side are added up."
 
 
 def _scores(path: Path) -> str:
     """Name the three main scores: baseline, ours and oracle, on the first split at the lowest ratio."""
-    table = where(_table(path), metric="mIoU")
+    table = where(pd.read_csv(path), metric="mIoU")
     first = where(table, dataset=table["dataset"].iloc[0], split=table["split"].iloc[0])
     low = where(first, ratio=first["ratio"].min())
     baseline, ours = (where(low, experiment=name).iloc[-1] for name in (BASELINE, OURS))
@@ -66,10 +65,3 @@ def _scores(path: Path) -> str:
     parts += [f"with every mask (oracle) **{number(oracle['mean'].iloc[0], 1)}**"] if len(oracle) else []
     place = f"{captions.dataset_name(ours['dataset'])} {ours['split']} with {ours['ratio']:g} % of the masks"
     return f"**mIoU on {place}**: {'; '.join(parts)}."
-
-
-def _table(path: Path, separator: str = ",") -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, sep=separator)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); run the workflow again") from error
