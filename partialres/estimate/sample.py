@@ -45,8 +45,8 @@ class Line(NamedTuple):
     works: tuple[float, float]  # the work of each run, in any unit
 
     def at(self, work: float) -> Cost:
-        """Return the cost of so much work. Memory is that of the larger run."""
-        share = (work - self.works[1]) / max(self.works[1] - self.works[0], 1)
+        """Return the cost of so much work, at least that of the smaller run. Memory is that of the larger run."""
+        share = (max(work, self.works[0]) - self.works[1]) / max(self.works[1] - self.works[0], 1)
         long = [max(0.0, lots + max(0.0, lots - few) * share) for few, lots in zip(self.few, self.lots, strict=True)]
         return Cost(*long)._replace(memory=self.lots.memory)
 

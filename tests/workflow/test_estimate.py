@@ -54,7 +54,7 @@ def test_two_trainings_of_ten_seconds_after_a_job_of_a_second(workers, cores, ne
 def test_a_line_goes_through_both_runs_and_keeps_the_memory():
     line = Line(Cost(3, 2, 50, 10), Cost(5, 4, 70, 10), (100, 300))
     assert line.at(300) == (5, 4, 70, 10)
-    assert line.at(1300) == (15, 14, 70, 10)
+    assert line.at(1300) == (15, 14, 70, 10) and line.at(0) == (3, 2, 70, 10)
 
 
 def test_work_counts_what_a_rule_repeats():
