@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import pytest
@@ -54,3 +55,13 @@ def tiny_model(data: Prepared):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first: tests may run in several processes, one file each, and these must start early."""
     items.sort(key=lambda item: (item.path.name != "test_slurm.py", "workflow" not in item.path.parts))
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch.compile trace and differentiate, but generate no code, which would take minutes.
+
+    PARTIALRES_COMPILER=inductor generates it too; this needs a C++ compiler.
+    """
+    backend = os.environ.get("PARTIALRES_COMPILER", "aot_eager")
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))

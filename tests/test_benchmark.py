@@ -1,7 +1,6 @@
 """In every case that is measured, the package and the plain code give the same result."""
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -38,8 +37,7 @@ def test_bfloat16_gives_about_the_same_as_float32():
     assert all(row["seconds"] > 0 and row["share_of_peak"] > 0 for row in rows)
 
 
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
-def test_compiled_and_eager_code_give_the_same():
+def test_compiled_and_eager_code_give_the_same(compiler):
     rows = variants(SMALL, ((torch.float32, False), (torch.float32, True)), 1)
     assert [row["compiled"] for row in rows] == [False, True] * 2
     assert all(row["difference"] < 1e-4 for row in rows)

@@ -1,6 +1,5 @@
 """What only a GPU gains from changes no result: tried on the CPU."""
 
-import shutil
 from dataclasses import fields
 
 import pytest
@@ -54,8 +53,7 @@ def test_pinning_copies_every_tensor_of_a_batch(batch, monkeypatch):
         assert copied is None if own is None else (copied is not own and torch.equal(copied, own))
 
 
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
-def test_a_compiled_training_gives_the_weights_of_the_eager_one(data, tiny_model):
+def test_a_compiled_training_gives_the_weights_of_the_eager_one(data, tiny_model, compiler):
     states = []
     for compiled in (False, True):
         model = tiny_model(POINTS, dropout=0.0)
