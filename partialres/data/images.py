@@ -52,13 +52,16 @@ def read_image(path: Path, height: int, width: int) -> Image:
 
 @contextmanager
 def decoder_messages() -> Iterator[Callable[[], str]]:
-    """Collect what the decoders print, their only sign of damage; our own messages pass.
+    """Collect what the image decoders print, their only sign of damage; our own messages still appear.
 
-    Gives a function that returns the first new message about damage, or nothing.
+    Yields a function that returns the first new message about damage, or nothing.
     """
 
     def damage() -> str:
-        return next(iter([line.strip() for line in printed if DAMAGE.search(line)]), "")  # reads all: the rest is old
+        lines = [
+            line.strip() for line in printed if DAMAGE.search(line)
+        ]  # reads to the end: the next call starts there
+        return lines[0] if lines else ""
 
     with (
         tempfile.NamedTemporaryFile() as file,
@@ -115,7 +118,7 @@ def cache_images(
             for _ in progress(pool.imap(place, rows), "images", total=len(index)):  # the first error stops all
                 pass
             damaged = []
-            for row in rows if damage() else ():  # some of them: decode each alone
+            for row in rows if damage() else ():  # decode each alone, to know which are damaged
                 place(row)
                 if reason := damage():
                     damaged.append(f"{folder / row[0]}: is damaged ({reason})")

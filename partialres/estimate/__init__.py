@@ -52,7 +52,8 @@ def estimate(configs: Sequence[Path], images: int, kept: float) -> dict[str, Any
 
     configs: files laid over config/config.yaml. images: number of generated images to measure on. kept: the share, 0 to
     1, of the pseudo masks that step 3 trains on; 1 is an upper bound. Returns lists under the keys rules, workers and
-    critical_path, whose keys end in their units. Raises DataError if Snakemake has no plan, a data set's size is unknown or a command fails.
+    critical_path, whose keys end in their units. Raises DataError if Snakemake has no plan, a data set's size is
+    unknown or a command fails.
     """
     jobs, before = read_dag(dag(configs))
     plan = Plan(reduce(merge, [yaml.safe_load(path.read_text()) for path in (Path("config/config.yaml"), *configs)]))
