@@ -27,7 +27,7 @@ from partialres.use import Decoding, Segmenter, corners, load, tinted
 SECONDS = 0.4  # per point, while the outline is played
 ROWS = 200  # predictions listed at once
 ANY = "any"
-LEAST = 480  # pixels: a picture whose longer side is shorter is enlarged by whole numbers as far as fits
+LEAST = 480  # pixels: small pictures are enlarged, by a whole number, to at most this longer side
 PICKS = ("Data set", "Masks", "Model", "Split")
 COLUMNS = ["IoU", "expression", "data set", "masks", "model", "split", "seed"]
 

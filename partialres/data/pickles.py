@@ -1,7 +1,7 @@
 """Read pickles that hold plain data only. Anything else is refused, because loading it could run code.
 
-A child process does it, within limits: a few bytes can ask for any depth, memory or time, or crash Python. Run as a
-program, this file is that child: it writes the content as a pickle in which nothing is shared.
+A child process reads them within limits, because a few bytes can demand any depth, memory or time, or crash Python.
+Run as a program, this file is that child: it writes the content as a pickle in which nothing is shared.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Read the raw files of RefCOCO, RefCOCO+ and RefCOCOg into the refs table; report and count everything wrong in them.
+"""Read the raw files of RefCOCO, RefCOCO+ and RefCOCOg into the refs table; report and count all that is wrong in them.
 
 A folder holds `instances.json` (COCO: images, annotations) and the refs: either `refs({split_by}).p`, the published
 pickle, or `expressions.json`, our own plain form: [{"annotation_id": 7, "split": "train", "expressions": ["left cat",

@@ -120,8 +120,8 @@ class Sample:
         """Measure a command, if it has not been: run it on both samples, or a training on the larger one only.
 
         A training notes the seconds of each epoch, which tell its start from its work. The last argument is the
-        command's output; @ stands for a sample's folder, # for its number of images. key: differs
-        between jobs of a rule that differ in cost. wildcards: those that the command's job would have.
+        command's output; @ stands for a sample's folder, # for its number of images.
+        key: differs between jobs of a rule that differ in cost. wildcards: those that the command's job would have.
         """
         if (rule, key) not in self.lines:
             lots, done = self.run(rule, command, self.lots, wildcards)

@@ -19,7 +19,7 @@ from partialres.files import DataError
 from partialres.geometry import boxes, contour
 from partialres.model.build import Model
 
-SAMPLE = 256  # at most so large, and a batch too: refs of split val, evenly spaced, each with its first expression
+SAMPLE = 256  # most refs of split val that are scored, evenly spaced, each with its first expression
 
 
 def sample_score(
