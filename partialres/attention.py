@@ -16,10 +16,10 @@ from partialres.report import style
 from partialres.use import Decoding
 
 ACROSS = 6  # panels in a row
-SIDE = 1.7  # inches of a panel's longer side
-MILLISECONDS, LAST = 700, 2500  # a point's and the last one's time in a GIF
+SIDE = 1.7  # inches: a panel's longer side
+MILLISECONDS, LAST = 700, 2500  # how long a GIF shows each point, and the last
 BAND = "#5ec8ff"
-LEVELS = (0.5, 0.7, 0.9)  # of the Gaussian's rings, shares of its highest value
+LEVELS = (0.5, 0.7, 0.9)  # at which the Gaussian's rings lie, as shares of its highest value
 
 
 @style.applied()
@@ -43,7 +43,10 @@ def figure(decoding: Decoding) -> Figure:
 
 @style.applied()
 def frame(decoding: Decoding, place: int, side: float = 4.0) -> Figure:
-    """Draw the outline up to a point (0 is the first), and beside it what this point looked at; side: inches."""
+    """Draw the outline up to a point (0 is the first), and beside it what this point looked at.
+
+    side: a panel's longer side, inches.
+    """
     height, width = np.array(decoding.segmentation.mask.shape) / max(decoding.segmentation.mask.shape) * side
     drawn = Figure(figsize=(2 * width + 0.3, height + 0.7), dpi=100, layout="constrained")
     left, right = drawn.subplots(1, 2)
@@ -112,7 +115,7 @@ def _looks(axes: Axes, decoding: Decoding, place: int) -> None:
 
 
 def _points(axes: Axes, decoding: Decoding, place: int) -> None:
-    """Draw the points up to one, joined, and this one larger."""
+    """Draw and join the points up to and including `place`, that one larger."""
     x, y = decoding.points[: place + 1].T
     axes.plot(x, y, color=style.PREDICTED, linewidth=1.2, marker="o", markersize=2.5)
     axes.plot(x[-1:], y[-1:], color=style.PREDICTED, marker="o", markersize=6, markeredgecolor="white")

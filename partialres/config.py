@@ -36,7 +36,7 @@ def _from_text(value: Any) -> Any:
 
 def _of_six_digits(ratio: float) -> float:
     if float(f"{ratio:g}") != ratio:
-        raise ValueError(f"has {ratio!r}; give at most six digits, which its folder's name has")
+        raise ValueError(f"has {ratio!r}; give at most six digits: the name of its folder has no more")
     return ratio
 
 
@@ -49,7 +49,7 @@ Positive = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Natural = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
 Size = Annotated[StrictInt, Field(ge=1, le=2**14)]
 Head = Literal["points", "mask"]
-PREFIX = "timm/"  # of a backbone's name
+PREFIX = "timm/"  # of the backbones that timm has
 
 
 class ConfigError(ValueError):
@@ -69,7 +69,7 @@ def distinct(values: list[Any]) -> list[Any]:
 
 
 def _present(entries: Any) -> Any:
-    """Leave out the entries that `name: null` removes."""
+    """Leave out null entries: a config file that is laid over another removes an entry with `name: null`."""
     given = isinstance(entries, Mapping)
     return {name: entry for name, entry in entries.items() if entry is not None} if given else entries
 
@@ -509,7 +509,7 @@ class ReportConfig(Section):
     """The experiments that each table and figure shows. With an empty list the table or figure is not made."""
 
     oracle: Name | None = None
-    """The experiment whose step 2 at ratio 100, trained on every mask, is the 100 % of "share of the oracle"."""
+    """The experiment whose step 2 at ratio 100 is the oracle: tables give every mIoU as a share of the oracle's."""
     table1: Names = []
     """Table 1, the ratio curve, the example images and the failure tables: the baseline first, then ours."""
     table2: Names = []
@@ -534,7 +534,7 @@ class DownloadConfig(Section):
     images: Literal["needed", "all"] = "needed"
     """Download only the images that refs name, one by one, or all of them in one zip of 13.5 GB."""
     revision: Text = "main"
-    """Commit of timm's weights on the hub, for `init_backbone: pretrained`; a branch's name: its newest commit."""
+    """Commit of timm's weights on the hub, for `init_backbone: pretrained`; a branch stands for its newest commit."""
 
 
 class ResourceConfig(Section):

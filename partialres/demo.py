@@ -1,4 +1,4 @@
-"""A page to try models on: ask about a picture, watch the points being decoded, browse what was predicted."""
+"""Make a page to try models on: ask about a picture, watch the points being decoded, browse predictions."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from partialres.report import captions
 from partialres.report.evaluations import Run, run_of
 from partialres.use import Decoding, Segmenter, corners, load, tinted
 
-SECONDS = 0.4  # a point, when the outline is played
+SECONDS = 0.4  # per point, while the outline is played
 ROWS = 200  # predictions listed at once
 ANY = "any"
-LEAST = 480  # pixels of the longer side of what is shown: smaller pictures are enlarged
+LEAST = 480  # pixels: small pictures are enlarged, by a whole number, to at most this longer side
 PICKS = ("Data set", "Masks", "Model", "Split")
 COLUMNS = ["IoU", "expression", "data set", "masks", "model", "split", "seed"]
 
@@ -48,30 +48,30 @@ def page(models: Sequence[Path], results: Path | None = None, device: str = "aut
 
 
 def _label(path: Path, segmenter: Segmenter) -> str:
-    """Name a model by its step, where its file lies as the workflow puts it, and by its path below what all share."""
+    """Name a model by its path and, for step 1 or where the workflow's folder names tell it, by its step."""
     step = "step 1" if segmenter.header["points"] == 2 else {"res": "step 2", "retrain": "step 3"}.get(path.parent.name)
     return f"{step}: {path}" if step else str(path)
 
 
 def _shown(label: str, name: str, **how: Any) -> gr.Image:
-    """Make a place for a picture that comes out; name: its id in the page."""
+    """Make a place in the page that shows a picture; name: its id in the HTML."""
     buttons: Any = ["download", "fullscreen"]
     return gr.Image(label=label, elem_id=name, format="png", interactive=False, buttons=buttons, **how)
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:
-    """Repeat the pixels of a small picture, that it is seen as it is."""
+    """Enlarge a small picture by repeating its pixels, so that the browser does not blur it."""
     times = max(1, LEAST // max(picture.shape[:2]))
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
-    """Lay out the tab that asks every model, and shows how one of them decoded its points."""
+    """Lay out the tab that asks every model and shows how the chosen one decoded its points."""
     decoded = [label for label, each in zip(labels, segmenters, strict=True) if isinstance(each.model, PointModel)]
     with gr.Row():
         image = gr.Image(type="filepath", image_mode=None, label="Picture", height=320)
         with gr.Column():
-            text = gr.Textbox(label="Expression", placeholder="the red drop on the left", submit_btn=False)
+            text = gr.Textbox(label="Expression", placeholder="the red drop on the left")
             button = gr.Button("Segment", variant="primary")
             note = gr.Markdown()
     with gr.Row():
@@ -164,14 +164,14 @@ def _browse(results: Path) -> None:
 
 
 def _about(run: Run) -> tuple[str, str, str, str]:
-    """Name a run's data set, share of masks, model and split for readers."""
+    """Name a run's data set, share of masks, model and split in the page's words."""
     if run.ratio is None:
         return run.dataset, "boxes alone", f"Step 1 {run.experiment}".strip(), run.split
     return run.dataset, f"{run.ratio:g} %", captions.label(run.experiment, run.step), run.split
 
 
 def _predictions(path: Path, run: Run) -> pd.DataFrame:
-    """Read the predictions of a run and split with what they are listed by; IoU is that of the box in step 1."""
+    """Read a run's predictions as the rows of the list; in step 1 IoU is that of the box."""
     table = read_table(path)
     about = dict(zip(COLUMNS[2:], (*_about(run), run.seed), strict=True))
     listed = pd.DataFrame({"IoU": table["iou" if "iou" in table else "box_iou"], "expression": table["expression"]})
@@ -184,7 +184,7 @@ def _images(folder: Path) -> tuple[pd.DataFrame, ImageCache]:
 
 
 def _pictures(results: Path, path: Path, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the true and the predicted mask (in step 1 boxes) of a row of predictions, on the cached picture."""
+    """Draw the true and the predicted mask (in step 1 the boxes) of a row of predictions on the cached picture."""
     prediction = read_table(path).iloc[row]
     refs, cache = _images(results / run_of(path).dataset)
     ref = refs.loc[prediction["ref_id"]]

@@ -1,4 +1,4 @@
-"""Results in other projects' forms: COCO results, and a folder as the Hugging Face hub has a model."""
+"""Export to other projects' formats: predictions as COCO results, a model as a folder for the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from partialres.report.intervals import interval
 
 
 def coco_results(predictions: Path, refs: Path | None = None) -> list[dict[str, Any]]:
-    """Turn predictions.parquet into COCO results, one an expression: masks as segmentation, boxes of step 1 as bbox.
+    """Turn predictions.parquet into COCO results, one per expression: masks as segmentation, step 1's boxes as bbox.
 
     Every score is 1, for each expression has one answer and nothing is ranked. ref_id, ann_id and expression say what
-    was asked; COCO's own evaluation passes over them, and counts a second answer about one object as a false one.
+    was asked; COCO's own evaluation ignores them, and counts a second answer about the same object as wrong.
     refs: refs.parquet; None: the one in the nearest folder above the predictions.
     Raises DataError if there is none, or it lacks a predicted ref.
     """
@@ -77,8 +77,8 @@ Brackets: 95 % interval over the objects of the split, for one trained model; an
 
 - It was trained on pictures of {size} pixels. It knows {words} words and reads the first {max_words} of a phrase; all
   words that it does not know look the same to it.
-- It always answers with one object, also where the phrase names none or several.
-- An answer is one outline without holes: of an object in several parts it has one part, or goes around all of them.
+- It always answers with one object, even if the phrase names none or several.
+- An answer is one outline without holes: for an object in several parts it shows one part, or encloses all of them.
 - It has learned the pictures and phrases above and is not meant for any others. Nobody has looked for errors that are
   unfair to people.
 
@@ -89,9 +89,10 @@ Brackets: 95 % interval over the objects of the split, for one trained model; an
 
 
 def write_card(model: Path, metrics: Sequence[Path], licence: str, out: Path) -> None:
-    """Write a folder as the hub has a model: model.safetensors, config.json and README.md, the model card.
+    """Write a folder to upload to the hub: model.safetensors, config.json and README.md, the model card.
 
-    metrics: the model's metrics.json of each split, predictions.parquet beside each. licence: as the hub names it.
+    metrics: the model's metrics.json of each split, with its predictions.parquet beside it. licence: the weights', as
+    the hub names it, such as mit.
     Raises DataError if the model or the figures cannot be read, or the figures are of several models or of step 1.
     """
     header = read_header(model)
@@ -104,13 +105,11 @@ def write_card(model: Path, metrics: Sequence[Path], licence: str, out: Path) ->
         low, high = interval(100 * table["iou"].to_numpy()[None], table["ref_id"].to_numpy())
         figures = {"mIoU": f"{scores['mIoU']:.1f} [{low:.1f}, {high:.1f}]", "oIoU": f"{scores['oIoU']:.1f}"}
         rows.append({"split": each.split, "expressions": scores["expressions"], **figures})
-        index += [
-            {
-                "task": {"type": "image-segmentation"},
-                "dataset": {"name": each.dataset, "type": each.dataset, "split": each.split},
-                "metrics": [{"type": "mean_iou", "name": "mIoU", "value": round(scores["mIoU"], 2)}],
-            }
-        ]
+        index.append({
+            "task": {"type": "image-segmentation"},
+            "dataset": {"name": each.dataset, "type": each.dataset, "split": each.split},
+            "metrics": [{"type": "mean_iou", "name": "mIoU", "value": round(scores["mIoU"], 2)}],
+        })  # fmt: skip
     name = f"partialres-{run.dataset}-{run.experiment}-{run.ratio:g}"
     about = {
         "library_name": "partialres", "license": licence, "pipeline_tag": "image-segmentation",
@@ -120,7 +119,7 @@ def write_card(model: Path, metrics: Sequence[Path], licence: str, out: Path) ->
     card = CARD.format(
         name=name, points=header["points"], size=header["image_size"], words=len(words["words"]),
         max_words=words["max_words"], licence=licence.upper(), commit=header["provenance"].get("commit", "unknown"),
-        scores=pd.DataFrame(rows).pipe(_markdown),
+        scores=_markdown(pd.DataFrame(rows)),
         data=f"{run.dataset}: every box of its training refs and {run.ratio:g} % of their masks; experiment "
         f"{run.experiment}, step {3 if run.step == 'retrain' else 2}, seed {run.seed}.",
     )  # fmt: skip

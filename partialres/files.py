@@ -1,4 +1,4 @@
-"""Read and write files so that none is ever left half-written; errors that tell what to do; progress messages."""
+"""Read files with checks, and write them so that none is left half-written; also errors and progress messages."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Item = TypeVar("Item")
 OnProblem = Literal["refuse", "report"]
 
 MAX_SIDE, MAX_PIXELS = 2**15, 2**27  # of an image: a side, and in all
-REACH = 4 * MAX_SIDE  # pixels from the corner to a point: pycocotools walks along every pixel between points
+REACH = 4 * MAX_SIDE  # pixels from 0 to a point, at most: pycocotools walks along every pixel between points
 
-# What the values of columns must be, the test of that, and the columns.
+# What values must be, the test for it, and the columns that it holds for.
 _COLUMNS: list[tuple[str, Callable[[Any], Any], str]] = [
     ("a whole number", lambda value: type(value) is int, "ref_id ann_id image_id category_id offset"),
     (f"a whole number from 1 to {MAX_SIDE}", lambda value: type(value) is int and 1 <= value <= MAX_SIDE,
@@ -75,7 +75,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide results from a shared cluster folder
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk's does not say which file
+        error.filename = error.filename or str(path)  # the error of a full disk names none
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -83,9 +83,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """Give a memory-mapped array to fill; it becomes the .npy file `path` when the block ends well.
+    """Yield a memory-mapped array to fill; it becomes the .npy file `path` if the block succeeds.
 
-    Its room is taken before: a full disk under a mapped file kills the process without a word.
+    Its disk space is reserved first, because a full disk under a mapped file kills the process without a message.
+    Raises DataError if there is too little.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     size, free = int(np.prod(shape)) * np.dtype(dtype).itemsize, shutil.disk_usage(path.parent).free
@@ -134,7 +135,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         table = pd.read_parquet(path, columns=list(columns) if columns is not None else None)
     except (OSError, ValueError, NotImplementedError) as error:
         text = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as a parquet table with columns {columns}: {text}") from error
+        wanted = f" with columns {', '.join(columns)}" if columns else ""
+        raise DataError(f"{path}: cannot be read as a parquet table{wanted} ({text}); make it again") from error
     for name in filter(COLUMNS.__contains__, table.columns):
         (meaning, holds), absent = COLUMNS[name], table[name].isna()
         for row, value in table[name][~absent if name in NULLABLE else slice(None)].items():

@@ -1,4 +1,4 @@
-"""A trained model on your own pictures: partialres.load("model.safetensors").segment("photo.jpg", "the left cup")."""
+"""Use a trained model on pictures: partialres.load("model.safetensors").segment("photo.jpg", "the left cup")."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from partialres.model.trace import Trace, trace
 from partialres.training.distributed import pick_device
 
 Picture = str | Path | Pil.Image | np.ndarray  # a file, a PIL image, or uint8 [H, W], [H, W, 3] or [H, W, 4], RGB
-LEAST_SIDE = 8  # pixels of a picture: below that nothing is to be seen
-TOGETHER = 64  # expressions about one picture in a batch
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # the files of a folder that are taken
-MARK = (255, 61, 127)  # RGB of masks in overlays: a tint that few photographs hold
+LEAST_SIDE = 8  # pixels: nothing can be seen in a smaller picture
+TOGETHER = 64  # most expressions in a batch, all about the same picture
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # which files of a folder are read
+MARK = (255, 61, 127)  # RGB of masks in overlays, a colour that is rare in photographs
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a model says that one expression names in a picture. Places are x, y in pixels of the picture."""
+    """Holds a model's answer to one expression about a picture. Points are x, y in pixels of the picture."""
 
     expression: str
     picture: Image  # uint8 [H, W, 3], RGB, upright
     mask: np.ndarray  # bool [H, W]
-    contour: np.ndarray  # float64 [N, 2], in the order of decoding; a mask head has the outline of its mask
+    contour: np.ndarray  # float64 [N, 2], in the order of decoding; from a mask head, the outline of its mask
     box: np.ndarray  # float64 [4]: x, y, width, height around the contour
-    probabilities: np.ndarray  # float64 [2N], of each x and y when it was chosen; a mask head has none
+    probabilities: np.ndarray  # float64 [2N], of each x and y when it was chosen; empty from a mask head
     unknown_words: tuple[str, ...]  # words of the expression that the model does not know
-    unread_words: tuple[str, ...]  # words beyond those that the model reads
+    unread_words: tuple[str, ...]  # words after the last that the model reads
 
     def overlay(self) -> Image:
-        """Draw the mask on the picture, tinted and outlined, the rest in weaker colours: uint8 [H, W, 3], RGB."""
+        """Tint and outline the mask in the picture and weaken the other colours: uint8 [H, W, 3], RGB."""
         return tinted(self.picture, self.mask)
 
     def describe(self) -> str:
-        """Say in a line how much of the picture the mask covers, and which words were not understood."""
+        """Say in one line how much of the picture the mask covers, and which words were not understood."""
         notes = [f"'{self.expression}': {100 * self.mask.mean():.1f} % of the picture"]
         if self.unknown_words:
             notes.append(f"words that the model does not know: {', '.join(self.unknown_words)}")
@@ -63,7 +63,7 @@ class Segmentation:
         return "; ".join(notes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all but the picture as JSON has it, the mask as COCO's compressed RLE."""
+        """Return everything but the picture as values that JSON can hold, the mask as COCO's compressed RLE."""
         return {
             "expression": self.expression,
             "segmentation": {"size": list(self.mask.shape), "counts": contour.encode(self.mask)},
@@ -76,24 +76,24 @@ class Segmentation:
 
 
 class Decoding(NamedTuple):
-    """How one expression's points were decoded."""
+    """Holds how one expression's points were decoded."""
 
     segmentation: Segmentation
     points: np.ndarray  # float64 [N, 2], in the order of decoding; two corners in step 1
     trace: Trace
-    frame: np.ndarray  # float64 [2]: width and height of the model's frame in pixels of the picture, at its top left
+    frame: np.ndarray  # float64 [2]: width, height of the model's input in the picture's pixels; it begins at 0, 0
 
 
 class Segmenter:
-    """A trained model with its words and its image size, ready for pictures."""
+    """Holds a trained model with its words and its image size, ready for pictures."""
 
     def __init__(self, path: Path, device: str = "auto") -> None:
-        """Read a model file. Raises DataError if it is none, or one that must be shown the known box."""
+        """Read a model file; raises DataError if it is not a model, or needs the known box as input (view: box)."""
         self.header = read_header(path)
         self.words, self.size, self.device = read_words(path), int(self.header["image_size"]), pick_device(device)
         self.model = load_model(path).to(self.device)
         if self.model.config.view == "box":
-            raise DataError(f"{path}: must be shown the known box (model.view: box); take the model of step 3")
+            raise DataError(f"{path}: needs the known box as input (model.view: box); take the model of step 3")
 
     def segment(self, image: Picture, expression: str) -> Segmentation:
         """Segment what an expression names in a picture; a model of step 1 finds boxes, whose area is then the mask.
@@ -104,7 +104,7 @@ class Segmenter:
         return self.segment_many([(image, expression)])[0]
 
     def segment_many(self, pairs: Iterable[tuple[Picture, str]]) -> list[Segmentation]:
-        """Segment pairs of picture and expression, in order; a picture that follows itself is read once."""
+        """Segment pairs of picture and expression, in order; a picture in consecutive pairs is read once."""
         segmentations: list[Segmentation] = []
         for _, group in groupby(pairs, key=lambda pair: pair[0] if isinstance(pair[0], str | Path) else id(pair[0])):
             images, expressions = zip(*group, strict=True)
@@ -118,7 +118,7 @@ class Segmenter:
         return segmentations
 
     def decoding(self, image: Picture, expression: str) -> Decoding:
-        """Segment as `segment` does, and trace what each point looked at; raises DataError of a mask head too."""
+        """Segment as `segment` does, and trace what each point looked at; raises DataError for a mask head too."""
         if not isinstance(self.model, PointModel):
             raise DataError("a mask head (model.head: mask) decodes no points to look at; take a model of head: points")
         picture = read_picture(image)
@@ -130,7 +130,7 @@ class Segmenter:
 
     @torch.no_grad()
     def batch(self, picture: Image, expressions: Sequence[str]) -> tuple[Batch, Window]:
-        """Batch expressions about a picture, as evaluation does, and return how the picture is seen."""
+        """Batch expressions about a picture, as evaluation does; return also the window that shows the picture."""
         for text in expressions:
             if not clean(text):
                 raise DataError(f"the expression '{text}' has no words; say what to look for, as in 'the left cup'")
@@ -145,7 +145,7 @@ class Segmenter:
         return batch, window
 
     def segmentation(self, picture: Image, expression: str, answer: Answer) -> Segmentation:
-        """Turn an answer about a picture, in its pixels, into mask, contour and box."""
+        """Turn an answer, whose points are in pixels of the picture, into mask, contour and box."""
         (height, width), (box, words) = picture.shape[:2], (boxes.from_points(answer.points), clean(expression))
         points = answer.points
         if answer.mask is not None:
@@ -165,7 +165,8 @@ class Segmenter:
 def load(path: str | Path, device: str = "auto") -> Segmenter:
     """Load a trained model: a model.safetensors, or a folder that holds it as `partialres export-card` writes it.
 
-    device: auto, cpu, cuda, cuda:1 ... Raises DataError if there is no model of this version.
+    device: auto, cpu, cuda, cuda:1 ... Raises DataError if there is no model, or
+    one of another version.
     """
     path = Path(path)
     path = path / "model.safetensors" if path.is_dir() else path
@@ -211,9 +212,9 @@ def read_picture(source: Picture) -> Image:
 
 
 def read_pairs(images: Path, expressions: Sequence[str] = ()) -> list[tuple[Path, str]]:
-    """Pair pictures with expressions. images: a picture, a folder of them, or a CSV file of both (image, expression).
+    """Pair each picture with each expression. images: a picture, a folder, or a CSV file of pairs (image, expression).
 
-    Raises DataError if no expression is given, or beside a CSV file, or there is no picture.
+    Raises DataError if there is no picture, or no expression, or expressions are given beside a CSV file.
     """
     if images.suffix.lower() == ".csv":
         if expressions:
@@ -235,7 +236,7 @@ def read_pairs(images: Path, expressions: Sequence[str] = ()) -> list[tuple[Path
 
 
 def names(pairs: Sequence[tuple[Path, str]]) -> list[str]:
-    """Name the results of pairs after their pictures: cup-1, cup-2, plate-1 ..."""
+    """Name each pair's result after its picture, with a number: cup-1, cup-2, plate-1 ..."""
     seen: Counter[str] = Counter()
     result = []
     for path, _ in pairs:

@@ -1,7 +1,8 @@
-"""A console one can read: a line as a job starts and ends, with how long it took and what is left.
+"""Print a line as each job starts and ends, with how long it took and how long the rest will take.
 
-Snakemake finds it by its name (`logger: partialres` in a profile). What is left is weighed by seconds, not by the
-number of jobs: a rule's own in this run, and before its first job ends those of `make reproduce`, scaled to this run.
+Snakemake finds this by its name (`logger: partialres` in a profile). The rest is estimated in seconds: a job is
+expected to take as long as those of its rule have in this run or, before the first of them ends, as in
+`make reproduce`, scaled to this machine.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from snakemake.logging import DefaultFormatter, get_event
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-SECONDS = {  # a job of `make reproduce`, on two cores
+SECONDS = {  # of a job of `make reproduce`, by rule, on two cores
     "refshapes": 25, "prepare": 5, "cache_images": 2, "cache_features": 5, "pretrain_backbone": 100, "train_rec": 150,
     "train_res": 20, "train_res_full": 380, "retrain_res": 45, "predict_pseudo_points": 11,
 }  # fmt: skip
-ELSE = 3
+OTHERS = 3  # seconds of a job of any other rule
 
 
 class Work:
-    """Which jobs a run has left, and how many seconds they will take."""
+    """Counts the jobs that a run has left, and estimates how many seconds they will take."""
 
     def __init__(self) -> None:
         self.waiting: Counter[str] = Counter()  # rule -> jobs that have not ended
@@ -39,11 +40,11 @@ class Work:
     def share_and_left(self) -> tuple[float, float]:
         """Return the share of the work that is done, 0 to 1, and the seconds that the rest will take."""
         spent = sum(map(sum, self.took.values()))
-        scale = spent / sum(SECONDS.get(rule, ELSE) * len(each) for rule, each in self.took.items())
+        scale = spent / sum(SECONDS.get(rule, OTHERS) * len(each) for rule, each in self.took.items())
         ahead = 0.0
         for rule, number in self.waiting.items():
             own = self.took.get(rule)
-            ahead += max(number, 0) * (sum(own) / len(own) if own else scale * SECONDS.get(rule, ELSE))
+            ahead += max(number, 0) * (sum(own) / len(own) if own else scale * SECONDS.get(rule, OTHERS))
         return spent / max(spent + ahead, 1e-9), ahead * (time.monotonic() - self.start) / max(spent, 1e-9)
 
 
@@ -55,7 +56,7 @@ class Lines(DefaultFormatter):
         self.work, self.running = Work(), dict[int, tuple[str, str, float]]()
 
     def format_run_info(self, msg: dict[str, Any]) -> str:
-        """Take the number of jobs of every rule."""
+        """Note how many jobs each rule has, and say it as Snakemake does."""
         self.work.waiting = Counter({rule: number for rule, number in msg["stats"].items() if rule != "total"})
         return str(super().format_run_info(msg))
 
@@ -79,7 +80,7 @@ class Lines(DefaultFormatter):
 
 
 def spoken(seconds: float) -> str:
-    """Say a time as people do: 7 s, 12 min, 3.5 h."""
+    """Return a time in a unit that suits it: 7 s, 12 min, 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

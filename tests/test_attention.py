@@ -83,7 +83,7 @@ def test_the_command_draws_a_panel_or_a_frame_a_point(data, tmp_path, picture):
     with Image.open(tmp_path / "out.png") as figure:
         assert min(figure.size) > 200
     answer = run("attention", model, picture, "red", "--out", tmp_path / "out.jpg")
-    assert answer.exit_code == 2 and "is no .png and no .gif" in answer.output
+    assert answer.exit_code == 2 and "must end in .png or .gif" in answer.output
     answer = run("attention", model, picture, "", "--out", tmp_path / "x.png")
     assert answer.exit_code == 1 and "has no words" in answer.output
 

@@ -1,4 +1,4 @@
-"""The best IoU that contours of N points can reach on a data set's masks: python -m tools.ceiling SIZE REFS ...
+"""Compute the best IoU that contours of N points can reach on given masks: python -m tools.ceiling SIZE REFS ...
 
 REFS are refs.parquet files of `partialres prepare`; SIZE is the long side, in pixels, of the images that a model sees.
 Prints, for both samplings, the mean IoU of each mask with the polygon through its own points, and iou_upstream.
@@ -20,7 +20,7 @@ SAMPLINGS: tuple[contour.Sampling, ...] = ("uniform", "released")
 
 
 def ceiling(refs: pd.DataFrame, number: int, sampling: contour.Sampling, size: int) -> tuple[float, float, float]:
-    """Mean IoU and iou_upstream of the refs' masks, and the share of contours with fewer than N points, in per cent."""
+    """Return mean IoU, mean iou_upstream and the share of contours with fewer than N points, all in per cent."""
     rows = refs[["mask", "height", "width"]].itertuples(index=False, name=None)
     points = [contour.sample(contour.decode(*row), number, sampling) for row in rows]
     predictions = [Prediction(place, "", outline, np.ones(2 * number)) for place, outline in enumerate(points)]

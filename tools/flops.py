@@ -1,9 +1,9 @@
-"""What training costs: FLOPs per ref, counted by torch on tensors without data, and of config/paper.yaml's trainings.
+"""Count the FLOPs of training, per ref and for all of config/paper.yaml, by torch on tensors without data.
 
     python -m tools.flops [CONFIG ...]
 
-CONFIG: over paper.yaml, such as modern.yaml. Depthwise convolutions count too much: the counter takes their backward
-pass for that of dense ones.
+CONFIG: files laid over paper.yaml, such as modern.yaml. Depthwise convolutions count too much, because the counter
+takes their backward pass for that of dense ones.
 
 The total is refs times epochs times FLOPs, for every training that the config plans. Step 3 is counted as if it kept
 every unlabelled ref, an upper bound. Prediction, evaluation and the optimiser are left out.
@@ -30,7 +30,7 @@ WORDS = 10_000  # in the vocabulary; does not affect the FLOPs
 
 
 def flops_of_a_ref(config: ModelConfig, points: int, words: int, size: int, batch: int = 2) -> float:
-    """FLOPs of forward and backward for one ref with its own view; a multiplication and an addition are two."""
+    """Count FLOPs of forward and backward for a ref with its own view; a multiplication and an addition are two."""
     cells = size // 32
     with torch.device("meta"):
         model = PointModel(config, WORDS, points).train()
@@ -47,6 +47,7 @@ def flops_of_a_ref(config: ModelConfig, points: int, words: int, size: int, batc
 
 
 def main() -> None:
+    """Print a line for each data set, and the total."""
     names = ["config.yaml", "paper.yaml", *sys.argv[1:]]
     plan = Plan(functools.reduce(merge, (yaml.safe_load((CONFIG / name).read_text()) for name in names)))
     everything = 0.0

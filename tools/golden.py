@@ -59,7 +59,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_inputs(recording: dict[str, np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels [2, 3, H, W] with black padding, valid pixels bool [2, H, W], words [2, L]."""
+    """Make pixels [2, 3, H, W] with black padding; return them, which are valid, bool [2, H, W], and words [2, L]."""
     height, width = recording["hw"].tolist()
     random = np.random.RandomState(int(recording["seed"]))
     pixels = random.rand(2, 3, height, width).astype(np.float32)
@@ -71,7 +71,7 @@ def read_inputs(recording: dict[str, np.ndarray]) -> tuple[Tensor, Tensor, Tenso
 
 
 def target(recording: dict[str, np.ndarray], model: PointModel) -> Tensor:
-    """Target tokens [2, T]."""
+    """Return the target tokens, int64 [2, T]."""
     extent = recording["hw"][::-1]
     points = recording["vertices"].transpose(0, 2, 1) if "vertices" in recording else recording["bbox"].reshape(2, 2, 2)
     bins, rounding = model.config.bins, model.config.upstream.rounding
@@ -82,7 +82,7 @@ def target(recording: dict[str, np.ndarray], model: PointModel) -> Tensor:
 
 @torch.no_grad()
 def outputs(recording: dict[str, np.ndarray], model: PointModel) -> dict[str, np.ndarray]:
-    """Everything recorded, computed by our model from the recording's inputs."""
+    """Compute all that was recorded by our model from the recording's inputs."""
     pixels, inside, words = read_inputs(recording)
     stride = model.visual.stride
     computed: dict[str, Tensor] = {"language": model.language(words, count_words(words))[:, None]}
@@ -107,7 +107,7 @@ def outputs(recording: dict[str, np.ndarray], model: PointModel) -> dict[str, np
 
 
 def errors(recording: dict[str, np.ndarray], computed: dict[str, np.ndarray]) -> dict[str, float]:
-    """The largest difference of each quantity in standard deviations; for the loss absolute; for tokens a count."""
+    """Return each quantity's largest difference in standard deviations, the loss's as it is; of tokens, a count."""
     result = {}
     for name, value in computed.items():
         truth = recording[name]
@@ -148,7 +148,7 @@ def main(folder: Path) -> int:
 
 
 def show(computed: dict[str, float]) -> str:
-    """The errors as one line of text."""
+    """Return the errors as one line of text."""
     return "  ".join(f"{name} {error:{'g' if name == 'tokens' else '.1e'}}" for name, error in computed.items())
 
 

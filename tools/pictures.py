@@ -52,7 +52,7 @@ def box(axes: Axes) -> None:
 
 
 def labels() -> Figure:
-    """Box, mask and contour: what is labelled, and what the model learns to say."""
+    """Draw box, mask and contour: what is labelled, and what the model learns to predict."""
     titles = ["every ref has a box", "a few have a mask", f"its contour: {POINTS} points"]
     figure, (first, second, third) = panels(titles)
     box(first)
@@ -64,7 +64,7 @@ def labels() -> Figure:
 
 
 def sequence() -> Figure:
-    """Three of the points as coordinate tokens (eq. 2)."""
+    """Draw three of the points with their coordinate tokens (eq. 2)."""
     figure, (axes,) = panels([f"tokens: {BINS} bins on each side"])
     axes.set_xticks(np.arange(0, SCENE.width, SIDE / BINS * 8))
     axes.set_yticks(np.arange(0, SCENE.height, SIDE / BINS * 8))
@@ -80,7 +80,7 @@ def sequence() -> Figure:
 
 
 def attention() -> Figure:
-    """The features that CCTF adds for a point, and PMCA's prior around it for two scales."""
+    """Draw the features that CCTF adds for a point, and PMCA's prior around it for two scales."""
     figure, (first, *others) = panels(["CCTF: column x and row y", "PMCA: wide prior", "PMCA: narrow prior"])
     point, cell = CONTOUR[9], SIDE / CELLS
     for corner, size in (((point[0] // cell * cell, 0), (cell, SIDE)), ((0, point[1] // cell * cell), (SIDE, cell))):
@@ -98,7 +98,7 @@ def attention() -> Figure:
 
 
 def selection() -> Figure:
-    """D (eq. 8) of a contour that fits the box and of one that does not."""
+    """Draw D (eq. 8) of a contour that fits the box and of one that does not."""
     middle = BOX[:2] + BOX[2:] / 2
     candidates = [middle + 0.97 * (CONTOUR - middle), middle + 0.72 * (CONTOUR - middle) + 0.12 * BOX[2:]]
     values = [projection_dice_loss(contour.fill(each, SCENE.height, SCENE.width), BOX) for each in candidates]
@@ -115,7 +115,7 @@ def selection() -> Figure:
 
 
 def spacing() -> Figure:
-    """RPP: predicted points, unevenly spaced, and the same outline's evenly spaced ones."""
+    """Draw what RPP does: predicted points, unevenly spaced, and the evenly spaced points of the same outline."""
     dense = contour.trace(SHAPE.mask, 60)
     uneven = dense[[0, 2, 4, 6, 15, 16, 28, 30, 32, 44, 47, 57]]
     figure, (first, second) = panels(["predicted points", "resampled (RPP)"])

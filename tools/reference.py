@@ -23,24 +23,24 @@ START, END = "<!-- keys: made by python -m tools.reference -->", "<!-- end of ke
 
 def descriptions() -> dict[str, dict[str, str]]:
     """Read the string below each field in the source: class -> field -> text."""
-    tables_by_name: dict[str, dict[str, str]] = {}
+    texts: dict[str, dict[str, str]] = {}
     for node in ast.parse(inspect.getsource(config)).body:
         if isinstance(node, ast.ClassDef):
             pairs = zip(node.body, node.body[1:], strict=False)
-            tables_by_name[node.name] = {
+            texts[node.name] = {
                 field.target.id: " ".join(text.value.value.split())
                 for field, text in pairs
                 if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
                 if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
             }
-    return tables_by_name
+    return texts
 
 
 LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 
 
 def limits(field: Any) -> dict[str, float]:
-    """Return a number's range in JSON schema's words: pydantic omits it for numbers that may be given as text."""
+    """Return a number's range as JSON schema writes it: pydantic omits that of numbers that may be given as text."""
     return {LIMITS[name]: getattr(item, name) for item in field.metadata for name in LIMITS if hasattr(item, name)}
 
 
@@ -143,6 +143,7 @@ def readme() -> str:
 
 
 def main() -> None:
+    """Write both files."""
     SCHEMA.write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
     README.write_text(readme())
 

@@ -19,11 +19,11 @@ from partialres.refshapes.generate import RefshapesConfig, scene_of
 
 FOLDER = Path(__file__).parents[1] / "docs/notebooks"
 MODEL, PICTURE, TOUR = (FOLDER / name for name in ("model.safetensors", "scene.jpg", "tour.ipynb"))
-SCENES, SHOWN = RefshapesConfig(images=20, seed=7, side=320), 19  # scenes that no training has: it draws seed 0
+SCENES, SHOWN = RefshapesConfig(images=20, seed=7, side=320), 19  # not trained on: training data are of seed 0
 
 
 def store(model: Path, out: Path) -> None:
-    """Write a model file with weights of half the size; loading turns them back into float32."""
+    """Write a copy of a model file with float16 weights; loading turns them back into float32."""
     header = read_header(model)
     halved = load_model(model).half()
     kept = {"size": header["image_size"], "provenance": header["provenance"]}

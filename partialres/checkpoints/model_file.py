@@ -60,7 +60,7 @@ def read_header(path: Path, vocabulary: str | None = None) -> dict[str, Any]:
             else f"{path}: not a partialres model (no '{FORMAT}' in its header)"
         )
     if not all(type(header.get(key)) is int and 0 < header[key] <= MAX_SIDE for key in ("points", "image_size")):
-        raise DataError(f"{path}: its header has no whole number of points or no image size; make it again")
+        raise DataError(f"{path}: its header lacks a number of points or an image size; make it again")
     own = _words(header, path).digest()
     if vocabulary is not None and own != vocabulary:
         raise DataError(

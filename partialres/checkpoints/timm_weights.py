@@ -1,4 +1,4 @@
-"""Fetch a timm network's published weights from the hub, and load them from their file into our backbone."""
+"""Download a timm network's published weights from the hub, and load such a file into our backbone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from partialres.config import PREFIX
 from partialres.files import DataError, atomic, say, write_text
-from partialres.model.timm_backbone import TimmBackbone, import_timm
+from partialres.model.timm_backbone import TimmBackbone, import_timm, short
 
 
 def fetch(backbone: str, revision: str, out: Path) -> None:
-    """Download the weights of timm/NAME to `out`, and write where they come from beside it, as `out`'s name + .json.
+    """Download the weights of timm/NAME to `out`, and write repository, commit and SHA-256 to `out` + .json.
 
-    revision: commit, tag or branch on the hub. The .json holds repository, commit and SHA-256.
-    Raises DataError, ending in the cure, if there are none, or without a network; ConfigError as `import_timm` does.
+    revision: commit, tag or branch on the hub. Raises DataError if there are no weights or no network; ConfigError as
+    `import_timm` does.
     """
     timm = import_timm()
     from huggingface_hub import hf_hub_download
@@ -34,20 +34,18 @@ def fetch(backbone: str, revision: str, out: Path) -> None:
     cfg = timm.get_pretrained_cfg(backbone.removeprefix(PREFIX))
     if cfg is None or not cfg.hf_hub_id or cfg.custom_load:
         raise DataError(
-            f"{backbone}: timm has no weights of it that this can load; set init_backbone to random or a file"
+            f"{backbone}: timm has no weights for it in a plain file; set init_backbone to random or a file"
         )
-    by_hand = f"put model.safetensors of {cfg.hf_hub_id} there by hand: {out}"
+    by_hand = f"put model.safetensors of {cfg.hf_hub_id} by hand to {out}"
     folder = out.parent / f".{out.stem}"
     try:
         path = Path(hf_hub_download(cfg.hf_hub_id, "model.safetensors", revision=revision, local_dir=folder))
     except (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{backbone}: no file at {revision!r} of {cfg.hf_hub_id} ({reason:.120}); {by_hand}") from error
+        place = f"{revision!r} of {cfg.hf_hub_id}"
+        raise DataError(f"{backbone}: no file at {place} ({short(error)}); {by_hand}") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{backbone}: the hub does not answer ({reason:.120}); run again with a network, or {by_hand}"
-        ) from error
+        reason = f"the hub does not answer ({short(error)})"
+        raise DataError(f"{backbone}: {reason}; run again with a network, or {by_hand}") from error
     record = folder / ".cache/huggingface/download/model.safetensors.metadata"  # its first line is the commit
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -60,15 +58,16 @@ def fetch(backbone: str, revision: str, out: Path) -> None:
 
 
 def load(backbone: TimmBackbone, path: Path) -> None:
-    """Load a timm weights file (.safetensors) into a backbone; raises DataError if it is of another network."""
+    """Load a timm weights file (.safetensors) into a backbone; raises DataError if it is another network's."""
     timm = import_timm()
     given = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path), "custom_load": False}}
     try:
-        timm.create_model(backbone.name, **given)  # with its classifier, because the one without does not miss weights
+        # First with its classifier: without it, timm does not notice that weights are missing.
+        timm.create_model(backbone.name, **given)
         state: dict[str, Tensor] = timm.create_model(backbone.name, **backbone.options, **given).state_dict()
     except (RuntimeError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: its weights are not those of {PREFIX}{backbone.name} ({reason:.200})") from error
+        wrong = f"its weights are not those of {PREFIX}{backbone.name} ({short(error)})"
+        raise DataError(f"{path}: {wrong}; give that network's file, or set init_backbone: pretrained") from error
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise DataError(f"{path}: has a NaN or infinite value; download it again")
     backbone.network.load_state_dict(state)

@@ -17,7 +17,7 @@ from partialres.cli import data, plan, report, steps, use, weights
 from partialres.config import ConfigError
 from partialres.files import DataError, TrainingError
 
-# What files, disks and memory can do to any command, and the cure.
+# Errors that files, disks or memory can cause in any command, and their cures.
 CURES: dict[type[Exception], str] = {
     OSError: "check that the disk has room, and that the path is right and may be read and written",
     MemoryError: "give the job more memory, or a smaller batch",
@@ -41,7 +41,7 @@ class Commands(click.Group):
         given, own = [*ctx._protected_args, *ctx.args], os.getpid()
 
         def terminated(*_: Any) -> None:
-            if os.getpid() == own:  # and no child process that inherited this
+            if os.getpid() == own:  # a child process that inherited this says nothing
                 click.echo(f"{given[0]}: stopped by SIGTERM", err=True)
             sys.exit(128 + signal.SIGTERM)
 
@@ -87,7 +87,7 @@ def main() -> None:
       tables, figures     the report of the results
       manifest            digests of files, to compare two runs with
       estimate            what a run will cost on this machine
-      segment             a trained model on your own pictures
+      segment             outline what phrases name in your own pictures
       attention           where a model looks as it decodes, as a figure or a GIF
       demo                a page to try models on
       export-coco         predictions as COCO results

@@ -1,4 +1,4 @@
-"""Commands that make the data: download, unpack, refshapes, prepare, cache-images and split."""
+"""Commands that make the data, from downloads and raw files to the image cache and the splits."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def refshapes(flavour: str, image_count: int, seed: int, side: int, threads: int
 
 ON_PROBLEM = click.option(
     "--on-problem", type=click.Choice(["refuse", "report"]), default="refuse",
-    help="What to do with broken records and damaged pictures: stop, or leave out and count records, and take "
-    "pictures as they decode.",
+    help="refuse: stop at broken records and damaged pictures. report: leave the records out and count them, and take "
+    "the pictures as they decode.",
 )  # fmt: skip
 
 
@@ -108,10 +108,10 @@ def prepare(
 @click.command("download-images")
 @click.argument("folder", type=IN_DIR)
 @click.option("--split-by", help="unc, umd or google: read refs(SPLIT_BY).p [default: read expressions.json].")
-@click.option("--table", type=IN_FILE, required=True, help="Table of addresses; its row --row has the images' folder.")
-@click.option("--row", required=True, help="Name of that row.")
+@click.option("--table", type=IN_FILE, required=True, help="Table of addresses, as for `download`.")
+@click.option("--row", required=True, help="Name in the table of the address below which the images lie.")
 @click.option("--image-folder", type=OUT_DIR, required=True, help="Folder for the images.")
-@click.option("--list", "listing", type=OUT_FILE, required=True, help="File for their names, written last.")
+@click.option("--list", "listing", type=OUT_FILE, required=True, help="File to list their names in, written last.")
 def download_images(
     folder: Path, split_by: str | None, table: Path, row: str, image_folder: Path, listing: Path
 ) -> None:
@@ -129,7 +129,7 @@ def download_images(
 
 @click.command("download-backbone")
 @click.argument("backbone")
-@click.option("--revision", default="main", show_default=True, help="Commit, tag or branch on the hub.")
+@click.option("--revision", default="main", help="Commit, tag or branch on the hub.")
 @click.option("--out", type=OUT_FILE, required=True, help="The .safetensors file to write.")
 def download_backbone(backbone: str, revision: str, out: Path) -> None:
     """Download the published weights of BACKBONE (timm/NAME), unless they are put there by hand."""
@@ -142,7 +142,7 @@ def download_backbone(backbone: str, revision: str, out: Path) -> None:
 @click.argument("refs", type=IN_FILE)
 @click.option("--image-folder", type=IN_DIR, required=True, help="Folder to which the images' file names are relative.")
 @click.option("--size", type=click.IntRange(min=32), default=640, help="Long side of the cached images in pixels.")
-@click.option("--threads", type=click.IntRange(min=1), default=1)
+@click.option("--threads", type=click.IntRange(min=1), default=1, help="Threads that decode images.")
 @ON_PROBLEM
 @click.option("--out", type=OUT_DIR, required=True, help="Folder for images.npy and index.parquet.")
 def cache_images(refs: Path, image_folder: Path, size: int, threads: int, on_problem: Any, out: Path) -> None:
@@ -158,7 +158,7 @@ def cache_images(refs: Path, image_folder: Path, size: int, threads: int, on_pro
 @click.argument("refs", type=IN_FILE)
 @click.option("--ratio", type=click.FloatRange(0, 100, min_open=True), required=True, help="Masks kept, per cent.")
 @SEED
-@click.option("--out", type=OUT_FILE, required=True)
+@click.option("--out", type=OUT_FILE, required=True, help="The split.parquet to write.")
 def split(refs: Path, ratio: float, seed: int, out: Path) -> None:
     """Choose the training refs of REFS that keep their masks; the file OUT does not contain the other masks."""
     from partialres.data.splits import split as choose

@@ -18,20 +18,20 @@ IN_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 class Output(click.Path):
-    """A place that can be written: looked at before hours of work, not after."""
+    """Accepts a path that can be written; it is checked before hours of work, not after."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(str(super().convert(value, param, ctx)))
         held = next(each for each in (path, *path.absolute().parents) if each.exists())
         if (held != path and not held.is_dir()) or not os.access(held, os.W_OK):
-            self.fail(f"{path}: {held} cannot be written; choose another place, or mend its rights", param, ctx)
+            self.fail(f"{path}: {held} cannot be written; choose another place, or correct its permissions", param, ctx)
         return path
 
 
 OUT = Output(path_type=Path)
 OUT_DIR = Output(path_type=Path, file_okay=False)
 OUT_FILE = Output(path_type=Path, dir_okay=False)
-SEED = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+SEED = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0)
 CONTOUR = click.Choice(["uniform", "released"])
 
 
@@ -68,14 +68,14 @@ model_inputs = options(
     click.option("--features", type=IN_DIR, help="Folder written by `cache-features`, for model.frozen: all."),
 )
 running = options(
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
+    click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1 ..."),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all]."),
 )
 training = options(
     click.option("--training", type=Section(TrainConfig), required=True,
                  help="Training section of the config: a YAML or JSON file, or JSON text."),
     SEED,
-    click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes loading data."),
+    click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes loading data."),
     click.option("--resume", type=OUT_DIR, help="Folder for the state from which a stopped training resumes."),
     click.option("--out", type=OUT_DIR, required=True,
                  help="Folder for model.safetensors, metrics.csv, provenance.json."),
@@ -83,7 +83,7 @@ training = options(
 
 
 def use_threads(number: int | None) -> None:
-    """Let torch use this many CPU threads, or as many as there are cores; also let it reuse freed memory."""
+    """Let torch use this many CPU threads (None: as many as there are cores), and let it reuse freed memory."""
     import torch
 
     from partialres.model.cpu import keep_freed_memory

@@ -14,10 +14,13 @@ from partialres.cli.options import IN_FILE, OUT_FILE
 @click.command()
 @click.argument("configs", nargs=-1, type=IN_FILE)
 @click.option(
-    "--images", type=click.IntRange(min=6), default=240, help="Generated images to measure on; fewer if large."
+    "--images",
+    type=click.IntRange(min=6),
+    default=240,
+    help="Number of generated images to measure on; take fewer if they are large.",
 )
 @click.option(
-    "--kept", type=click.FloatRange(0, 100), default=100, help="Per cent of the pseudo masks that step 3 learns."
+    "--kept", type=click.FloatRange(0, 100), default=100, help="Per cent of the pseudo masks that step 3 trains on."
 )
 @click.option("--out", type=OUT_FILE, required=True, help="The JSON file to write.")
 def estimate(configs: tuple[Path, ...], images: int, kept: float, out: Path) -> None:

@@ -37,9 +37,9 @@ def command(group: click.Group, name: str, *parameters: Callable[[Any], Any]) ->
 
 @click.command()
 @FILES
-@click.option("--out", type=OUT, required=True, help="A line for each file, as sha256sum --check reads it.")
+@click.option("--out", type=OUT, required=True, help="The file to write, in the form that sha256sum --check reads.")
 def manifest(files: Files, out: Path) -> None:
-    """Write the SHA-256 of each of the FILES, to compare two runs with."""
+    """Write the SHA-256 of each of the FILES, so that two runs can be compared."""
     from partialres.files import write_text
 
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]

@@ -37,7 +37,7 @@ MODEL = click.option("--model", "config", type=Section(ModelConfig), required=Tr
 @click.option("--pretraining", type=Section(PretrainConfig), default="{}", help="Pretraining section of the config.")
 @SEED
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all].")
-@click.option("--resume", type=OUT_DIR, help="Folder for the state that a stopped training goes on from.")
+@click.option("--resume", type=OUT_DIR, help="Folder for the state from which a stopped training resumes.")
 @click.option("--out", type=OUT_DIR, required=True, help="Folder for visual.safetensors, metrics.csv, provenance.json.")
 def pretrain_backbone(
     instances: Path, refs: Path, images: Path, config: ModelConfig, pretraining: PretrainConfig, seed: int, out: Path,

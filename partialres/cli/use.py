@@ -1,4 +1,4 @@
-"""The commands that use a trained model: on pictures, on a page, for others."""
+"""Commands that use a trained model: on pictures, on a page, in other projects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEVICE = click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1 
 @MODEL
 @click.argument("images", type=click.Path(path_type=Path))
 @click.argument("expressions", nargs=-1)
-@click.option("--out", type=OUT, required=True, help="Folder for a mask, a JSON file and an overlay an expression.")
+@click.option("--out", type=OUT, required=True, help="Folder for a mask, an overlay and a JSON file per answer.")
 @DEVICE
 def segment(model: Path, images: Path, expressions: tuple[str, ...], out: Path, device: str) -> None:
     """Segment what each of the EXPRESSIONS names in IMAGES: a picture, or a folder of pictures.
@@ -37,7 +37,7 @@ def segment(model: Path, images: Path, expressions: tuple[str, ...], out: Path, 
 @MODEL
 @click.argument("image", type=click.Path(path_type=Path))
 @click.argument("expression")
-@click.option("--out", type=OUT, required=True, help="A .png, beside which a PDF is written, or a .gif.")
+@click.option("--out", type=OUT, required=True, help="A .png file, beside which a PDF is written, or a .gif file.")
 @DEVICE
 def attention(model: Path, image: Path, expression: str, out: Path, device: str) -> None:
     """Draw how MODEL decodes the points of EXPRESSION in IMAGE.
@@ -49,7 +49,7 @@ def attention(model: Path, image: Path, expression: str, out: Path, device: str)
     from partialres.report import style
 
     if out.suffix not in (".png", ".gif"):
-        raise click.UsageError(f"{out}: is no .png and no .gif")
+        raise click.UsageError(f"{out}: must end in .png or .gif")
     decoding = use.load(model, device).decoding(image, expression)
     if out.suffix == ".gif":
         pictures.write_gif(decoding, out)
@@ -64,7 +64,7 @@ def attention(model: Path, image: Path, expression: str, out: Path, device: str)
 @click.option("--port", type=click.IntRange(0, 65535), default=7860, help="Port to listen on.")
 @DEVICE
 def demo(models: tuple[Path, ...], results: Path | None, host: str, port: int, device: str) -> None:
-    """Open a page to try MODELS on, such as those of steps 1, 2 and 3, beside each other."""
+    """Serve a page on which to try MODELS beside each other, such as those of steps 1, 2 and 3."""
     from partialres.config import ConfigError
 
     try:
@@ -79,7 +79,7 @@ def demo(models: tuple[Path, ...], results: Path | None, host: str, port: int, d
 @click.command("export-coco")
 @click.argument("predictions", type=IN_FILE)
 @click.option("--refs", type=IN_FILE, help="refs.parquet [default: the one in the nearest folder above].")
-@click.option("--out", type=OUT, required=True, help="COCO results, JSON.")
+@click.option("--out", type=OUT, required=True, help="The JSON file to write.")
 def export_coco(predictions: Path, refs: Path | None, out: Path) -> None:
     """Turn PREDICTIONS (predictions.parquet) into COCO results, which pycocotools loads and scores."""
     from partialres import export
@@ -93,10 +93,10 @@ def export_coco(predictions: Path, refs: Path | None, out: Path) -> None:
 @click.command("export-card")
 @click.argument("model", type=IN_FILE)
 @click.argument("metrics", nargs=-1, required=True, type=IN_FILE)
-@click.option("--licence", default="mit", help="Of the weights, as the hub names it; that of the data may bind them.")
+@click.option("--licence", default="mit", help="The weights' licence, as the hub names it; mind that of the data.")
 @click.option("--out", type=OUT, required=True, help="Folder for model.safetensors, config.json and README.md.")
 def export_card(model: Path, metrics: tuple[Path, ...], licence: str, out: Path) -> None:
-    """Write MODEL and a card with its METRICS (metrics.json of each split) as the Hugging Face hub has models."""
+    """Write MODEL and a card with its METRICS (metrics.json of each split) as a folder for the Hugging Face hub."""
     from partialres import export
 
     export.write_card(model, metrics, licence, out)

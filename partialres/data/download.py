@@ -24,14 +24,14 @@ from partialres.files import DataError, atomic, progress, say, stays_inside, wri
 COLUMNS = ("name", "address", "bytes", "sha256", "about")
 ROW = re.compile(r"([^\t/]+)\t([^\t]*)\t(\d*)\t((?:[0-9a-f]{64})?)\t([^\t]*)")
 ATTEMPTS = 20  # per file; each continues where the one before stopped
-TIMES = 200  # an archive of pictures or text does not unpack to more of its size
+TIMES = 200  # an archive of pictures or text unpacks to at most so many times its size
 RANGE_REFUSED = 33  # curl's exit status if the server cannot continue a partial download
-UNREACHABLE = (5, 6, 7)  # curl's exit statuses if the proxy's or the server's name is unknown, or neither answers
+UNREACHABLE = (5, 6, 7)  # curl's exit statuses if the proxy or the server has no address or does not answer
 
 
 @dataclass(frozen=True)
 class Item:
-    """One row of the table."""
+    """Holds one row of the table."""
 
     name: str
     address: str
@@ -140,7 +140,8 @@ def unpack(archive: Path, folder: Path, listing: Path) -> int:
                 raise DataError(f"{archive}: holds {member.filename}, which is outside its folder; do not trust it")
         total, free = sum(member.file_size for member in members), shutil.disk_usage(archive.parent).free
         if total > min(free, TIMES * archive.stat().st_size + 2**20):
-            raise DataError(f"{archive}: would unpack to {total / 1e9:.1f} GB, more than it can hold or than is free")
+            reason = f"would unpack to {total / 1e9:.1f} GB, more than it can hold or than is free"
+            raise DataError(f"{archive}: {reason}; make room, or download it again if it should be smaller")
         for member in progress(members, f"unpack {archive.name}"):
             place = folder / member.filename
             if not (place.is_file() and place.stat().st_size == member.file_size):
@@ -153,7 +154,8 @@ def unpack_one(archive: Path, name: str, out: Path) -> None:
     """Unpack the file called `name` from a zip to `out`; raises DataError if the zip lacks it or is damaged."""
     with _opened(archive) as content:
         if name not in content.namelist():
-            raise DataError(f"{archive}: holds no {name}, only {', '.join(content.namelist()[:8])}")
+            held = ", ".join(content.namelist()[:8])
+            raise DataError(f"{archive}: holds no {name}, only {held}; take the archive that has it")
         _extract(content, content.getinfo(name), out)
 
 

@@ -1,4 +1,4 @@
-"""Download single images with curl, many at a time, and keep those that decode to their size in instances.json."""
+"""Download single images with curl, 16 at a time, and keep those that decode and have the size in instances.json."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from partialres.files import DataError, progress, say, write_text
 ATTEMPTS = 8  # for each image
 CHUNK = 400  # images per call of curl, between which progress is shown
 AT_ONCE = 16  # connections
-GONE = {"403", "404", "410"}
+GONE = {"403", "404", "410"}  # answers that no further attempt changes
 
 
 def download_images(
@@ -74,7 +74,7 @@ def download_images(
 def _transfer(names: list[str], address: str, parts: Path, stall: int) -> dict[str, str]:
     """Download images to a folder with one call of curl; return the server's answers, such as "200", by name.
 
-    What was cut off, which curl tells by the length that the server named, is removed.
+    Images that were cut off, which curl notices by the length that the server announced, are removed.
     """
     asked = "".join(
         f"url = {_quoted(f'{address}/{quote(name)}')}\noutput = {_quoted(str(parts / name))}\n" for name in names

@@ -52,13 +52,16 @@ def read_image(path: Path, height: int, width: int) -> Image:
 
 @contextmanager
 def decoder_messages() -> Iterator[Callable[[], str]]:
-    """Collect what the decoders print, their only sign of damage; our own messages pass.
+    """Collect what the image decoders print, their only sign of damage; our own messages still appear.
 
-    Gives a function that returns the first new message about damage, or nothing.
+    Yields a function that returns the first new message about damage, or nothing.
     """
 
     def damage() -> str:
-        return next(iter([line.strip() for line in printed if DAMAGE.search(line)]), "")  # reads all: the rest is old
+        lines = [
+            line.strip() for line in printed if DAMAGE.search(line)
+        ]  # reads to the end: the next call starts there
+        return lines[0] if lines else ""
 
     with (
         tempfile.NamedTemporaryFile() as file,
@@ -83,14 +86,14 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def cache_images(
     refs: pd.DataFrame, folder: Path, out_dir: Path, size: int, *, workers: int = 1, on_problem: OnProblem = "refuse"
-) -> pd.DataFrame:
+) -> None:
     """Resize each distinct image of the refs to a long side of `size` pixels; write images.npy and index.parquet.
 
     refs: has image_id, file_name, height, width. folder: file names are relative to it. workers: decoding threads.
     on_problem: "report" takes pictures about which a decoder complains as it decodes them, and names them in a warning.
     images.npy is uint8: all images [h, w, 3] RGB, flattened, one after another. The index holds the offset and the
     sizes of each. It is written last: if it exists, images.npy is complete.
-    Returns the index. Raises DataError that names the file if an image is missing, broken or not of its refs' size.
+    Raises DataError that names the file if an image is missing, broken or not of its refs' size.
     """
     folder, out_dir = Path(folder), Path(out_dir)
     images = refs[["image_id", "file_name", "height", "width"]].drop_duplicates(ignore_index=True)
@@ -115,7 +118,7 @@ def cache_images(
             for _ in progress(pool.imap(place, rows), "images", total=len(index)):  # the first error stops all
                 pass
             damaged = []
-            for row in rows if damage() else ():  # some of them: decode each alone
+            for row in rows if damage() else ():  # decode each alone, to know which are damaged
                 place(row)
                 if reason := damage():
                     damaged.append(f"{folder / row[0]}: is damaged ({reason})")
@@ -127,7 +130,6 @@ def cache_images(
             say(f"warning: {named}; taken as decoded, so parts may be grey or shifted")
         (out_dir / "index.parquet").unlink(missing_ok=True)  # an earlier cache's index does not fit these images
     write_table(index, out_dir / "index.parquet")
-    return index
 
 
 class ImageCache:

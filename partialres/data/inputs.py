@@ -1,4 +1,4 @@
-"""Batch images, as pixels or cached features, whole or in part, with the words of expressions."""
+"""Batch images, as pixels or cached features, whole or through windows, with the words of expressions."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Inputs:
             try:
                 self.features = np.load(features / FEATURES, mmap_mode="r")
                 self.visual_digest = read_json(features / FEATURES_INFO)["visual"]
-                whole = self.features.shape[::2] == (len(self.cache), self.size // stride)
+                fits = self.features.shape[::2] == (len(self.cache), self.size // stride)
             except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
                 raise DataError(
-                    f"{features}: no whole cache of features ({error}); run cache-features again"
+                    f"{features}: no complete cache of features ({error}); run cache-features again"
                 ) from error
-            if not whole:
-                raise DataError(f"{features}: of other images or sizes; run cache-features again")
+            if not fits:
+                raise DataError(f"{features}: made from other images or another size; run cache-features again")
 
     def rows(self, image_ids: Sequence[int]) -> np.ndarray:
         """Return the cache rows int64 [n] of these image ids; raises DataError for an image not in the cache."""
@@ -85,7 +85,7 @@ def frames(images: Sequence[Image], windows: Sequence[Window]) -> np.ndarray:
 def batch_of(images: np.ndarray, windows: Sequence[Window], index: np.ndarray, words: np.ndarray, stride: int) -> Batch:
     """Batch expressions, their words int64 [B, L], about I frames or their features; index: int64 [B], which of them.
 
-    windows: what the frames show, I of them. stride: pixels of the frame a position of the features.
+    windows: what the I frames show. stride: side, in pixels of the frame, of a position of the features.
     """
     cells = windows[0].size // stride
     valid = np.zeros((len(windows), cells, cells), dtype=bool)

@@ -1,7 +1,7 @@
 """Read pickles that hold plain data only. Anything else is refused, because loading it could run code.
 
-A child process does it, within limits: a few bytes can ask for any depth, memory or time, or crash Python. Run as a
-program, this file is that child: it writes the content as a pickle in which nothing is shared.
+A child process reads them within limits, because a few bytes can demand any depth, memory or time, or crash Python.
+Run as a program, this file is that child: it writes the content as a pickle in which nothing is shared.
 """
 
 import io
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PLAIN = {"OrderedDict": dict, "set": set, "frozenset": frozenset}  # lists, dicts and the like need no name
-ROOM, TIMES, SECONDS = 2**26, 60, 300  # reading may take so many bytes, so many times the file's size more, and so long
+ROOM, TIMES, SECONDS = 2**26, 60, 300  # reading may take ROOM bytes plus TIMES the file's size, and SECONDS of a core
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -31,7 +31,7 @@ def read_plain(path: Path) -> Any:
     if child.returncode == 0:
         return _PlainUnpickler(io.BytesIO(child.stdout)).load()
     reason = child.stderr.decode(errors="replace").strip() or f"reading it ended with signal {-child.returncode}"
-    raise DataError(f"{path}: no pickle of plain data ({reason}); download it again, as published")
+    raise DataError(f"{path}: not a pickle of plain data ({reason}); download it again, as published")
 
 
 def main() -> None:

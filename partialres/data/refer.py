@@ -1,4 +1,4 @@
-"""Read the raw files of RefCOCO, RefCOCO+ and RefCOCOg into the refs table; report and count everything wrong in them.
+"""Read the raw files of RefCOCO, RefCOCO+ and RefCOCOg into the refs table; report and count all that is wrong in them.
 
 A folder holds `instances.json` (COCO: images, annotations) and the refs: either `refs({split_by}).p`, the published
 pickle, or `expressions.json`, our own plain form: [{"annotation_id": 7, "split": "train", "expressions": ["left cat",
@@ -48,7 +48,7 @@ Result = TypeVar("Result")
 
 @dataclass
 class Problems:
-    """Collects the problems of the raw files, by kind."""
+    """Collects the problems of the raw files by kind, and counts what was read and kept."""
 
     cases: dict[str, dict[str, None]] = field(default_factory=dict)  # key of PROBLEMS -> lines with ids, none twice
     counts: dict[str, Any] = field(default_factory=dict)  # how many refs, expressions, ... were read and kept
@@ -305,7 +305,7 @@ def read_annotations(path: Path, wanted: set[int], problems: Problems) -> dict[i
 def _each(entries: Any, path: Path, read: Callable[[int, Entry], Result], what: str = "entry") -> list[Result]:
     """Call `read` with the number and content of each entry in a file's list; its errors become a DataError."""
     if not isinstance(entries, list):
-        raise DataError(f"{path}: expected a list, found {type(entries).__name__}")
+        raise DataError(f"{path}: expected a list, found {type(entries).__name__}; correct it, or take another file")
     results = []
     for row, entry in enumerate(entries):
         try:
@@ -313,5 +313,5 @@ def _each(entries: Any, path: Path, read: Callable[[int, Entry], Result], what: 
         except KeyError as error:
             raise DataError(f"{path}: {what} {row} has no {error}; add it") from error
         except (TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: {what} {row} is malformed ({error})") from error
+            raise DataError(f"{path}: {what} {row} is malformed ({error}); correct it") from error
     return results

@@ -1,7 +1,7 @@
 """Estimate what a config's workflow costs on this machine, before it runs: time, memory and disk.
 
-Every kind of job runs twice, as the command that the workflow would run, on two small generated data sets. The line
-through both costs, extended to the work of the real job, is its estimate.
+Every kind of job runs twice, as the command that the workflow would run, on two small generated data sets. A line
+through both costs, extended to the work of the real job, gives its estimate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from partialres.experiments import Plan, merge
 from partialres.files import DataError
 from partialres.refshapes.generate import RefshapesConfig, split_of
 
-PUBLISHED: dict[tuple[str, str], Sizes] = {  # in the refer toolbox's files
+PUBLISHED: dict[tuple[str, str], Sizes] = {  # raw folder and split_by -> sizes as published
     ("refcoco", "unc"): {
         "train": (16_994, 42_404, 120_624), "val": (1_500, 3_811, 10_834),
         "testA": (750, 1_975, 5_657), "testB": (750, 1_810, 5_095),
@@ -39,7 +39,11 @@ PUBLISHED: dict[tuple[str, str], Sizes] = {  # in the refer toolbox's files
     },
 }  # fmt: skip
 AN_IMAGE = 2.48, 6.44  # refs and expressions of a generated image
-NOT_COUNTED = {"all", "download", "unpack", "unpack_vectors", "place_weights"}
+NOT_COUNTED = {
+    "all", "download", "download_images", "download_backbone", "unpack", "unpack_vectors", "place_weights",
+    "import_released",
+}  # fmt: skip
+REPORTS = "table", "figure", "manifest"  # beginnings of the names of rules that cost little more than their imports
 WORKERS = 1, 4, 8, 64
 
 
@@ -47,8 +51,9 @@ def estimate(configs: Sequence[Path], images: int, kept: float) -> dict[str, Any
     """Estimate a whole run of the workflow from nothing; downloads are not counted.
 
     configs: files laid over config/config.yaml. images: number of generated images to measure on. kept: the share, 0 to
-    1, of the pseudo masks that step 3 trains on; 1 is an upper bound. Returns the keys rules, workers, critical_path:
-    hours, seconds, MB, GB. Raises DataError if Snakemake has no plan, a data set's size is unknown or a command fails.
+    1, of the pseudo masks that step 3 trains on; 1 is an upper bound. Returns lists under the keys rules, workers and
+    critical_path, whose keys end in their units. Raises DataError if Snakemake has no plan, a data set's size is
+    unknown or a command fails.
     """
     jobs, before = read_dag(dag(configs))
     plan = Plan(reduce(merge, [yaml.safe_load(path.read_text()) for path in (Path("config/config.yaml"), *configs)]))
@@ -56,7 +61,7 @@ def estimate(configs: Sequence[Path], images: int, kept: float) -> dict[str, Any
     with tempfile.TemporaryDirectory() as folder:
         report = seconds_of_import("partialres.report.curves")
         for number, job in jobs.items():
-            if job.rule in NOT_COUNTED or job.rule.startswith(("table", "figure")):
+            if job.rule in NOT_COUNTED or job.rule.startswith(REPORTS):
                 costs[number] = Cost(0 if job.rule in NOT_COUNTED else report, 0, 0, 0)
                 continue
             name = job.wildcards["dataset"]

@@ -70,9 +70,10 @@ def wall_time(
     workers: int,
     cores_each: int,
 ) -> float:
-    """Return the seconds until every job is done, on so many workers of so many cores each.
+    """Return the seconds until every job is done on a number of workers.
 
-    Of the jobs that are ready and fit on a worker, the one with the longest way to the end starts first.
+    cores: how many each job takes. cores_each: how many each worker has. Of the jobs that are ready and fit on a
+    worker, the one with the longest way to the end starts first.
     """
     ways, left = longest_ways(before, seconds), {job: len(earlier) for job, earlier in before.items()}
     free, now = [cores_each] * workers, 0.0

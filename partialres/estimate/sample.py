@@ -25,11 +25,11 @@ KINDS: dict[str, Threaded] = {  # the key in `threads` and `resources` of the ru
     "train_rec": "rec", "train_res": "res", "train_res_full": "res", "retrain_res": "res",
     "predict_pseudo_points": "predict", "evaluate_rec": "evaluate", "evaluate_res": "evaluate",
 }  # fmt: skip
-EPOCHS = 4  # of a training on a sample: enough work beside its start
+EPOCHS = 4  # of a training on a sample: one to warm up, and three whose median is taken
 
 
 class Cost(NamedTuple):
-    """What a job costs."""
+    """Holds what a job costs."""
 
     seconds: float
     cpu: float  # seconds of CPU
@@ -38,14 +38,14 @@ class Cost(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The cost of a kind of job as a straight line through two runs of it."""
+    """Holds the cost of a kind of job as a straight line through two runs of it."""
 
     few: Cost
     lots: Cost
     works: tuple[float, float]  # the work of each run, in any unit
 
     def at(self, work: float) -> Cost:
-        """Return the cost of so much work, at least that of the smaller run. Memory is that of the larger run."""
+        """Return the cost of this much work, at least that of the smaller run; its memory is that of the larger run."""
         share = (max(work, self.works[0]) - self.works[1]) / max(self.works[1] - self.works[0], 1)
         long = [max(0.0, lots + max(0.0, lots - few) * share) for few, lots in zip(self.few, self.lots, strict=True)]
         return Cost(*long)._replace(memory=self.lots.memory)
@@ -78,7 +78,7 @@ def counted(table: Path) -> Sizes:
 
 
 def brief(settings: Settings) -> Settings:
-    """Return the settings with short trainings that cost as much for a ref and epoch as theirs."""
+    """Return the settings with trainings of a few epochs, which cost as much per ref and epoch as the real ones."""
     short = {"epochs": EPOCHS, "updates": None, "warmup_epochs": 0, "learning_rate": 1e-4, "score_epochs": None}
     steps = {name: getattr(settings, name).model_dump() | short for name in ("rec", "res", "retrain")}
     return settings.replace(**steps, pretraining=settings.pretraining.replace(epochs=EPOCHS))
@@ -111,23 +111,24 @@ class Sample:
             self.weights = [self.lots / "backbone/visual.safetensors"]
         elif frozen:
             self.weights = [expand_path(self.base.init_backbone, "settings.init_backbone")]
-        self.seen = ["--vocabulary", self.lots / "table/vocabulary.json", *seen]  # that of the models
+        self.seen = ["--vocabulary", self.lots / "table/vocabulary.json", *seen]  # the models' vocabulary
         if frozen:
             self.measure("cache_features", None, "cache-features", *self.weights, *seen, *model, "--out", "@/features")
             self.seen += ["--features", "@/features"]
 
     def measure(self, rule: str, key: Any, *command: Any, **wildcards: str) -> Line:
-        """Run a command on both samples, unless it has run; a training, which notes each epoch's seconds, on one.
+        """Measure a command, if it has not been: run it on both samples, or a training on the larger one only.
 
-        The last argument is the command's output; @ stands for a sample's folder, # for its number of images. key:
-        tells apart the jobs of this rule that differ in cost. wildcards: those that the command's job would have.
+        A training notes the seconds of each epoch, which tell its start from its work. The last argument is the
+        command's output; @ stands for a sample's folder, # for its number of images.
+        key: differs between jobs of a rule that differ in cost. wildcards: those that the command's job would have.
         """
         if (rule, key) not in self.lines:
             lots, done = self.run(rule, command, self.lots, wildcards)
             history = Path(str(command[-1]).replace("@", str(self.lots))) / "metrics.csv"
             if history.exists():
                 epochs = pd.read_csv(history)["seconds"]
-                start = 1 - len(epochs) * epochs[1:].median() / lots.seconds  # its share; the first epoch warms up
+                start = 1 - len(epochs) * epochs[1:].median() / lots.seconds  # a share; the first epoch warms up
                 few, before = lots._replace(seconds=start * lots.seconds, cpu=start * lots.cpu), 0.0
             else:
                 few, before = self.run(rule, command, self.few, wildcards)
@@ -135,7 +136,7 @@ class Sample:
         return self.lines[rule, key]
 
     def run(self, rule: str, command: Sequence[Any], folder: Path, wildcards: Mapping[str, str]) -> tuple[Cost, float]:
-        """Run a command of the package on a sample; returns its cost and work. Raises DataError if it fails."""
+        """Run a command of the package on a sample, and return its cost and work; raises DataError if it fails."""
         texts = [part.model_dump_json() if isinstance(part, Section) else str(part) for part in command]
         given = [part.replace("@", str(folder)).replace("#", str(self.images[folder])) for part in texts]
         threads = ["--threads", str(self.plan.config.threads[KINDS[rule]])] if rule in KINDS else []
@@ -156,7 +157,7 @@ class Sample:
         return Cost(seconds, cpu, 1024 * usage.ru_maxrss, sum(each.stat().st_size for each in files)), done
 
     def trained(self, rule: str, model: ModelConfig, config: TrainConfig, *command: Any) -> tuple[Line, Path]:
-        """Measure a training, once for all that cost as much for a ref; returns its line and its model's path."""
+        """Measure a training, once for all that cost the same per ref; return its line and its model's path."""
         key = (model, config, command)
         out = self.models.setdefault((rule, key), self.lots / f"model{len(self.models)}")
         loaders = self.plan.config.resources[KINDS[rule]].loaders

@@ -1,6 +1,6 @@
-"""Backbones from the timm library (extra `[backbones]`): any network with maps at strides 8, 16 and 32.
+"""Use backbones of the timm library (extra `[backbones]`): any network with maps at strides 8, 16 and 32.
 
-timm is imported only when such a backbone is built: most runs do without it.
+timm is imported only when such a backbone is built, because most runs do not need it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from partialres.config import PREFIX, ConfigError
 
 STRIDES = [8, 16, 32]
 OTHER = "take another network, such as a ResNet, ConvNeXt or Swin"
-PROBE = 256  # pixels; side of the input by which strides and stages are found, on tensors without data
+PROBE = 256  # pixels: side of the input, without data, that shows a network's strides and stages
 
 
 class TimmBackbone(nn.Module):
@@ -43,7 +43,7 @@ class TimmBackbone(nn.Module):
         """Freeze "all" weights, all "but_last_stage", or "none".
 
         The last stage is what the map at stride 32 needs and the one at stride 16 does not. Weights that no map needs
-        are always frozen: several processes wait for the gradient of every other one.
+        are always frozen: training in several processes waits for a gradient of every weight that is not.
         """
         with torch.device("meta"), torch.enable_grad():  # a model may be built where gradients are off
             probe = TimmBackbone(PREFIX + self.name)
@@ -70,8 +70,8 @@ class TimmBackbone(nn.Module):
         """Turn pixels [B, 3, H, W] in [0, 1], H and W multiples of 32, into three maps, fine to coarse."""
         mean, std = (pixels.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         maps = self.network((pixels - mean) / std)
-        last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"  # Swin's
-        return [each.permute(0, 3, 1, 2) if last else each for each in maps]
+        channels_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"  # as Swin's are
+        return [each.permute(0, 3, 1, 2) if channels_last else each for each in maps]
 
 
 def import_timm() -> Any:
@@ -91,7 +91,7 @@ def import_timm() -> Any:
 
 
 def check(backbone: str, size: int) -> None:
-    """Check that timm has a network of this name, with the three maps from images of this side in pixels.
+    """Check that timm has this network, and that it makes the three maps from images of `size` x `size` pixels.
 
     Raises ConfigError with the nearest names, or with the reason.
     """
@@ -100,18 +100,18 @@ def check(backbone: str, size: int) -> None:
 
 
 def _places(backbone: str) -> tuple[list[int], list[int]]:
-    """Return the three maps' places among the network's and their channels; raises ConfigError if it has no such."""
+    """Return the places of the three maps among the network's, and their channels; raises ConfigError if one lacks."""
     timm, name = import_timm(), backbone.removeprefix(PREFIX)
     known = [*timm.list_models(), *timm.list_pretrained()]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
         listed = ", ".join(PREFIX + each for each in near) or "none"
-        raise ConfigError(f"model.backbone: timm {timm.__version__} has no network {name!r}; near are: {listed}")
+        raise ConfigError(f"model.backbone: timm {timm.__version__} has no network {name!r}; the nearest are: {listed}")
     with torch.device("meta"):
         try:
             network = timm.create_model(name, features_only=True, **_any_size(name))
         except (RuntimeError, AttributeError, TypeError) as error:
-            raise ConfigError(f"model.backbone: {backbone} gives no maps ({_line(error)}); {OTHER}") from None
+            raise ConfigError(f"model.backbone: {backbone} gives no maps ({short(error)}); {OTHER}") from None
         strides, channels = network.feature_info.reduction(), network.feature_info.channels()
         if not set(STRIDES) <= set(strides):
             listed = ", ".join(map(str, strides))
@@ -122,18 +122,19 @@ def _places(backbone: str) -> tuple[list[int], list[int]]:
 
 
 def _any_size(name: str) -> dict[str, Any]:
-    """Return the option by which networks with windows of attention accept images of any size, if it is one."""
+    """Return the option with which a Swin network takes images of any size; other networks need none."""
     return {"strict_img_size": False} if name.startswith("swin") else {}
 
 
 def _try(network: nn.Module, backbone: str, size: int) -> None:
-    """Run a network on an image of this side; raises ConfigError if it refuses it, as some of fixed windows do."""
+    """Run a network on an image of `size` x `size` pixels; raises ConfigError if it takes only other sizes."""
     try:
         network(torch.empty(1, 3, size, size))
     except (RuntimeError, AssertionError) as error:
-        reason = f"{backbone} refuses images of {size} pixels ({_line(error)})"
+        reason = f"{backbone} refuses images of {size} pixels ({short(error)})"
         raise ConfigError(f"model.backbone: {reason}; {OTHER}") from None
 
 
-def _line(error: Exception) -> str:
+def short(error: Exception) -> str:
+    """Return the first 150 characters of an error's message, as one line."""
     return f"{' '.join(str(error).split()):.150}"

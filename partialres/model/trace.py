@@ -1,4 +1,4 @@
-"""What one decoding looks at, point by point: cross-attention, PMCA's Gaussians, CCTF's columns and rows.
+"""Trace what one decoding looks at, point by point: cross-attention, PMCA's Gaussians, CCTF's columns and rows.
 
 N points · T tokens (2N) · H, W positions of the features · K = H * W (and the language token) · h heads
 """
@@ -22,11 +22,11 @@ from partialres.model.pointer import PointModel
 
 @dataclass(frozen=True)
 class Trace:
-    """What each point looked at: means over a point's two tokens, over heads and decoder layers."""
+    """Holds what each point looked at; maps are means over its two tokens, all heads and all decoder layers."""
 
     attention: np.ndarray  # float32 [N, H, W]: cross-attention's weights
-    prior: np.ndarray | None  # float32 [N, H, W]: PMCA's Gaussians, at most 1; None without PMCA
-    cells: np.ndarray | None  # int64 [N, 2]: the column and the row that CCTF takes for a point; None without CCTF
+    prior: np.ndarray | None  # float32 [N, H, W]: PMCA's Gaussians, from 0 to 1; None without PMCA
+    cells: np.ndarray | None  # int64 [N, 2]: the column and row that CCTF looks up; None without CCTF
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def trace(model: PointModel, batch: Batch) -> Trace:
 
     hooks = [layer.cross_attention.register_forward_hook(attended) for layer in model.decoder]
     hooks += [layer.prior.register_forward_hook(modulated) for layer in model.decoder if layer.prior is not None]
-    model.logits(memory, F.pad(tokens, (0, 1)))  # each token after those before it, as in decoding
+    model.logits(memory, F.pad(tokens, (0, 1)))  # all tokens at once, each seeing those before it, as in decoding
     for hook in hooks:
         hook.remove()
     shape = len(memory.grid.y), len(memory.grid.x)

@@ -1,4 +1,4 @@
-"""Set the paper's claims beside what was measured: a sentence, its figure, ours with its interval, and a verdict."""
+"""Set the paper's claims beside what was measured: the paper's figure, ours with its interval, and a verdict."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ CLAIMS = (
 def claims(scores: Scores) -> Table:
     """Judge each claim whose two models were run, on every data set and split.
 
-    scores: `intervals.read_scores`. Both models are compared on the seeds that both have. Table.data: dataset, split,
-    claim, paper, value, low, high, seeds, verdict: "agrees" where the interval lies wholly on the claim's side of zero,
-    "contradicted" where it lies wholly on the other, "not seen" where it holds zero; a claim of no gain agrees where it
-    holds zero. A share agrees unless its whole interval is below the paper's. It may have no row at all.
+    scores: from `intervals.read_scores`. Both models are compared on the seeds that both have. Table.data: dataset,
+    split, claim, paper, value, low, high, seeds, verdict: "agrees" where the interval lies wholly on the claim's side
+    of zero, "contradicted" where it lies wholly on the other, "not seen" where it holds zero. A claim of no gain agrees
+    unless the interval lies wholly above zero, a share unless it lies wholly below the paper's. There may be no rows.
     """
     rows = []
     places = dict.fromkeys((model.dataset, split) for model, split in scores)
@@ -86,7 +86,7 @@ def claims(scores: Scores) -> Table:
         "Points of mIoU, or per cent of the oracle's mIoU. The paper's figures of its Tables 2 to 4 are of RefCOCOg "
         "val-u, those against the baseline and the oracle are means over its eight splits.",
         "agrees, contradicted: the whole interval is on the claim's side of zero, or on the other. not seen: it holds "
-        "zero. A claim of no gain agrees if the interval holds zero, a share unless its interval is below the paper's.",
+        "zero. A claim of no gain agrees unless its interval is above zero, a share unless it is below the paper's.",
         intervals.MEANING,
     )
     return Table("The paper's claims and what was measured", notes, tuple(grids), data)
@@ -95,7 +95,7 @@ def claims(scores: Scores) -> Table:
 def _measure(
     claim: Claim, mine: Mapping[int, pd.Series], theirs: Mapping[int, pd.Series], seeds: list[int]
 ) -> tuple[float, float, float]:
-    """Return a gain in points, or a share in per cent, and its interval; a share's takes the oracle's mean as exact."""
+    """Return a gain in points or a share in per cent, and its interval; a share's takes the oracle's mean as exact."""
     first, second = (np.array([100 * each[seed] for seed in seeds]) for each in (mine, theirs))
     refs = mine[seeds[0]].index.to_numpy()
     if claim.expected != "share":

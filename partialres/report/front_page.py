@@ -19,9 +19,9 @@ def lines(
 ) -> list[str]:  # fmt: skip
     """Return the page's lines as reStructuredText list items.
 
-    experiments: each one's ratios, per cent. data: data.csv of the table of the data. splits: each data set's evaluated
-    splits. provenance: a model's provenance.json. benchmarks: Snakemake's benchmark files of the jobs. table1:
-    table1.csv, if the run has one.
+    experiments: each one's ratios, per cent. data: data.csv, which counts refs and images. splits: each data set's
+    evaluated splits. provenance: a model's provenance.json. benchmarks: the jobs' benchmark files. table1: table1.csv,
+    or None.
     """
     ran = [f"{name} at {', '.join(f'{ratio:g}' for ratio in ratios)} %" for name, ratios in experiments.items()]
     texts = [f"**What ran**: {'; '.join(ran)} of the masks."]

@@ -31,8 +31,8 @@ class Model(NamedTuple):
     step: str  # res or retrain
 
 
-# IoU of every expression: (model, split) -> seed -> values in 0-1, indexed by ref_id. All of a data set's split are of
-# the same expressions in the same order.
+# IoU of every expression: (model, split) -> seed -> values from 0 to 1, indexed by ref_id. All values for one split of
+# a data set are of the same expressions in the same order.
 Scores = Mapping[tuple[Model, str], Mapping[int, pd.Series]]
 
 
@@ -51,11 +51,11 @@ def of_gain(scores: Scores, model: Model, reference: Model, split: str) -> tuple
 
 
 def interval(differences: np.ndarray, refs: np.ndarray) -> tuple[float, float]:
-    """Return the confidence interval of the mean of paired differences [seeds, expressions]; NaN with under two refs.
+    """Return the confidence interval of the mean of paired differences [seeds, expressions]; NaN if all are of one ref.
 
-    refs: [expressions], whose object each is: expressions of one object are not independent. The variance of the mean
-    is the sum of two, that of the seeds' means over the number of seeds and that between objects (cluster-robust); the
-    quantile is Student's, with Satterthwaite's degrees of freedom.
+    refs: [expressions], the object of each: expressions of the same object are not independent. The variance of the
+    mean adds up two: that of the seeds' means, divided by their number, and that between objects (cluster-robust). The
+    quantile is that of Student's t with Satterthwaite's degrees of freedom.
     """
     seeds, mean = differences.mean(axis=1), differences.mean()
     by_object = pd.Series(differences.mean(axis=0) - mean).groupby(refs).sum()
@@ -74,7 +74,7 @@ def interval(differences: np.ndarray, refs: np.ndarray) -> tuple[float, float]:
 
 
 def read_scores(metrics: Iterable[Path]) -> Scores:
-    """Read the predictions.parquet beside each metrics.json; step 1's are skipped.
+    """Read the predictions.parquet beside each metrics.json, but not those of step 1.
 
     Raises DataError if one is missing or wrong (`read_table`), or if two models on the same data set and split were not
     scored on the same expressions in the same order.

@@ -1,4 +1,4 @@
-"""What shows how a training goes while it runs: scores on a sample of split val, and TensorBoard's events."""
+"""Watch a training while it runs: scores on a sample of split val, and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from partialres.files import DataError
 from partialres.geometry import boxes, contour
 from partialres.model.build import Model
 
-SAMPLE = 256  # refs of split val, evenly spaced in their table, each with its first expression
+SAMPLE = 256  # most refs of split val that are scored, evenly spaced, each with its first expression
 
 
 def sample_score(
     model: Model, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary, device: torch.device
 ) -> Callable[[], dict[str, float]]:
-    """Return what scores the model, as it is then, on a sample of the refs of split val.
+    """Return a function that scores the model's current weights on a sample of the refs of split val.
 
-    The score is val_mIoU, per cent, of masks, or for a model of step 1 of boxes. refs: as in refs.parquet.
+    Its val_mIoU, in per cent, is of masks, or of boxes for a model of step 1. refs: as in refs.parquet.
     Raises DataError if split val has no refs, or one of the sample no mask.
     """
     val = refs[refs["split"] == "val"]
@@ -58,10 +58,10 @@ def sample_score(
 
 
 class Events:
-    """TensorBoard's events of a training. One that resumes writes those of its earlier epochs again."""
+    """Writes a training's metrics as TensorBoard events; a resumed training writes its earlier epochs' again."""
 
     def __init__(self, folder: Path) -> None:
-        """Begin a new file of events in a folder, instead of those there. Raises ConfigError without TensorBoard."""
+        """Begin a new file of events in a folder and remove older ones; raises ConfigError without TensorBoard."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -73,7 +73,7 @@ class Events:
         self.writer, self.written = SummaryWriter(folder), 0
 
     def write(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write the rows of metrics.csv that are new."""
+        """Write the rows that are new since the last call. history: the rows of metrics.csv."""
         for row in history[self.written :]:
             for name in row.keys() - {"epoch", "step"}:
                 self.writer.add_scalar(name, row[name], row["step"])

@@ -78,7 +78,7 @@ def test_one_seed_gives_one_network_and_another_seed_another(name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("timm/resnet19", "near are: timm/resnet1"),
+        ("timm/resnet19", "the nearest are: timm/resnet1"),
         ("timm/vit_tiny_patch16_224", "maps at strides 16, 16, 16, not at 8, 16 and 32"),
         ("timm/maxvit_tiny_tf_224", "refuses images of 256 pixels"),
     ],

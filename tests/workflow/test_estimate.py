@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 import pytest
 import yaml
 
-from partialres.estimate import NOT_COUNTED, sizes_of
+from partialres.estimate import NOT_COUNTED, REPORTS, sizes_of
 from partialres.estimate.dag import critical_path, read_dag, wall_time
-from partialres.estimate.sample import Cost, Line, work
+from partialres.estimate.sample import KINDS, Cost, Line, work
 from partialres.experiments import Plan, merge
 from partialres.files import DataError
 from tests import commands
@@ -72,6 +73,13 @@ def test_data_of_unknown_size_are_refused_by_name(tmp_path, monkeypatch):
         sizes_of(tiny_plan(datasets=own), "mine")
 
 
+def test_every_rule_is_measured_or_left_out_on_purpose():
+    text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    rules = set(re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE))
+    measured = {*KINDS, "prepare", "split", "select_pseudo_points", "score_pseudo_points"}
+    assert {rule for rule in rules - NOT_COUNTED if not rule.startswith(REPORTS)} == measured
+
+
 def test_a_run_s_benchmarks_are_the_jobs_of_its_dag(done):
     jobs, _ = read_dag(done("--forceall", "--dag"))
     folder = done.folder / "results/benchmarks"
@@ -90,3 +98,4 @@ def test_the_command_estimates_every_rule(checkout, tmp_path, monkeypatch):
     assert hours == sorted(hours, reverse=True) and hours[0] <= total * 1.001
     assert hours[-1] >= sum(step["seconds"] for step in found["critical_path"]) / 3600 * 0.999
     assert "| train_rec | 1 |" in printed
+    assert rules["manifest"]["memory_mb"] == 0  # it is not measured as a training

@@ -1,4 +1,4 @@
-"""What is measured: pieces of work, each done by the package and by plain code, whose results are compared."""
+"""Declare what is measured: pieces of work, each done by the package and by plain code, whose results are compared."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IMAGE = 480, 640  # height and width of a COCO image
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much work there is; the defaults are like RefCOCO."""
+    """Says how much work there is; the defaults are those of RefCOCO."""
 
     model: ModelConfig
     image_size: int = 640
@@ -46,7 +46,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of work: a call of `ours` does `units` of it, a call of `plain` does `plain_units`."""
+    """Holds a piece of work: a call of `ours` does `units` of it, a call of `plain` does `plain_units`."""
 
     name: str
     unit: str
@@ -58,7 +58,7 @@ class Case:
     difference: Callable[[], float]  # the largest difference between the two results
 
     def measured(self, repeats: int) -> dict[str, Any]:
-        """Median seconds per unit of both, their ratio, the spreads, and the difference between the results."""
+        """Measure median seconds per unit of both, their ratio, the spreads, and the difference between the results."""
         ours, slow = timed(self.ours, repeats), timed(self.plain, repeats)
         per_unit, per_plain = ours.median / self.units, slow.median / self.plain_units
         return {
@@ -69,13 +69,13 @@ class Case:
 
 
 def random_model(sizes: Sizes) -> PointModel:
-    """A model with random weights on the device, in evaluation mode."""
+    """Make a model with random weights on the device, in evaluation mode."""
     torch.manual_seed(0)
     return PointModel(sizes.model, WORDS, sizes.points).to(device()).eval()
 
 
 def random_batch(model: PointModel, size: int, images: int, each: float) -> Batch:
-    """Random images of size x size pixels, `each` expressions (or refs) per image, with random contours."""
+    """Make random images of size x size pixels, `each` expressions (or refs) per image, with random contours."""
     generator = torch.Generator().manual_seed(0)
     number, cells = round(images * each), size // model.visual.stride
     tokens = torch.randint(0, model.config.bins, (number, 2 * model.points + 1), generator=generator)
@@ -90,7 +90,7 @@ def random_batch(model: PointModel, size: int, images: int, each: float) -> Batc
 
 
 def evaluation(sizes: Sizes) -> Case:
-    """From images and expressions to tokens, as in evaluation and for pseudo points."""
+    """Measure the way from images and expressions to tokens, as in evaluation and for pseudo points."""
     model = random_model(sizes)
     batch = random_batch(model, sizes.image_size, sizes.images, sizes.expressions)
     few = random_batch(model, sizes.image_size, 1, 2)
@@ -109,7 +109,7 @@ def evaluation(sizes: Sizes) -> Case:
 
 
 def decoding(sizes: Sizes) -> Case:
-    """The decoder alone, on the encoder's output: the projections of its keys and values, and every token."""
+    """Measure the decoder alone, on the encoder's output: the projections of its keys and values, and every token."""
     model = random_model(sizes)
     batch = random_batch(model, sizes.image_size, sizes.images, sizes.expressions)
     with torch.no_grad():
@@ -135,7 +135,7 @@ def decoding(sizes: Sizes) -> Case:
 
 
 def training(sizes: Sizes) -> Case:
-    """One training step: forward, backward, clipping, optimiser, moving average."""
+    """Measure a training step: forward, backward, clipping, optimiser, moving average."""
     config = TrainConfig()
     model = random_model(sizes).train()
     batch = random_batch(model, sizes.image_size, sizes.trained_images, sizes.refs)
@@ -157,15 +157,15 @@ def training(sizes: Sizes) -> Case:
     @torch.no_grad()
     def difference() -> float:
         model.eval()  # without dropout and batch statistics both compute the same function
-        difference_by_name = float((model(few) - model(plain.unshared(few))).abs().max())
+        largest = float((model(few) - model(plain.unshared(few))).abs().max())
         model.train()
-        return difference_by_name
+        return largest
 
     return Case("training", "ref", "ratio 3", ours, slow, len(batch.words), len(few.words), difference)
 
 
 def random_outlines(number: int, points: int) -> np.ndarray:
-    """Star-shaped polygons [number, points, 2] about as large as RefCOCO's objects, in pixels of an image."""
+    """Make star-shaped polygons [number, points, 2] about as large as RefCOCO's objects, in pixels of an image."""
     rng = np.random.default_rng(0)
     height, width = IMAGE
     centres = rng.uniform((0.25 * width, 0.25 * height), (0.75 * width, 0.75 * height), (number, 1, 2))
@@ -176,7 +176,7 @@ def random_outlines(number: int, points: int) -> np.ndarray:
 
 
 def selection(sizes: Sizes) -> Case:
-    """D of every pseudo mask, and RPP of all of them: the worst case, in which everything is kept."""
+    """Measure D of every pseudo mask and RPP of all of them: the worst case, in which everything is kept."""
     outlines = random_outlines(sizes.predictions, sizes.points)
     height, width = IMAGE
     low, high = outlines.min(1), outlines.max(1)
@@ -209,7 +209,7 @@ def selection(sizes: Sizes) -> Case:
 
 
 def scoring(sizes: Sizes) -> Case:
-    """IoU of pairs of masks at the image size."""
+    """Measure the IoU of pairs of masks at the image size."""
     outlines = random_outlines(sizes.pairs, sizes.points) * (sizes.image_size / max(IMAGE))
     first = [contour.polygon_rle(points, sizes.image_size, sizes.image_size) for points in outlines]
     second = [contour.polygon_rle(points + 7, sizes.image_size, sizes.image_size) for points in outlines]
@@ -232,7 +232,7 @@ CASES: tuple[Callable[[Sizes], Case], ...] = (evaluation, decoding, training, se
 
 @torch.no_grad()
 def stages(sizes: Sizes) -> list[dict[str, Any]]:
-    """Seconds and FLOPs of each part of evaluation, for one image or expression."""
+    """Measure seconds and FLOPs of each part of evaluation, per image or expression."""
     model = random_model(sizes).requires_grad_(False)  # counting follows gradients where there are any
     batch = random_batch(model, sizes.image_size, sizes.images, sizes.expressions)
     images, number = len(batch.images), len(batch.words)
@@ -255,7 +255,7 @@ def stages(sizes: Sizes) -> list[dict[str, Any]]:
 
 
 def growth(sizes: Sizes) -> list[dict[str, Any]]:
-    """Seconds by how much work there is: along (one of five), value and seconds.
+    """Measure seconds against how much work there is; return rows of along (which of five), value and seconds.
 
     Evaluation of 2 images with 4 expressions each, then of more images, expressions, points N, or images with a longer
     side; and selection of more pseudo masks (refs).
@@ -283,7 +283,7 @@ def growth(sizes: Sizes) -> list[dict[str, Any]]:
 
 
 def exponents(grown: list[dict[str, Any]]) -> dict[str, float]:
-    """The exponent of each line of `growth`: 1 if time grows as the work does, 2 with its square."""
+    """Fit the exponent of each line of `growth`: 1 if time grows as the work does, 2 with its square."""
     table = pd.DataFrame(grown)
     logs = table.assign(x=np.log(table["value"].astype(float)), y=np.log(table["seconds"])).groupby("along", sort=False)
     return {str(name): float(np.polyfit(part["x"], part["y"], 1)[0]) for name, part in logs}

@@ -1,4 +1,4 @@
-"""Time measurements: warm-up, several runs, their median and spread, and the machine they ran on."""
+"""Measure times: warm-up, several runs, their median and spread, and the machine they ran on."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PEAK_SIZE = 2048  # rows and columns of the matrices whose product measures the 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of several runs of one piece of work, in the order of the runs."""
+    """Holds the seconds of several runs of a piece of work, in the order of the runs."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The median of the seconds."""
+        """Return the median of the seconds."""
         return statistics.median(self.seconds)
 
     @property
     def spread(self) -> float:
-        """(slowest - fastest) / median."""
+        """Return (slowest - fastest) / median."""
         return (max(self.seconds) - min(self.seconds)) / self.median
 
 
@@ -47,7 +47,7 @@ class NoModules:
 
 
 def device() -> torch.device:
-    """The device to measure: CUDA if there is one, else the CPU."""
+    """Return the device to measure: CUDA if it is available, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -66,7 +66,7 @@ def timed(work: Callable[[], Any], repeats: int) -> Timing:
 
 
 def flops(work: Callable[[], Any]) -> int:
-    """Floating-point operations of the matrix products, convolutions and attentions in a piece of work."""
+    """Count the floating-point operations of matrix products, convolutions and attentions in a piece of work."""
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = NoModules()  # type: ignore[assignment]
     with counter:
@@ -75,13 +75,13 @@ def flops(work: Callable[[], Any]) -> int:
 
 
 def peak(dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
-    """Floating-point operations per second in a large matrix product on the device, the best of several runs."""
+    """Measure floating-point operations per second in a large matrix product on the device: the best of several."""
     first, second = torch.randn(2, PEAK_SIZE, PEAK_SIZE, device=device()).to(dtype).unbind()
     return 2 * PEAK_SIZE**3 / min(timed(lambda: first @ second, repeats).seconds)
 
 
 def machine() -> dict[str, Any]:
-    """The machine and software that the times were measured on."""
+    """Describe the machine and software that the times were measured on."""
     return {
         "processor": _processor(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -97,7 +97,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name as Linux reports it, with its widest vector instructions."""
+    """Return the processor's name as Linux reports it, with its widest vector instructions."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             fields = dict(line.split(":", 1) for line in lines if ":" in line)

@@ -1,4 +1,4 @@
-"""Plain implementations, as in a first draft or in the released code, that benchmarks and tests compare with.
+"""Do the same work plainly, as in a first draft or in the released code; benchmarks and tests compare with it.
 
 Every function here returns what the package's own returns, only more slowly: the whole model runs for each expression,
 the whole prefix for each token; masks are unpacked, and each is compared with all others.
@@ -22,14 +22,14 @@ from partialres.model.transformer import Memory
 
 
 def unshared(batch: Batch) -> Batch:
-    """The same batch with an image for every expression, as if no two expressions shared one."""
+    """Return the same batch with an image for every expression, as if no two expressions shared one."""
     images, valid = batch.images[batch.image_index], batch.valid[batch.image_index]
     return replace(batch, images=images, valid=valid, image_index=torch.arange(len(images), device=images.device))
 
 
 @torch.no_grad()
 def decode(model: PointModel, memory: Memory) -> tuple[Tensor, Tensor]:
-    """Greedy tokens int64 [B, 2N] and logits [B, 2N, bins + 1]: the decoder runs on the whole prefix for each token.
+    """Decode greedily to tokens int64 [B, 2N] and logits [B, 2N, bins + 1], from the whole prefix for each token.
 
     Every layer also projects the encoder's output again for each token. Only for models with `end_token: last`.
     """
@@ -46,14 +46,14 @@ def decode(model: PointModel, memory: Memory) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def predict(model: PointModel, batch: Batch) -> Tensor:
-    """Tokens int64 [B, 2N], with an image for every expression and a decoder that keeps nothing between tokens."""
+    """Predict tokens int64 [B, 2N], with an image per expression and a decoder that keeps nothing between tokens."""
     return decode(model, model.encode(unshared(batch)))[0]
 
 
 def training_step(
     model: PointModel, batch: Batch, config: TrainConfig, optimiser: torch.optim.Optimizer, size: int
 ) -> float:
-    """One training step, with an image for every ref and, as in the released code, every training prediction's IoU."""
+    """Do a training step with an image for every ref and, as in the released code, every training prediction's IoU."""
     assert batch.tokens is not None
     logits = model(unshared(batch))
     loss = sequence_loss(logits, batch.tokens, config.smoothing, config.end_weight, config.first_weight)
@@ -70,15 +70,15 @@ def training_step(
 
 
 def resampled(points: np.ndarray, height: int, width: int, number: int) -> np.ndarray:
-    """RPP from a full-size mask: the polygon filled, `number` points on its largest outline, [number, 2]."""
+    """Resample (RPP) through a full-size mask: fill the polygon, trace `number` points [number, 2] on its outline."""
     return contour.trace(contour.fill(points, height, width), number)
 
 
 def dice_loss(points: np.ndarray, box: np.ndarray, height: int, width: int) -> float:
-    """D (eq. 8) of a full-size mask."""
+    """Compute D (eq. 8) of a full-size mask."""
     return projection.projection_dice_loss(contour.fill(points, height, width), box)
 
 
 def intersections_over_unions(first: list[Rle], second: list[Rle]) -> np.ndarray:
-    """IoU of first[i] with second[i], float64 [n], taken from the matrix of all pairs."""
+    """Return the IoU of first[i] with second[i], float64 [n], taken from the matrix of all pairs."""
     return np.asarray(coco.iou(first, second, [0] * len(second))).diagonal()

@@ -1,4 +1,4 @@
-"""The benchmark's figures as JSON, as a table and as a picture of how cost grows."""
+"""Write the benchmark's figures as JSON, as a table and as a picture of how cost grows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(sizes: Sizes, repeats: int, out: Path) -> None:
     grown = growth(sizes)
     on_gpu = torch.cuda.is_available()  # on a CPU compiling takes minutes and gains nothing (docs/performance.md)
     kinds = variants(sizes, VARIANTS if on_gpu else EAGER, repeats)
-    found = {
+    measured = {
         "machine": about,
         "cases": cases,
         "stages": parts,
@@ -38,7 +38,7 @@ def run(sizes: Sizes, repeats: int, out: Path) -> None:
         "growth": grown,
         "exponents": exponents(grown),
     }
-    write_json(found, out / "benchmark.json")
+    write_json(measured, out / "benchmark.json")
     render.write(table(about, cases, parts, kinds), out / "benchmark.csv")
     with style.applied():
         style.save(_growth_figure(grown), out / "growth.png")
@@ -47,7 +47,7 @@ def run(sizes: Sizes, repeats: int, out: Path) -> None:
 def table(
     about: dict[str, Any], cases: list[dict[str, Any]], parts: list[dict[str, Any]], kinds: list[dict[str, Any]]
 ) -> render.Table:
-    """Tables of the cases compared with plain code, of evaluation's parts, and of numbers' types and compiling."""
+    """Make tables of the cases compared with plain code, of evaluation's parts, and of numbers' types and compiling."""
     notes = (
         ", ".join(f"{name} {value}" for name, value in about.items()),
         "Medians of several runs after one to warm up; spread: slowest less fastest, over the median. plain: the same "
@@ -103,7 +103,7 @@ def table(
 
 
 def _growth_figure(grown: list[dict[str, Any]]) -> Figure:
-    """Seconds against how much work there is, both over those of the least work, and each line's exponent."""
+    """Draw seconds against how much work there is, both over those of the least work, and each line's exponent."""
     figure = Figure(figsize=(4.6, 3.4))
     axes, powers = figure.subplots(), exponents(grown)
     for (name, rows), marker in zip(pd.DataFrame(grown).groupby("along", sort=False), "osv^D", strict=True):

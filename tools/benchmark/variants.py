@@ -1,4 +1,4 @@
-"""The same work in float32 and bfloat16, eager and compiled: how fast, how much memory, and how different it is."""
+"""Measure the same work in float32 and bfloat16, eager and compiled: its speed, memory and how results differ."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def variants(sizes: Sizes, chosen: Sequence[tuple[torch.dtype, bool]], repeats: 
 
 
 def evaluation(sizes: Sizes, dtype: torch.dtype, compiled: bool) -> Work:
-    """From images and expressions to tokens; compared by the logits given random tokens. Decoding is never compiled."""
+    """Go from images and expressions to tokens; logits of random tokens are compared. Decoding is never compiled."""
     model, autocast = random_model(sizes).requires_grad_(False), _autocast(dtype)
     batch = random_batch(model, sizes.image_size, sizes.images, sizes.expressions)
     encode = torch.compile(model.encode) if compiled else model.encode
@@ -70,7 +70,7 @@ def evaluation(sizes: Sizes, dtype: torch.dtype, compiled: bool) -> Work:
 
 
 def training(sizes: Sizes, dtype: torch.dtype, compiled: bool) -> Work:
-    """A step without the moving average; compared by the gradients, over the largest."""
+    """Do a training step without the moving average; the gradients over the largest are compared."""
     config, autocast = TrainConfig(), _autocast(dtype)
     model: PointModel = random_model(sizes).train()
     batch = random_batch(model, sizes.image_size, sizes.trained_images, sizes.refs)
@@ -95,8 +95,8 @@ def training(sizes: Sizes, dtype: torch.dtype, compiled: bool) -> Work:
     def gradients() -> Tensor:
         model.load_state_dict(fresh)
         backward()
-        found = [each.grad.flatten() for each in model.parameters() if each.grad is not None]
-        return torch.cat(found) / max(float(each.abs().max()) for each in found)
+        parts = [each.grad.flatten() for each in model.parameters() if each.grad is not None]
+        return torch.cat(parts) / max(float(each.abs().max()) for each in parts)
 
     return "ref", len(batch.words), work, gradients
 

@@ -103,7 +103,7 @@ rule prepare:
         code=code("prepare"),
     resources:
         **resources_of("prepare"),
-        # Only checked, so not a param: a split more would make the refs again, and with them all that depends on them.
+        # Only checked, so not a param: another split to evaluate would make the refs, and all that follows, again.
         evaluated=lambda wildcards: repeated("--evaluated", entry(wildcards).splits),
     message: "prepare {wildcards.dataset}: refs and vocabulary"
     log: logs("prepare/{dataset}")

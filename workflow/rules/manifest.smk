@@ -1,12 +1,12 @@
-# Digests of every output that equal runs write alike, to compare two runs with (docs/reliability.md).
+# Digests of every output that two runs of the same config write alike, to compare runs with (docs/reliability.md).
 REPORTED = tables() + figures()
 
 
 def deterministic(wildcards):
     """The models, predictions and scores of a data set, or all tables and figures."""
-    dataset, data = wildcards.part, plan.datasets.get(wildcards.part)
-    if dataset == "tables":
+    if wildcards.part == "tables":
         return REPORTED
+    dataset, data = wildcards.part, plan.datasets[wildcards.part]
     runs = [(run, step) for step in ("res", "retrain") for run in plan.trained(step, dataset=dataset)]
     steps = [f"{RUN.format(**run._asdict())}/{step}" for run, step in runs]
     recs = [f"{dataset}/seed{seed}/rec/{head}" for name, seed, head in plan.rec_runs() if name == dataset]

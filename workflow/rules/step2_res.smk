@@ -16,7 +16,7 @@ def training_of(step):
 
 
 def sampled(step):
-    """Where a training scores a sample of split val now and then: the refs."""
+    """An input: the refs, if the training scores a sample of split val while it runs."""
     return lambda wildcards: (
         [results(f"{wildcards.dataset}/refs.parquet")] if getattr(settings(wildcards), step).score_epochs else []
     )
