@@ -45,7 +45,7 @@ def test_the_rule_for_pseudo_labels_drops_contours_that_the_model_was_unsure_of(
         "probabilities": [[0.9] * 8, [0.1] * 8, [0.9] * 8],
     })  # fmt: skip
     sizes = pd.DataFrame({"ref_id": [1, 2, 3], "height": 10, "width": 10})
-    kept = example("A rule for pseudo labels")["select_sure"](points, sizes, threshold=0.1, number=4, sure=0.5)
+    kept = example("A rule for pseudo labels")["select_probable"](points, sizes, threshold=0.1, number=4, least=0.5)
     assert kept["ref_id"].tolist() == [1] and np.shape(kept["points"][0]) == (4, 2)
 
 
