@@ -119,21 +119,13 @@ class Plan:
 
     def trained(self, step: str, **of: str) -> list[Run]:
         """List the runs that train this step themselves: they neither reuse another experiment's nor import a model."""
-        return [
-            run
-            for run in self.runs(step, **of)
-            if run.experiment not in self.datasets[run.dataset].models
-            and (step == "retrain" or self.owner(run.experiment, "res") == run.experiment)
-        ]
+        own = (run for run in self.runs(step, **of) if run.experiment not in self.datasets[run.dataset].models)
+        return [run for run in own if step == "retrain" or self.owner(run.experiment, "res") == run.experiment]
 
     def imported(self, step: str, **of: str) -> list[Run]:
         """List the runs of which an imported model takes the place of this step, their last."""
-        return [
-            run
-            for run in self.runs(step, **of)
-            if run.experiment in self.datasets[run.dataset].models
-            and step == self.last_step(run.experiment, float(run.ratio))
-        ]
+        last = (run for run in self.runs(step, **of) if step == self.last_step(run.experiment, float(run.ratio)))
+        return [run for run in last if run.experiment in self.datasets[run.dataset].models]
 
     def scored(self, step: str, **of: str) -> list[Run]:
         """List the runs whose model of this step is evaluated: all but those that see the known box."""

@@ -239,6 +239,7 @@ def test_a_mistake_is_named_with_data_set_experiment_ratio_and_key(config, secti
 
 @pytest.mark.parametrize("step", ["rec", "res", "retrain"])
 def test_jitter_and_cached_features_exclude_each_other_and_both_keys_are_named(config, step):
+    config["settings"]["model"]["frozen"] = "all"
     config["settings"][step]["jitter"] = [0.3, 1.4]
     with pytest.raises(ConfigError, match=rf"{step}\.jitter.*model\.frozen: all"):
         Plan(config)
@@ -302,7 +303,8 @@ def test_the_mask_head_has_a_step_1_of_its_own_with_its_own_length(config):
     assert plan.rec_runs() == [("refshapes", 0, "points"), ("refshapes", 0, "mask")]
     assert [plan.head("refshapes", name) for name in ("ours", "mask_head")] == ["points", "mask"]
     assert plan.step_1("refshapes", "mask") == plan.step_1("refshapes").replace(head="mask")
-    assert [plan.settings("refshapes", head=head).rec.epochs for head in ("points", "mask")] == [12, 20]
+    lengths = config["settings"]["rec"]["epochs"]["by_head"]
+    assert lengths == {head: plan.settings("refshapes", head=head).rec.epochs for head in ("points", "mask")}
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,6 @@ from partialres.experiments import Plan, Run
 plan = Plan(config)
 validate(config, "../schemas/config.schema.json", set_default=False)
 
-for name in plan.datasets:
-    if plan.settings(name).model.backbone.startswith("timm/"):
-        from partialres.model.timm_backbone import check  # takes seconds, so only if needed
-
-        check(plan.settings(name).model.backbone, plan.settings(name).image_size)
-
 # Rules run the interpreter that runs Snakemake, even if its environment is not activated.
 os.environ |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])}
 # Rules import this same package, so conda environments need not contain it. If `gpu` in a job's `resources` is two or

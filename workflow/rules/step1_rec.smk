@@ -1,4 +1,11 @@
 # Pre-train the backbone, and train step 1 on every box.
+for name in plan.datasets:
+    if plan.settings(name).model.backbone.startswith("timm/"):
+        from partialres.model.timm_backbone import check  # takes seconds, so only if needed
+
+        check(plan.settings(name).model.backbone, plan.settings(name).image_size)
+
+
 rule pretrain_backbone:
     input:
         raw=raw_files,
