@@ -127,7 +127,9 @@ def read_refs(
             case = f"ref {row['ref_id']}: annotation {row['ann_id']} of image {row['image_id']}"
             problems.add("image in train and another split", case)
     if problems and on_problem == "refuse":
-        raise DataError(f"{source}: the data set has problems:\n{problems}\nCure them, or have them reported.")
+        raise DataError(
+            f"{source}: the data set has problems:\n{problems}\nCorrect them, or leave them out with on_problem: report."
+        )
     if not rows:
         raise DataError(f"{source}: no ref is left of {len(refs)}\n{problems}")
     table = pd.DataFrame(rows).astype({"height": "int32", "width": "int32", "category_id": "int32"})

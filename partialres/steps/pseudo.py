@@ -16,7 +16,7 @@ from partialres.geometry import contour
 def select(
     points: pd.DataFrame, sizes: pd.DataFrame, config: PseudoConfig, number: int, sampling: contour.Sampling = "uniform"
 ) -> pd.DataFrame:
-    """Keep the candidates with D below the threshold: selected.parquet with ref_id, points [number][2] and d.
+    """Keep the candidates with D below the threshold: selected.parquet with ref_id, points `[number][2]` and d.
 
     points: from `points_table`. sizes: ref_id, height, width. number: N. With resampling (RPP) each polygon is filled
     and N points are taken from the contour of that mask; a polygon that fills no pixel, or whose mask cannot be
