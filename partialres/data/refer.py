@@ -128,7 +128,7 @@ def read_refs(
             problems.add("image in train and another split", case)
     if problems and on_problem == "refuse":
         raise DataError(
-            f"{source}: the data set has problems:\n{problems}\nCorrect them, or leave them out with on_problem: report."
+            f"{source}: the data set has problems:\n{problems}\nCorrect or leave them out with on_problem: report."
         )
     if not rows:
         raise DataError(f"{source}: no ref is left of {len(refs)}\n{problems}")
