@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from partialres.files import DataError
 from partialres.report import comparison, evaluations, front_page, intervals
 
 
@@ -44,8 +43,3 @@ def test_the_page_names_data_code_time_and_the_scores_at_the_lowest_ratio(files)
 
 def test_a_run_without_table_1_has_no_line_of_scores(files):
     assert len(front_page.lines(**files | {"table1": None})) == 4
-
-
-def test_a_missing_file_is_named(files, tmp_path):
-    with pytest.raises(DataError, match=r"gone\.csv: cannot be read"):
-        front_page.lines(**files | {"data": tmp_path / "gone.csv"})

@@ -21,13 +21,13 @@ def jobs(output: str) -> dict[str, int]:
     return {name: int(number) for name, number in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
 
 
-def test_another_workflow_takes_it_as_a_module(checkout, tmp_path):
+def test_another_workflow_takes_it_as_a_module(tmp_path):
     (tmp_path / "workflow").mkdir()
     (tmp_path / "workflow/Snakefile").write_text(f"""
 configfile: "settings.yaml"
 
 module partialres:
-    snakefile: "{checkout}/workflow/Snakefile"
+    snakefile: "{ROOT}/workflow/Snakefile"
     config: config["partialres"]
 
 use rule * from partialres as partialres_*
@@ -46,7 +46,7 @@ rule summary:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.copy(tmp_path / "settings.yaml", elsewhere)
-    workflow = Workflow(checkout, elsewhere)
+    workflow = Workflow(ROOT, elsewhere)
     answer = subprocess.run(
         [sys.executable, "-m", "snakemake", "-n", "--directory", elsewhere, "-s", tmp_path / "workflow/Snakefile"],
         cwd=tmp_path, env=workflow.environment(), capture_output=True, text=True,
@@ -84,7 +84,7 @@ def test_a_profile_names_rules_and_groups_of_the_workflow(profile):
     not importlib.util.find_spec("snakemake_executor_plugin_cluster_generic"),
     reason="needs snakemake-executor-plugin-cluster-generic",
 )
-def test_any_scheduler_with_a_submit_command_runs_it(checkout, tmp_path):
+def test_any_scheduler_with_a_submit_command_runs_it(tmp_path):
     """A stand-in for Grid Engine's qsub that records its arguments and runs the script itself."""
     qsub = tmp_path / "qsub"
     qsub.write_text(
@@ -93,10 +93,10 @@ def test_any_scheduler_with_a_submit_command_runs_it(checkout, tmp_path):
     )
     qsub.chmod(0o755)
     (tmp_path / "run").mkdir()
-    workflow = Workflow(checkout, tmp_path / "run")
+    workflow = Workflow(ROOT, tmp_path / "run")
     path = f"{tmp_path}:{workflow.environment()['PATH']}"
     target = "results/refshapes/refs.parquet"
-    profile = checkout / "workflow/profiles/cluster"
+    profile = ROOT / "workflow/profiles/cluster"
     workflow(
         target,
         "--workflow-profile",
