@@ -17,6 +17,7 @@ import pandas as pd
 
 from partialres import attention
 from partialres.data.images import ImageCache, resize
+from partialres.data.vocabulary import clean
 from partialres.files import DataError, read_table
 from partialres.geometry import boxes, contour
 from partialres.model.pointer import PointModel
@@ -53,6 +54,15 @@ def _label(path: Path, segmenter: Segmenter) -> str:
     return f"{step}: {path}" if step else str(path)
 
 
+class _Picture(gr.Image):
+    """A place for a picture that hands its file on unread: Gradio's own reading fails without a word."""
+
+    is_template = True  # drawn as its parent is
+
+    def preprocess(self, payload: Any) -> str | None:
+        return payload and payload.path
+
+
 def _shown(label: str, name: str, **how: Any) -> gr.Image:
     """Make a place in the page that shows a picture; name: its id in the HTML."""
     buttons: Any = ["download", "fullscreen"]
@@ -69,7 +79,7 @@ def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
     """Lay out the tab that asks every model and shows how the chosen one decoded its points."""
     decoded = [label for label, each in zip(labels, segmenters, strict=True) if isinstance(each.model, PointModel)]
     with gr.Row():
-        image = gr.Image(type="filepath", image_mode=None, label="Picture", height=320)
+        image = _Picture(type="filepath", image_mode=None, label="Picture", height=320)
         with gr.Column():
             text = gr.Textbox(label="Expression", placeholder="the red drop on the left")
             button = gr.Button("Segment", variant="primary")
@@ -115,9 +125,9 @@ def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
 
     for asked in (button.click, text.submit):
         asked(ask, [image, text], [note, *shown, state]).then(choose, [state, which], [place, looked])
-    which.input(choose, [state, which], [place, looked])
-    place.input(look, [state, which, place], looked)
-    play.click(played, [state, which], [place, looked])
+    playing = play.click(played, [state, which], [place, looked])
+    which.input(choose, [state, which], [place, looked], cancels=[playing])
+    place.input(look, [state, which, place], looked, trigger_mode="always_last")
 
 
 def _browse(results: Path) -> None:
@@ -147,8 +157,8 @@ def _browse(results: Path) -> None:
         ]
         table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*COLUMNS, "path", "row"])
         kept = table[table["IoU"].between(low, high)]
-        for word in words.lower().split():
-            kept = kept[kept["expression"].str.lower().str.split().map(lambda said, word=word: word in said)]
+        for word in clean(words):
+            kept = kept[kept["expression"].map(lambda said, word=word: word in clean(said)).astype(bool)]
         note = f"{len(kept)} of {len(table)} expressions; at most {ROWS} are listed, lowest IoU first"
         kept = kept.sort_values("IoU", kind="stable").head(ROWS).reset_index(drop=True)
         return note, kept[COLUMNS].round(3), kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +32,9 @@ def coco_results(predictions: Path, refs: Path | None = None) -> list[dict[str, 
                      if (above / "refs.parquet").is_file()), None)  # fmt: skip
         if refs is None:
             raise DataError(f"{predictions}: no folder above it has refs.parquet; name it with --refs")
-    table = read_table(predictions)
+    asked, table = read_table(predictions, ["ref_id", "expression"]), read_table(predictions)
     described = read_table(refs, ["ref_id", "ann_id", "image_id", "category_id", "height", "width"])
-    joined = table[["ref_id", "expression"]].merge(described, how="left", on="ref_id", validate="many_to_one")
+    joined = asked.merge(described, how="left", on="ref_id", validate="many_to_one")
     if joined["image_id"].isna().any():
         lacking = joined.loc[joined["image_id"].isna(), "ref_id"].iloc[0]
         raise DataError(f"{refs}: has no ref {lacking}, which {predictions} has; give the refs that were scored")
@@ -99,6 +100,12 @@ def write_card(model: Path, metrics: Sequence[Path], licence: str, out: Path) ->
     runs = [evaluation_of(path) for path in metrics]
     if len({run._replace(split="") for run in runs}) != 1 or runs[0].ratio is None:
         raise DataError("give the metrics.json of one model of step 2 or 3, one for each split")
+    if len(set(runs)) < len(runs):
+        raise DataError("a split's metrics.json is given twice; give each once")
+    for path in metrics:
+        scored = path.parents[1] / model.name
+        if scored.is_file() and not filecmp.cmp(scored, model, shallow=False):
+            raise DataError(f"{path}: scores {scored}, which is another model; give the metrics.json of {model}")
     run, rows, index = runs[0], [], []
     for path, each in zip(metrics, runs, strict=True):
         table, scores = read_table(path.with_name("predictions.parquet"), ["ref_id", "iou"]), read_json(path)

@@ -236,19 +236,25 @@ def read_pairs(images: Path, expressions: Sequence[str] = ()) -> list[tuple[Path
 
 
 def names(pairs: Sequence[tuple[Path, str]]) -> list[str]:
-    """Name each pair's result after its picture, with a number: cup-1, cup-2, plate-1 ..."""
+    """Name each pair's result after its picture, with a number: cup-1, cup-2, plate-1 ...
+
+    Names that differ in case alone count as one, since some file systems take them for the same.
+    """
     seen: Counter[str] = Counter()
     result = []
     for path, _ in pairs:
-        seen[path.stem] += 1
-        result.append(f"{path.stem}-{seen[path.stem]}")
+        seen[path.stem.lower()] += 1
+        result.append(f"{path.stem}-{seen[path.stem.lower()]}")
     return result
 
 
-def write(segmentation: Segmentation, stem: Path) -> None:
-    """Write the mask (0 and 255) to STEM.mask.png, the overlay to STEM.overlay.png, and the numbers to STEM.json."""
+def write(segmentation: Segmentation, image: Path, stem: Path) -> None:
+    """Write the mask (0 and 255) to STEM.mask.png, the overlay to STEM.overlay.png, and the numbers to STEM.json.
+
+    image: the picture's file, named in STEM.json.
+    """
     shown = {"mask": segmentation.mask.astype(np.uint8) * 255, "overlay": segmentation.overlay()}
-    for kind, image in shown.items():
+    for kind, drawn in shown.items():
         with atomic(stem.with_name(f"{stem.name}.{kind}.png")) as temporary:
-            Pil.fromarray(image).save(temporary)
-    write_json(segmentation.to_json(), stem.with_name(f"{stem.name}.json"))
+            Pil.fromarray(drawn).save(temporary)
+    write_json({"image": str(image)} | segmentation.to_json(), stem.with_name(f"{stem.name}.json"))

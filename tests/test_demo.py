@@ -85,9 +85,12 @@ def pixels(page, place):
     return np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB"))
 
 
-def test_without_a_picture_or_words_the_page_says_what_is_missing(page, data):
+def test_without_a_picture_or_words_the_page_says_what_is_missing(page, data, tmp_path):
     ask(page, None, "red")
     page.get_by_text("choose a picture first").wait_for()
+    (tmp_path / "notes.jpg").write_text("no picture")
+    ask(page, tmp_path / "notes.jpg", "red")
+    page.get_by_text("cannot be read as a picture; give a JPEG, PNG or WebP file").wait_for()
     ask(page, data.pictures / data.refs["file_name"].iloc[0], "...")
     page.get_by_text("has no words; say what to look for").wait_for()
 
@@ -129,7 +132,10 @@ def test_predictions_are_listed_by_words_and_shown(page, data, results, problems
     page.get_by_role("option", name="Ours, step 2").click()
     page.get_by_role("combobox", name="Split").click()
     page.get_by_role("option", name="val").click()
-    page.get_by_label("Words").press_sequentially(word)
+    page.get_by_label("Words").press_sequentially(f"zebra {word}")
+    page.get_by_role("button", name="List").click()
+    page.get_by_text(f"0 of {len(table)} expressions").wait_for()
+    page.get_by_label("Words").fill(word)
     page.get_by_role("button", name="List").click()
     with_word = table[table["expression"].str.lower().str.split().map(lambda words: word in words)]
     page.get_by_text(f"{len(with_word)} of {len(table)} expressions").wait_for()

@@ -89,6 +89,8 @@ def test_predictions_without_their_refs_are_refused(data, results, tmp_path):
     write_table(data.train, tmp_path / "refs.parquet")
     answer = run("export-coco", path, "--out", tmp_path / "out.json")
     assert answer.exit_code == 1 and "give the refs that were scored" in answer.output
+    answer = run("export-coco", tmp_path / "refs.parquet", "--out", tmp_path / "out.json")
+    assert answer.exit_code == 1 and "with columns ref_id, expression" in answer.output
 
 
 # ------------------------------------------------------------------------------------------------------------ the card
@@ -117,6 +119,12 @@ def test_figures_of_several_models_or_of_step_1_make_no_card(results, tmp_path):
     for metrics in ([rec], [results / RUN / "val/metrics.json", rec]):
         answer = run("export-card", model, *metrics, "--out", tmp_path / "card")
         assert answer.exit_code == 1 and "give the metrics.json of one model of step 2 or 3" in answer.output
+    twice = [results / RUN / "val/metrics.json"] * 2
+    answer = run("export-card", model, *twice, "--out", tmp_path / "card")
+    assert answer.exit_code == 1 and "is given twice" in answer.output
+    other = results / "refshapes/seed0/rec/points/model.safetensors"
+    answer = run("export-card", other, twice[0], "--out", tmp_path / "card")
+    assert answer.exit_code == 1 and "which is another model" in answer.output
     assert not (tmp_path / "card").exists()
 
 

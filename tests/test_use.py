@@ -201,7 +201,11 @@ def test_segment_writes_mask_overlay_and_numbers_of_each_expression(model, segme
         mask = np.asarray(Image.open(tmp_path / f"{stem}.mask.png"))
         assert np.array_equal(mask, 255 * expected.mask.astype(np.uint8))
         assert np.array_equal(np.asarray(Image.open(tmp_path / f"{stem}.overlay.png")), expected.overlay())
-        assert numbers["expression"] == expression and numbers["contour"] == expected.contour.tolist()
+        assert (
+            numbers["image"] == str(picture)
+            and numbers["expression"] == expression
+            and numbers["contour"] == expected.contour.tolist()
+        )
         rle = numbers["segmentation"]
         assert np.array_equal(contour.decode(rle["counts"], *rle["size"]), expected.mask)
     assert len(list(tmp_path.iterdir())) == 6
@@ -242,6 +246,13 @@ def test_segment_refuses_in_one_line(model, picture, tmp_path, arguments, words)
     answer = run("segment", *filled, "--out", tmp_path / "out")
     assert answer.exit_code == 1 and words in answer.output and len(answer.output.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_named_in_one_line(model, picture, tmp_path):
+    (tmp_path / "out").write_text("")
+    answer = run("segment", model, picture, "red", "--out", tmp_path / "out")
+    assert answer.exit_code == 1 and "a file stands where a folder is needed" in answer.output
+    assert len(answer.output.splitlines()) == 1
 
 
 def test_the_wheel_segments_a_picture_where_the_checkout_is_not(model, picture, tmp_path):

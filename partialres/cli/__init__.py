@@ -19,6 +19,8 @@ from partialres.files import DataError, TrainingError
 
 # Errors that files, disks or memory can cause in any command, and their cures.
 CURES: dict[type[Exception], str] = {
+    FileExistsError: "a file stands where a folder is needed; choose another name, or move the file",
+    NotADirectoryError: "a file stands where a folder is needed; choose another name, or move the file",
     OSError: "check that the disk has room, and that the path is right and may be read and written",
     MemoryError: "give the job more memory, or a smaller batch",
     RecursionError: "a file is nested too deep; make it again",

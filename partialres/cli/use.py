@@ -28,8 +28,9 @@ def segment(model: Path, images: Path, expressions: tuple[str, ...], out: Path, 
 
     pairs = use.read_pairs(images, expressions)
     segmenter = use.load(model, device)
-    for name, segmentation in zip(use.names(pairs), segmenter.segment_many(pairs), strict=True):
-        use.write(segmentation, out / name)
+    answers = zip(pairs, use.names(pairs), segmenter.segment_many(pairs), strict=True)
+    for (image, _), name, segmentation in answers:
+        use.write(segmentation, image, out / name)
         click.echo(f"{segmentation.describe()} -> {out / name}.overlay.png", err=True)
 
 
