@@ -54,15 +54,6 @@ def _label(path: Path, segmenter: Segmenter) -> str:
     return f"{step}: {path}" if step else str(path)
 
 
-class _Picture(gr.Image):
-    """A place for a picture that hands its file on unread: Gradio's own reading fails without a word."""
-
-    is_template = True  # drawn as its parent is
-
-    def preprocess(self, payload: Any) -> str | None:
-        return payload and payload.path
-
-
 def _shown(label: str, name: str, **how: Any) -> gr.Image:
     """Make a place in the page that shows a picture; name: its id in the HTML."""
     buttons: Any = ["download", "fullscreen"]
@@ -79,7 +70,9 @@ def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
     """Lay out the tab that asks every model and shows how the chosen one decoded its points."""
     decoded = [label for label, each in zip(labels, segmenters, strict=True) if isinstance(each.model, PointModel)]
     with gr.Row():
-        image = _Picture(type="filepath", image_mode=None, label="Picture", height=320)
+        image = gr.Image(type="filepath", label="Picture", height=320)
+        # Hand the file on unread: Gradio's own reading fails without a word.
+        image.preprocess = lambda payload: payload and payload.path  # type: ignore
         with gr.Column():
             text = gr.Textbox(label="Expression", placeholder="the red drop on the left")
             button = gr.Button("Segment", variant="primary")
