@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from partialres.config import ConfigError, TrainConfig
+from partialres.config import ConfigError, ModelConfig, TrainConfig
 from partialres.data.batches import batch_size, epoch_batches, steps_per_epoch
 from partialres.data.inputs import Inputs
 from partialres.data.samples import Samples
 from partialres.files import TrainingError, progress, say
-from partialres.model.build import Model
+from partialres.model.build import Model, build_model
 from partialres.training.distributed import ALONE, Processes, mean_of_all, on_device, parallel
 from partialres.training.ema import Ema
 from partialres.training.resume import Resume
@@ -46,6 +46,18 @@ def make_optimiser(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
         lr=config.learning_rate, betas=config.betas, eps=config.epsilon,
         weight_decay=config.weight_decay, amsgrad=config.amsgrad, fused=True,
     )  # fmt: skip
+
+
+def check_built(model: ModelConfig, points: int, training: TrainConfig) -> None:
+    """Build a model and its optimiser on torch's meta device, which holds no data.
+
+    Raises ConfigError if torch refuses. points: N.
+    """
+    try:
+        with torch.device("meta"):
+            make_optimiser(build_model(model, words=2, points=points), training)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"settings: torch cannot build this model and optimiser: {error}; correct them") from error
 
 
 def train(

@@ -19,7 +19,7 @@ from partialres.config import ConfigError, ModelConfig, Settings, TrainConfig
 from partialres.experiments import Plan
 from partialres.model.build import build_model
 from partialres.report import comparison, curves, evaluations
-from partialres.training.loop import make_optimiser
+from partialres.training.loop import check_built, make_optimiser
 from tests.bad_inputs.test_raw import key_of
 from tests.cli.test_cli import ROOT
 from tests.tiny import TINY
@@ -136,6 +136,12 @@ def test_a_mask_head_is_refused_a_width_that_its_groups_do_not_divide(width):
 def test_every_optimiser_that_is_taken_can_be_built(key, value):
     with torch.device("meta"):
         assert make_optimiser(build_model(TINY, 5, 4), TrainConfig(**{key: value}))
+
+
+def test_what_torch_refuses_is_an_error_of_the_config():
+    check_built(TINY, 4, TrainConfig())
+    with pytest.raises(ConfigError, match="torch cannot build this model and optimiser: Invalid beta"):
+        check_built(TINY, 4, TrainConfig.model_construct(**TrainConfig().model_dump() | {"betas": (2.0, 2.0)}))
 
 
 @pytest.mark.parametrize("name", [field for field in ModelConfig.model_fields if field not in ("upstream",)])
