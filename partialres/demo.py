@@ -15,7 +15,7 @@ import gradio as gr
 import numpy as np
 import pandas as pd
 
-from partialres import attention
+from partialres import visualise
 from partialres.data.images import ImageCache, resize
 from partialres.data.vocabulary import clean
 from partialres.files import DataError, read_table
@@ -90,12 +90,12 @@ def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
         if path is None:
             raise gr.Error("choose a picture first", print_exception=False)
         try:
-            answers = [each.segment(path, expression) for each in segmenters]
-            decodings = {
-                label: each.decoding(path, expression)
-                for label, each in zip(labels, segmenters, strict=True)
-                if label in decoded
-            }
+            pairs = list(zip(labels, segmenters, strict=True))
+            decodings = {label: each.decoding(path, expression) for label, each in pairs if label in decoded}
+            answers = [
+                decodings[label].segmentation if label in decodings else each.segment(path, expression)
+                for label, each in pairs
+            ]
         except DataError as error:
             raise gr.Error(str(error), print_exception=False) from None
         return [f"{labels[-1]}: {answers[-1].describe()}", *(_enlarged(each.overlay()) for each in answers), decodings]
@@ -109,7 +109,7 @@ def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
     def look(decodings: dict[str, Decoding], label: str, number: int) -> Any:
         if label not in decodings:
             return None
-        return attention.pixels(attention.frame(decodings[label], int(number) - 1))
+        return visualise.pixels(visualise.frame(decodings[label], int(number) - 1))
 
     def played(decodings: dict[str, Decoding], label: str) -> Iterator[tuple[int, Any]]:
         for number in range(1, len(decodings[label].points) + 1 if label in decodings else 1):

@@ -15,6 +15,7 @@ import torch
 from pydantic_core import to_jsonable_python
 
 import partialres
+from partialres.files import sha256
 
 
 def digest(value: Any) -> str:
@@ -24,8 +25,7 @@ def digest(value: Any) -> str:
 
 def file_digest(path: Path) -> str:
     """Return the first 16 hex digits of the SHA-256 of a file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    return sha256(path)[:16]
 
 
 def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int, device: str) -> dict[str, Any]:

@@ -165,8 +165,7 @@ class Segmenter:
 def load(path: str | Path, device: str = "auto") -> Segmenter:
     """Load a trained model: a model.safetensors, or a folder that holds it as `partialres export-card` writes it.
 
-    device: auto, cpu, cuda, cuda:1 ... Raises DataError if there is no model, or
-    one of another version.
+    device: auto, cpu, cuda, cuda:1 ... Raises DataError if there is no model, or it is of another version.
     """
     path = Path(path)
     path = path / "model.safetensors" if path.is_dir() else path

@@ -173,6 +173,10 @@ def test_the_schema_takes_every_config_that_ships(path):
     files = [*(ROOT / "config" / name for name in below), path]
     config = reduce(merge, (yaml.safe_load(file.read_text()) for file in files))
     jsonschema.validate(config, reference.schema())
+    for text, taken in (("5e-2", True), ("5e", False)):  # as YAML 1.1 reads it
+        config["settings"]["pseudo"]["threshold"] = text
+        assert jsonschema.Draft202012Validator(reference.schema()).is_valid(config) == taken
+    config["settings"]["pseudo"]["threshold"] = 0.1
     config["settings"]["model"]["ccft"] = True
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(config, reference.schema())

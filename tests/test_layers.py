@@ -17,7 +17,7 @@ LAYERS = [
     {"training", "checkpoints"},
     {"evaluation", "use"},
     {"steps", "report"},
-    {"export", "attention"},
+    {"export", "visualise"},
     {"demo", "estimate"},
     {"cli"},
     {"code_digest", "__main__"},

@@ -77,7 +77,18 @@ def schema() -> dict[str, Any]:
                 value |= {"$ref": "#/$defs/Settings"}
                 for word in ("type", "additionalProperties", "default"):
                     value.pop(word, None)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, "title": "A partialres config"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_texts(whole), "title": "A partialres config"}
+
+
+def _texts(node: Any) -> Any:
+    """Let each number in a schema be text as well: YAML 1.1 reads 5e-4 as text."""
+    if isinstance(node, list):
+        return [_texts(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _texts(value) for key, value in node.items()}
+    text = {"type": ["number", "string"], "pattern": r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"}
+    return made | text if node.get("type") == "number" else made
 
 
 def tables() -> str:

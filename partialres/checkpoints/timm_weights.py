@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from partialres.config import PREFIX
-from partialres.files import DataError, atomic, say, write_text
+from partialres.files import DataError, atomic, say, sha256, write_text
 from partialres.model.timm_backbone import TimmBackbone, import_timm, short
 
 
@@ -47,14 +46,12 @@ def fetch(backbone: str, revision: str, out: Path) -> None:
         reason = f"the hub does not answer ({short(error)})"
         raise DataError(f"{backbone}: {reason}; run again with a network, or {by_hand}") from error
     record = folder / ".cache/huggingface/download/model.safetensors.metadata"  # its first line is the commit
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    origin = {"repository": cfg.hf_hub_id, "commit": record.read_text().split()[0], "sha256": digest}
+    origin = {"repository": cfg.hf_hub_id, "commit": record.read_text().split()[0], "sha256": sha256(path)}
     write_text(json.dumps(origin, indent=1) + "\n", out.with_name(f"{out.name}.json"))
     with atomic(out) as temporary:
         path.replace(temporary)
     shutil.rmtree(folder)
-    say(f"{out}: commit {origin['commit']} of {cfg.hf_hub_id}; SHA-256 {digest}")
+    say(f"{out}: commit {origin['commit']} of {cfg.hf_hub_id}; SHA-256 {origin['sha256']}")
 
 
 def load(backbone: TimmBackbone, path: Path) -> None:

@@ -39,6 +39,9 @@ class Commands(click.Group):
     SIGTERM, as a scheduler sends it, ends a command as an exception does, so that no half-written file is left.
     """
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List nothing: the help text itself lists the commands, in the order of use."""
+
     def invoke(self, ctx: click.Context) -> Any:
         given, own = [*ctx._protected_args, *ctx.args], os.getpid()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,10 +39,9 @@ def command(group: click.Group, name: str, *parameters: Callable[[Any], Any]) ->
 @click.option("--out", type=OUT, required=True, help="The file to write, in the form that sha256sum --check reads.")
 def manifest(files: Files, out: Path) -> None:
     """Write the SHA-256 of each of the FILES, so that two runs can be compared."""
-    from partialres.files import write_text
+    from partialres.files import sha256, write_text
 
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    write_text("".join(f"{digest}  {path}\n" for digest, path in zip(digests, files, strict=True)), out)
+    write_text("".join(f"{sha256(path)}  {path}\n" for path in files), out)
 
 
 class ModelName(click.ParamType):

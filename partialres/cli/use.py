@@ -45,17 +45,16 @@ def attention(model: Path, image: Path, expression: str, out: Path, device: str)
 
     For each point: where cross-attention looks, PMCA's Gaussian, and the column and row that CCTF takes.
     """
-    from partialres import attention as pictures
-    from partialres import use
+    from partialres import use, visualise
     from partialres.report import style
 
     if out.suffix not in (".png", ".gif"):
         raise click.UsageError(f"{out}: must end in .png or .gif")
     decoding = use.load(model, device).decoding(image, expression)
     if out.suffix == ".gif":
-        pictures.write_gif(decoding, out)
+        visualise.write_gif(decoding, out)
     else:
-        style.save(pictures.figure(decoding), out)
+        style.save(visualise.figure(decoding), out)
 
 
 @click.command()

@@ -7,7 +7,6 @@ renamed to NAME. NAME.sha256 beside it holds its checksum in the form that `sha2
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from partialres.files import DataError, atomic, progress, say, stays_inside, write_text
+from partialres.files import DataError, atomic, progress, say, sha256, stays_inside, write_text
 
 COLUMNS = ("name", "address", "bytes", "sha256", "about")
 ROW = re.compile(r"([^\t/]+)\t([^\t]*)\t(\d*)\t((?:[0-9a-f]{64})?)\t([^\t]*)")
@@ -48,10 +47,10 @@ def read_items(path: Path) -> dict[str, Item]:
         if row is None:
             form = "a name has no slash, bytes are digits or none, sha256 64 of the digits 0-9a-f or none"
             raise DataError(f"{path}: line {number} is not {', '.join(COLUMNS)}, separated by tabs; {form}")
-        name, address, size, sha256, about = row.groups()
+        name, address, size, checksum, about = row.groups()
         if name in (".", "..") or not re.match(r"(https?|ftp)://|$", address):
             raise DataError(f"{path}: line {number}: {name}: {address!r} is no http, https or ftp address; correct it")
-        items[name] = Item(name, address, int(size) if size else None, sha256, about)
+        items[name] = Item(name, address, int(size) if size else None, checksum, about)
     return items
 
 
@@ -86,8 +85,7 @@ def _checked(item: Item, path: Path, cure: str) -> str:
     size = path.stat().st_size
     if item.bytes is not None and size != item.bytes:
         raise DataError(f"{path}: has {size} bytes, {item.name} has {item.bytes}; {cure}")
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256(path)
     if item.sha256 and digest != item.sha256:
         raise DataError(f"{path}: its SHA-256 is {digest}, not {item.sha256}; {cure}")
     return digest

@@ -58,9 +58,7 @@ def decoder_messages() -> Iterator[Callable[[], str]]:
     """
 
     def damage() -> str:
-        lines = [
-            line.strip() for line in printed if DAMAGE.search(line)
-        ]  # reads to the end: the next call starts there
+        lines = [line.strip() for line in printed if DAMAGE.search(line)]  # all: the next call starts after them
         return lines[0] if lines else ""
 
     with (

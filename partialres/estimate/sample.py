@@ -40,15 +40,18 @@ class Cost(NamedTuple):
 class Line(NamedTuple):
     """Holds the cost of a kind of job as a straight line through two runs of it."""
 
-    few: Cost
-    lots: Cost
+    small: Cost
+    large: Cost
     works: tuple[float, float]  # the work of each run, in any unit
 
     def at(self, work: float) -> Cost:
         """Return the cost of this much work, at least that of the smaller run; its memory is that of the larger run."""
         share = (max(work, self.works[0]) - self.works[1]) / max(self.works[1] - self.works[0], 1)
-        long = [max(0.0, lots + max(0.0, lots - few) * share) for few, lots in zip(self.few, self.lots, strict=True)]
-        return Cost(*long)._replace(memory=self.lots.memory)
+        long = [
+            max(0.0, large + max(0.0, large - small) * share)
+            for small, large in zip(self.small, self.large, strict=True)
+        ]
+        return Cost(*long)._replace(memory=self.large.memory)
 
 
 def work(rule: str, settings: Settings, sizes: Sizes, wildcards: Mapping[str, str], kept: float = 1) -> float:
@@ -90,8 +93,8 @@ class Sample:
     def __init__(self, plan: Plan, name: str, folder: Path, images: int) -> None:
         """folder: for the samples. images: number of images of the larger one; the other has a third of them."""
         self.plan, self.name, self.lines, self.models = plan, name, dict[Any, Line](), dict[Any, Path]()
-        self.few, self.lots = folder / "few", folder / "lots"
-        self.images = {self.few: -(-images // 3), self.lots: images}
+        self.small, self.large = folder / "small", folder / "large"
+        self.images = {self.small: -(-images // 3), self.large: images}
         self.base, entry = brief(plan.settings(name)), plan.datasets[name]
         flavour = entry.generate.flavour if entry.generate else "refcocog" if entry.split_by == "umd" else "refcoco"
         size = self.base.image_size
@@ -108,10 +111,10 @@ class Sample:
         if self.base.init_backbone == "pretrain":
             command = ("pretrain-backbone", f"{raw}/instances.json", "--refs", refs, *seen, *model, "--pretraining")
             self.measure("pretrain_backbone", None, *command, self.base.pretraining, "--out", "@/backbone")
-            self.weights = [self.lots / "backbone/visual.safetensors"]
+            self.weights = [self.large / "backbone/visual.safetensors"]
         elif frozen:
             self.weights = [expand_path(self.base.init_backbone, "settings.init_backbone")]
-        self.seen = ["--vocabulary", self.lots / "table/vocabulary.json", *seen]  # the models' vocabulary
+        self.seen = ["--vocabulary", self.large / "table/vocabulary.json", *seen]  # the models' vocabulary
         if frozen:
             self.measure("cache_features", None, "cache-features", *self.weights, *seen, *model, "--out", "@/features")
             self.seen += ["--features", "@/features"]
@@ -124,15 +127,15 @@ class Sample:
         key: differs between jobs of a rule that differ in cost. wildcards: those that the command's job would have.
         """
         if (rule, key) not in self.lines:
-            lots, done = self.run(rule, command, self.lots, wildcards)
-            history = Path(str(command[-1]).replace("@", str(self.lots))) / "metrics.csv"
+            large, done = self.run(rule, command, self.large, wildcards)
+            history = Path(str(command[-1]).replace("@", str(self.large))) / "metrics.csv"
             if history.exists():
                 epochs = pd.read_csv(history)["seconds"]
-                start = 1 - len(epochs) * epochs[1:].median() / lots.seconds  # a share; the first epoch warms up
-                few, before = lots._replace(seconds=start * lots.seconds, cpu=start * lots.cpu), 0.0
+                start = 1 - len(epochs) * epochs[1:].median() / large.seconds  # a share; the first epoch warms up
+                small, before = large._replace(seconds=start * large.seconds, cpu=start * large.cpu), 0.0
             else:
-                few, before = self.run(rule, command, self.few, wildcards)
-            self.lines[rule, key] = Line(few, lots, (before, done))
+                small, before = self.run(rule, command, self.small, wildcards)
+            self.lines[rule, key] = Line(small, large, (before, done))
         return self.lines[rule, key]
 
     def run(self, rule: str, command: Sequence[Any], folder: Path, wildcards: Mapping[str, str]) -> tuple[Cost, float]:
@@ -159,7 +162,7 @@ class Sample:
     def trained(self, rule: str, model: ModelConfig, config: TrainConfig, *command: Any) -> tuple[Line, Path]:
         """Measure a training, once for all that cost the same per ref; return its line and its model's path."""
         key = (model, config, command)
-        out = self.models.setdefault((rule, key), self.lots / f"model{len(self.models)}")
+        out = self.models.setdefault((rule, key), self.large / f"model{len(self.models)}")
         loaders = self.plan.config.resources[KINDS[rule]].loaders
         options = (*self.seen, "--workers", loaders, "--model", model, "--training", config, "--out", out)
         return self.measure(rule, key, *command, *options), out / "model.safetensors"

@@ -19,9 +19,7 @@ use rule table1 as figure_heads with:
 
 
 TRAININGS = [
-    results(f"{name}/seed{seed}/rec/{head}/metrics.csv")
-    for name, seed, head in plan.rec_runs()
-    if plan.datasets[name].rec is None or head == "mask"
+    results(f"{name}/seed{seed}/rec/{head}/metrics.csv") for name, seed, head in trained_recs()
 ] + [
     results(f"{RUN.format(**run._asdict())}/{step}/metrics.csv")
     for step in ("res", "retrain")

@@ -9,8 +9,10 @@ def deterministic(wildcards):
     dataset, data = wildcards.part, plan.datasets[wildcards.part]
     runs = [(run, step) for step in ("res", "retrain") for run in plan.trained(step, dataset=dataset)]
     steps = [f"{RUN.format(**run._asdict())}/{step}" for run, step in runs]
-    recs = [f"{dataset}/seed{seed}/rec/{head}" for name, seed, head in plan.rec_runs() if name == dataset]
-    made = recs if data.rec is None else [path for path in recs if path.endswith("mask")]
+    recs, made = (
+        [f"{dataset}/seed{seed}/rec/{head}" for name, seed, head in each if name == dataset]
+        for each in (plan.rec_runs(), trained_recs())
+    )
     scored = [results(f"{path}/{split}/metrics.json") for path in recs for split in data.splits]
     scored += both_steps(plan.experiments, dataset=dataset)
     return [results(f"{path}/model.safetensors") for path in made + steps] + scored + predictions(scored)

@@ -133,6 +133,11 @@ rule train_rec:
         "--workers {resources.loaders} --resume {params.resume:q} --out {params.out:q} 2> {log:q}"
 
 
+def trained_recs():
+    """The steps 1 that are trained: data set, seed and head. An imported step 1 replaces that of the point head."""
+    return [rec for rec in plan.rec_runs() if not plan.datasets[rec[0]].rec or rec[2] == "mask"]
+
+
 def rec_model(wildcards):
     """Step 1's model that a run starts from: the data set's imported one, or the one with the experiment's head."""
     head, seed = wildcards.get("head"), wildcards.seed

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import partialres
-from partialres import attention
+from partialres import visualise
 from partialres.files import DataError
 from partialres.model.trace import trace
 from tests.commands import done, run
@@ -65,7 +65,7 @@ def test_a_released_model_takes_rows_for_x_and_has_a_language_token(data, tmp_pa
 def test_a_plain_model_has_neither_gaussian_nor_bands_and_a_mask_head_no_points(data, tmp_path, picture):
     made = decoding(data, tmp_path, picture, cctf=False, pmca=False)
     assert made.trace.prior is None and made.trace.cells is None
-    assert attention.pixels(attention.frame(made, 0)).std() > 10
+    assert visualise.pixels(visualise.frame(made, 0)).std() > 10
     with pytest.raises(DataError, match="take a model of head: points"):
         decoding(data, tmp_path, picture, head="mask", cctf=False, pmca=False)
 
@@ -91,4 +91,4 @@ def test_the_command_draws_a_panel_or_a_frame_a_point(data, tmp_path, picture):
 def test_step_1_draws_its_two_corners(data, tmp_path, picture):
     made = decoding(data, tmp_path, picture, points=2, cctf=False, pmca=False)
     assert made.points.shape == (2, 2) and made.segmentation.contour.shape == (4, 2)
-    assert len(attention.figure(made).axes) == 2
+    assert len(visualise.figure(made).axes) == 2
