@@ -58,11 +58,11 @@ def test_the_command_writes_figures_table_and_picture(tmp_path):
     options = [str(item) for item in ["--model", MODEL.model_dump_json(), *small, "--out", tmp_path]]
     answer = CliRunner().invoke(benchmark, options)
     assert answer.exit_code == 0, answer.output
-    found = json.loads((tmp_path / "benchmark.json").read_text())
-    assert [row["case"] for row in found["cases"]] == list(ALLOWED)
-    assert {"processor", "cores", "torch", "matmul_gflops"} <= found["machine"].keys()
-    assert all(part["seconds"] > 0 and part["flops"] > 0 for part in found["stages"])
-    assert len(found["variants"]) >= 4
-    assert found["exponents"].keys() == {"images", "expressions", "points", "side", "refs"}
+    record = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [row["case"] for row in record["cases"]] == list(ALLOWED)
+    assert {"processor", "cores", "torch", "matmul_gflops"} <= record["machine"].keys()
+    assert all(part["seconds"] > 0 and part["flops"] > 0 for part in record["stages"])
+    assert len(record["variants"]) >= 4
+    assert record["exponents"].keys() == {"images", "expressions", "points", "side", "refs"}
     for name in ("benchmark.csv", "benchmark.md", "benchmark.html", "growth.png", "growth.pdf"):
         assert (tmp_path / name).stat().st_size > 100

@@ -6,9 +6,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from partialres.model.timm_backbone import TimmBackbone, import_timm
 from partialres.model.visual import Visual
 from partialres.steps.backbone import load_visual
 from tests.backbones import SMALL, needs_timm
+from tests.server import serving
 from tests.tiny import equal_tensors
 
 pytestmark = needs_timm
@@ -99,11 +99,8 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(published):
     Hub.content = published.read_bytes()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Hub) as address:
+        yield address
 
 
 def fetch(endpoint: str, out: Path, *options: str) -> subprocess.CompletedProcess:

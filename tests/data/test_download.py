@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import shutil
-import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from partialres.cli import main
 from partialres.data import download as files
 from partialres.data.download import Item, download, read_items, unpack, unpack_one
 from partialres.files import DataError
+from tests.server import serving
 
 ROOT = Path(__file__).parents[2]
 CONTENT = bytes(range(256)) * 1200
@@ -77,12 +77,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     served = Site()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, served))
-    served.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield served
-    server.shutdown()
-    server.server_close()
+    with serving(functools.partial(Handler, served)) as served.address:
+        yield served
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import functools
 import io
 import json
 import shutil
-import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
 
 import numpy as np
@@ -21,6 +20,7 @@ from partialres.data.download import COLUMNS
 from partialres.data.download_images import download_images
 from partialres.files import DataError
 from tests.commands import done, run
+from tests.server import serving
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 SIZE = (40, 60)
@@ -82,12 +82,9 @@ def site(monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     served = Site()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, served))
-    served.address = f"http://127.0.0.1:{server.server_port}/images"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield served
-    server.shutdown()
-    server.server_close()
+    with serving(functools.partial(Handler, served)) as address:
+        served.address = f"{address}/images"
+        yield served
 
 
 def get(site, tmp_path, sizes=SIZES):

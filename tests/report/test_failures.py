@@ -71,13 +71,13 @@ def models(tmp_path: Path) -> list[Path]:
 
 def test_objects_are_described_by_size_parts_and_convexity(refs: Path) -> None:
     expressions = pd.DataFrame({"ref_id": [2, 0, 1, 3], "expression": [TEXTS[2], TEXTS[0], TEXTS[1], TEXTS[3]]})
-    found = failures.describe(refs, expressions)
-    assert found["size"].tolist()[:3] == [300 / 1600, 400 / 1600, 100 / 1600]
-    assert found["parts"].tolist() == [1, 1, 2, 1]
-    assert found["solidity"].tolist()[1:3] == [1, 0.5]  # the blocks' hull is 10 x 20
-    assert 300 / 400 < found["solidity"].iloc[0] < 0.95  # its hull leaves out a corner of the square around it
-    assert found["solidity"].iloc[3] == pytest.approx(1, abs=0.05)
-    assert found["length"].tolist() == [6, 2, 2, 10]
+    described = failures.describe(refs, expressions)
+    assert described["size"].tolist()[:3] == [300 / 1600, 400 / 1600, 100 / 1600]
+    assert described["parts"].tolist() == [1, 1, 2, 1]
+    assert described["solidity"].tolist()[1:3] == [1, 0.5]  # the blocks' hull is 10 x 20
+    assert 300 / 400 < described["solidity"].iloc[0] < 0.95  # its hull leaves out a corner of the square around it
+    assert described["solidity"].iloc[3] == pytest.approx(1, abs=0.05)
+    assert described["length"].tolist() == [6, 2, 2, 10]
 
 
 def test_quantiles_have_equal_counts_and_equal_values_one_bin() -> None:

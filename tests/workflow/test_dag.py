@@ -162,8 +162,8 @@ def test_lint_finds_nothing_but_input_functions_beside_their_rules(empty):
     """The linter wants functions in a file apart; here they stand above the rule that uses them."""
     with pytest.raises(subprocess.CalledProcessError) as caught:
         empty("--lint")
-    found = re.findall(r"^    \* (.+?):?$", caught.value.output, re.MULTILINE)
-    assert set(found) == {"Mixed rules and functions in same snakefile."}
+    listed = re.findall(r"^    \* (.+?):?$", caught.value.output, re.MULTILINE)
+    assert set(listed) == {"Mixed rules and functions in same snakefile."}
 
 
 MASK_HEAD = {"ratios": "partial", "steps": [2], "settings": {"model": {"head": "mask", "cctf": False, "pmca": False}}}

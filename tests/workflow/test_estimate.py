@@ -90,12 +90,12 @@ def test_a_run_s_benchmarks_are_the_jobs_of_its_dag(done):
 def test_the_command_estimates_every_rule(checkout, tmp_path, monkeypatch):
     monkeypatch.chdir(checkout)
     printed = commands.done("estimate", TINY, "--images", 12, "--out", tmp_path / "estimate.json").output
-    found = json.loads((tmp_path / "estimate.json").read_text())
-    rules = {row["rule"]: row for row in found["rules"]}
+    record = json.loads((tmp_path / "estimate.json").read_text())
+    rules = {row["rule"]: row for row in record["rules"]}
     assert rules["train_res"]["jobs"] == 2 and rules["evaluate_res"]["jobs"] == 8
-    assert all(row["hours"] > 0 for row in found["rules"]) and rules["train_rec"]["memory_mb"] > 100
-    hours, total = [row["hours"] for row in found["workers"]], sum(row["hours"] for row in found["rules"])
+    assert all(row["hours"] > 0 for row in record["rules"]) and rules["train_rec"]["memory_mb"] > 100
+    hours, total = [row["hours"] for row in record["workers"]], sum(row["hours"] for row in record["rules"])
     assert hours == sorted(hours, reverse=True) and hours[0] <= total * 1.001
-    assert hours[-1] >= sum(step["seconds"] for step in found["critical_path"]) / 3600 * 0.999
+    assert hours[-1] >= sum(step["seconds"] for step in record["critical_path"]) / 3600 * 0.999
     assert "| train_rec | 1 |" in printed
     assert rules["manifest"]["memory_mb"] == 0  # it is not measured as a training

@@ -11,16 +11,16 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 import yaml
 
 from partialres.data.download import COLUMNS
+from tests.server import serving
 from tests.workflow.test_imported_step_1 import commands, jobs
 
 ROOT = Path(__file__).parents[2]
@@ -131,18 +131,15 @@ def public(tmp_path: Path) -> Iterator[dict]:
         def log_message(self, *arguments) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    rows = [
-        (path.name, f"http://127.0.0.1:{server.server_port}/{path.name}", str(path.stat().st_size),
-         hashlib.sha256(path.read_bytes()).hexdigest(), "made up")
-        for path in sorted(site.iterdir())
-    ]  # fmt: skip
-    table = tmp_path / "table.tsv"
-    table.write_text("".join("\t".join(row) + "\n" for row in [COLUMNS, *rows]))
-    yield {"folder": "data", "table": str(table), "images": "all"}
-    server.shutdown()
-    server.server_close()
+    with serving(functools.partial(Quiet, directory=str(site))) as address:
+        rows = [
+            (path.name, f"{address}/{path.name}", str(path.stat().st_size),
+             hashlib.sha256(path.read_bytes()).hexdigest(), "made up")
+            for path in sorted(site.iterdir())
+        ]  # fmt: skip
+        table = tmp_path / "table.tsv"
+        table.write_text("".join("\t".join(row) + "\n" for row in [COLUMNS, *rows]))
+        yield {"folder": "data", "table": str(table), "images": "all"}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -52,8 +52,8 @@ rule summary:
         cwd=tmp_path, env=workflow.environment(), capture_output=True, text=True,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    found = jobs(answer.stdout)
-    assert found["summary"] == 1 and found["partialres_train_rec"] == 1 and found["partialres_retrain_res"] == 1
+    planned = jobs(answer.stdout)
+    assert planned["summary"] == 1 and planned["partialres_train_rec"] == 1 and planned["partialres_retrain_res"] == 1
 
 
 def test_a_failed_job_is_named_and_shows_the_end_of_its_log(checkout, tmp_path):
