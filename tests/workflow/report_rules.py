@@ -19,7 +19,7 @@ class Rules(dict):
             plan=plan, Run=Run, Path=Path, shlex=shlex, sys=sys, report=lambda file, **_: file, code=lambda _: "",
             results=lambda path: path, RUN="{dataset}/seed{seed}/ratio{ratio}/{experiment}", image_folder=lambda _: "",
         )  # fmt: skip
-        for name in ("tables", "figures"):
+        for name in ("step1_rec", "tables", "figures"):
             text = (ROOT / f"workflow/rules/{name}.smk").read_text()
             blocks = re.split(r"\n(?=\S)", text)
             exec("\n".join(block for block in blocks if not re.match(r"(use )?rule ", block)), self)
