@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,15 +9,16 @@ import torch
 from torch import Tensor
 
 from partialres.config import PREFIX
-from partialres.files import DataError, atomic, say, sha256, write_text
+from partialres.files import DataError, atomic, read_json, say, sha256, write_json
 from partialres.model.timm_backbone import TimmBackbone, import_timm, short
 
 
 def fetch(backbone: str, revision: str, out: Path) -> None:
     """Download the weights of timm/NAME to `out`, and write repository, commit and SHA-256 to `out` + .json.
 
-    revision: commit, tag or branch on the hub. Raises DataError if there are no weights or no network; ConfigError as
-    `import_timm` does.
+    A .json that is already there, from an earlier download, must say the same.
+    revision: commit, tag or branch on the hub. Raises DataError if there are no weights or no network, or if the
+    weights are not those of the .json; ConfigError as `import_timm` does.
     """
     timm = import_timm()
     from huggingface_hub import hf_hub_download
@@ -45,9 +45,16 @@ def fetch(backbone: str, revision: str, out: Path) -> None:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = f"the hub does not answer ({short(error)})"
         raise DataError(f"{backbone}: {reason}; run again with a network, or {by_hand}") from error
-    record = folder / ".cache/huggingface/download/model.safetensors.metadata"  # its first line is the commit
-    origin = {"repository": cfg.hf_hub_id, "commit": record.read_text().split()[0], "sha256": sha256(path)}
-    write_text(json.dumps(origin, indent=1) + "\n", out.with_name(f"{out.name}.json"))
+    metadata = folder / ".cache/huggingface/download/model.safetensors.metadata"  # its first line is the commit
+    origin = {"repository": cfg.hf_hub_id, "commit": metadata.read_text().split()[0], "sha256": sha256(path)}
+    record = out.with_name(f"{out.name}.json")
+    earlier = read_json(record) if record.exists() else origin
+    changes = [f"{key} was {earlier.get(key)}, is {now}" for key, now in origin.items() if earlier.get(key) != now]
+    if changes:
+        shutil.rmtree(folder)
+        cure = "set downloads.revision to the earlier commit, or delete this record to take the new weights"
+        raise DataError(f"{record}: the weights at {revision!r} differ: {'; '.join(changes)}; {cure}")
+    write_json(origin, record)
     with atomic(out) as temporary:
         path.replace(temporary)
     shutil.rmtree(folder)

@@ -77,17 +77,30 @@ class TimmBackbone(nn.Module):
 def import_timm() -> Any:
     """Import timm; raises ConfigError with the cure if it is not installed or does not fit torch."""
     try:
-        import timm
+        try:
+            import timm
+        except RuntimeError:  # torchvision's operators are compiled for another torch
+            _declare_operators()
+            import timm
     except ImportError as error:
         raise ConfigError(
             f"model.backbone: timm/... needs timm ({error}): pip install --editable '.[backbones]'"
         ) from None
-    except RuntimeError as error:  # a torchvision for another torch
+    except RuntimeError as error:
         raise ConfigError(
             f"model.backbone: timm/... cannot be used: torchvision does not fit torch ({error}); install both from the "
             "same place, both for CUDA or both for CPUs"
         ) from None
     return timm
+
+
+def _declare_operators() -> None:
+    """Declare the compiled operators without which torchvision is not imported; no backbone of timm calls them.
+
+    PyPI's torchvision for Linux is compiled for CUDA and lacks them beside a torch for CPUs.
+    """
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor boxes, Tensor scores, float threshold) -> Tensor")
 
 
 def check(backbone: str, size: int) -> None:

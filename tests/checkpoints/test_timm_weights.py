@@ -113,14 +113,31 @@ def fetch(endpoint: str, out: Path, *options: str) -> subprocess.CompletedProces
     )  # fmt: skip
 
 
-def test_weights_are_fetched_with_their_origin(hub, published, tmp_path):
+def test_weights_are_fetched_with_their_origin_and_the_same_again(hub, published, tmp_path):
     out = tmp_path / "weights/test_resnet.safetensors"
+    record = out.with_name(f"{out.name}.json")
+    for _ in range(2):
+        answer = fetch(hub, out)
+        assert answer.returncode == 0, answer.stderr
+        assert out.read_bytes() == published.read_bytes()
+        origin = json.loads(record.read_text())
+        assert origin["commit"] == COMMIT and origin["sha256"] == sha256(Hub.content).hexdigest()
+        names = {path.name for path in out.parent.iterdir()} - {"home"}
+        assert names == {out.name, record.name}
+        out.unlink()
+
+
+def test_weights_that_are_not_those_of_the_record_are_refused_with_what_differs(hub, tmp_path):
+    out = tmp_path / "test_resnet.safetensors"
+    record = out.with_name(f"{out.name}.json")
+    earlier = {"repository": "timm/test_resnet.r160_in1k", "commit": "f" * 40, "sha256": "e" * 64}
+    record.write_text(json.dumps(earlier))
     answer = fetch(hub, out)
-    assert answer.returncode == 0, answer.stderr
-    assert out.read_bytes() == published.read_bytes()
-    origin = json.loads((tmp_path / "weights/test_resnet.safetensors.json").read_text())
-    assert origin["commit"] == COMMIT and origin["sha256"] == sha256(Hub.content).hexdigest()
-    assert sorted(path.name for path in out.parent.iterdir() if path.name != "home") == [out.name, f"{out.name}.json"]
+    assert answer.returncode == 1 and not out.exists() and json.loads(record.read_text()) == earlier
+    (line,) = [line for line in answer.stderr.splitlines() if line.startswith("Error:")]
+    assert f"{record}: the weights at 'main' differ: commit was {'f' * 40}, is {COMMIT}; sha256 was" in line
+    assert "repository was" not in line
+    assert "set downloads.revision to the earlier commit, or delete this record" in line
 
 
 def test_an_unknown_revision_is_named(hub, tmp_path):

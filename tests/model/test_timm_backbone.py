@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -87,3 +89,15 @@ def test_a_network_that_cannot_work_is_refused_in_one_line(name, message):
     with pytest.raises(ConfigError, match=message) as error:
         check(name, 640)
     assert "\n" not in str(error.value)
+
+
+def test_timm_needs_none_of_torchvisions_compiled_operators():
+    code = """
+import torch
+def refuse(path): raise OSError(f"{path} was compiled for another torch")
+torch.ops.load_library = refuse
+from partialres.model.timm_backbone import TimmBackbone
+print([*map(len, TimmBackbone("timm/test_resnet")(torch.zeros(2, 3, 64, 64)))])
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout == "[2, 2, 2]\n", answer.stderr
