@@ -21,7 +21,9 @@ from partialres.files import DataError, progress
 from partialres.geometry import boxes, contour
 from partialres.geometry.rle import Rle
 from partialres.model.build import Model
-from partialres.training.distributed import gathered, joined, on_device, pick_device
+from partialres.training.distributed import ALONE, Processes, gathered, on_device
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -37,32 +39,29 @@ class Prediction:
 
 @torch.no_grad()
 def predict(
-    model: Model, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary, *, batch: int, device: str, label: str,
-    boxes: np.ndarray | None = None,
-) -> list[Prediction] | None:  # fmt: skip
+    model: Model, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary, *, batch: int, label: str,
+    place: torch.device = CPU, processes: Processes = ALONE, boxes: np.ndarray | None = None,
+) -> list[Prediction]:  # fmt: skip
     """Predict for every expression of the refs (columns image_id, expressions), each process for a part of the images.
 
     boxes: corners [n, 2, 2] of the refs' boxes; if given, the model sees their surroundings, not the whole images.
-    Returns all predictions, grouped by image, in the first process and None in the others.
+    Returns all predictions, grouped by image, in the first process and none in the others.
     """
-    place = pick_device(device)
     on_device(model, place)
     model.eval()
     windows = [inputs.window(row) for row in inputs.rows(refs["image_id"].tolist()).tolist()]
     if boxes is not None:
         windows = [around(window, box) for window, box in zip(windows, boxes, strict=True)]
+    block = (processes.rank, processes.count)
+    batches = expression_batches(refs, inputs, words, batch, block, None if boxes is None else windows)
+    total = -(-sum(map(len, refs["expressions"])) // batch // processes.count)
     part: list[Prediction] = []
-    with joined(place) as processes:
-        block = (processes.rank, processes.count)
-        batches = expression_batches(refs, inputs, words, batch, block, None if boxes is None else windows)
-        total = -(-sum(map(len, refs["expressions"])) // batch // processes.count)
-        for positions, texts, group in progress(batches, label, total):
-            with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
-                answers = model.answers(group.to(place), [windows[position] for position in positions.tolist()])
-            rows = zip(positions.tolist(), texts, answers, strict=True)
-            part += [Prediction(position, text, *answer) for position, text, answer in rows]
-        everything = gathered(part, processes)
-        return everything if processes.first else None
+    for positions, texts, group in progress(batches, label, total):
+        with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
+            answers = model.answers(group.to(place), [windows[position] for position in positions.tolist()])
+        rows = zip(positions.tolist(), texts, answers, strict=True)
+        part += [Prediction(position, text, *answer) for position, text, answer in rows]
+    return gathered(part, processes)
 
 
 def select_split(refs: pd.DataFrame, split: str) -> pd.DataFrame:

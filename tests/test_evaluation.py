@@ -132,7 +132,7 @@ def test_every_expression_is_answered_in_pixels_of_its_image_however_large_the_b
     model = tiny_model(points=4)
 
     def answers(batch):
-        how = {"batch": batch, "device": "cpu", "label": "val"}
+        how = {"batch": batch, "label": "val"}
         answered = predict(model, val, data.inputs, data.vocabulary, **how)
         return sorted(answered, key=lambda each: (each.position, each.expression))
 
@@ -156,8 +156,10 @@ def test_the_order_of_refs_changes_no_answer_and_no_score(data, tmp_path, kind):
         write_table(data.refs if seed is None else data.refs.sample(frac=1, random_state=seed), refs)
         fixed = ["--model", model, "--split", "val", "--out", tmp_path / f"{seed}"]
         done("evaluate", refs, *fixed, *sources(data))
-        tables.append(read_table(tmp_path / f"{seed}/predictions.parquet").sort_values(["ref_id", "expression"]))
-        assert read_json(tmp_path / f"{seed}/metrics.json") == pytest.approx(read_json(tmp_path / "None/metrics.json"))
+        tables.append(read_table(tmp_path / f"{seed}/val/predictions.parquet").sort_values(["ref_id", "expression"]))
+        assert read_json(tmp_path / f"{seed}/val/metrics.json") == pytest.approx(
+            read_json(tmp_path / "None/val/metrics.json")
+        )
     for column in ("ref_id", "expression", "mask", "iou", "iou_upstream", "box_iou"):
         assert tables[0][column].tolist() == tables[1][column].tolist() == tables[2][column].tolist()
     assert tables[0]["iou"].nunique() > 2 and tables[0].index.tolist() != tables[1].index.tolist()

@@ -87,7 +87,7 @@ def main() -> None:
       train-res           step 2: labelled masks; step 3: with --selected
       predict, select     pseudo points of the unlabelled refs
       score-pseudo        compare pseudo points with the withheld masks
-      evaluate            predictions and scores of a split
+      evaluate            predictions and scores of splits
       import-weights      released checkpoint -> model; export-weights: the reverse
       tables, figures     the report of the results
       manifest            digests of files, to compare two runs with

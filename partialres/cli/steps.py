@@ -185,16 +185,19 @@ def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
 @click.command()
 @click.argument("refs", type=IN_FILE)
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of any step.")
-@click.option("--split", default="val", help="Split to score: val, testA, testB or test.")
+@click.option("--split", "splits", multiple=True, default=["val"], help="A split to score; repeat for more.")
 @BATCH
-@click.option("--out", type=OUT_DIR, required=True, help="Folder for predictions.parquet and metrics.json.")
+@click.option(
+    "--out", type=OUT_DIR, required=True, help="Folder for <split>/predictions.parquet and <split>/metrics.json."
+)
 @model_inputs
 @running
 def evaluate(
-    refs: Path, model: Path, split: str, batch: int, out: Path, device: str, threads: int | None, **sources: Any
-) -> None:
-    """Score every expression of one split of REFS: boxes for a model of step 1, masks for one of step 2 or 3."""
+    refs: Path, model: Path, splits: tuple[str, ...], batch: int, out: Path, device: str, threads: int | None,
+    **sources: Any,
+) -> None:  # fmt: skip
+    """Score every expression of splits of REFS: boxes for a model of step 1, masks for one of step 2 or 3."""
     from partialres.steps import evaluate as step
 
     use_threads(threads)
-    step.evaluate(refs, sources_of(sources), model, split, batch, device, out)
+    step.evaluate(refs, sources_of(sources), model, splits, batch, device, out)

@@ -16,6 +16,7 @@ from partialres.files import read_table, write_table
 from partialres.geometry import contour
 from partialres.geometry.projection import projection_dice_loss
 from partialres.steps.sources import Sources
+from partialres.training.distributed import joined, pick_device
 
 
 def predict(split: Path, sources: Sources, weights: Path, batch: int, device: str, out: Path) -> None:
@@ -30,11 +31,13 @@ def predict(split: Path, sources: Sources, weights: Path, batch: int, device: st
     columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
     refs = candidates(read_table(split, columns))
     boxes = known_boxes(refs) if model.config.view == "box" else None
-    predicted = evaluation.predict(
-        model, refs, sources.inputs(model, weights), words, batch=batch, device=device, label="predict", boxes=boxes
-    )
-    if predicted is not None:
-        write_table(points_table(refs, predicted), out)
+    inputs, place = sources.inputs(model, weights), pick_device(device)
+    with joined(place) as processes:
+        predicted = evaluation.predict(
+            model, refs, inputs, words, batch=batch, label="predict", place=place, processes=processes, boxes=boxes
+        )
+        if processes.first:
+            write_table(points_table(refs, predicted), out)
 
 
 def candidates(refs: pd.DataFrame) -> pd.DataFrame:

@@ -243,13 +243,13 @@ def test_a_training_that_cannot_continue_says_so(place, data, tmp_path, monkeypa
 def test_evaluation_scores_every_expression_of_a_split(place, data, tmp_path):
     evaluate(data, place / "res", tmp_path)
     val = data.refs[data.refs["split"] == "val"]
-    table = read_table(tmp_path / "predictions.parquet")
+    table = read_table(tmp_path / "val/predictions.parquet")
     asked = sorted((i, text) for i, texts in zip(val["ref_id"], val["expressions"], strict=True) for text in texts)
     assert sorted(zip(table["ref_id"], table["expression"], strict=True)) == asked
     assert list(table.columns) == [
         "ref_id", "expression", "points", "mask", "iou", "iou_upstream", "box_iou", "intersection", "union",
     ]  # fmt: skip
-    scores = read_json(tmp_path / "metrics.json")
+    scores = read_json(tmp_path / "val/metrics.json")
     assert list(scores) == [
         "expressions", "refs", "mIoU", "oIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9", "box_accuracy",
         "mIoU_upstream", "degenerate",
@@ -262,20 +262,32 @@ def test_step_1_is_scored_by_its_boxes_and_needs_no_masks(place, data, tmp_path)
     write_table(data.refs.drop(columns=["mask", "parts"]), tmp_path / "refs.parquet")
     model = ["--model", place / "rec/model.safetensors", "--out", tmp_path]
     done("evaluate", tmp_path / "refs.parquet", *model, *sources(data))
-    assert list(read_json(tmp_path / "metrics.json")) == ["expressions", "refs", "box_accuracy", "mean_box_iou"]
+    assert list(read_json(tmp_path / "val/metrics.json")) == ["expressions", "refs", "box_accuracy", "mean_box_iou"]
 
 
 def test_evaluating_twice_or_in_other_batches_gives_the_same_scores(place, data, tmp_path):
     evaluate(data, place / "res", tmp_path / "a")
     evaluate(data, place / "res", tmp_path / "b", "--batch", 3)
     evaluate(data, place / "res", tmp_path / "c")
-    first, other, again = ((tmp_path / name / "metrics.json").read_bytes() for name in "abc")
+    first, other, again = ((tmp_path / name / "val/metrics.json").read_bytes() for name in "abc")
     assert first == again == other
 
 
+def test_splits_scored_together_get_the_bytes_of_each_scored_alone(place, data, tmp_path):
+    splits = ("val", "testA")
+    together = [option for split in splits for option in ("--split", split)]
+    fixed = ["--model", place / "res/model.safetensors", *sources(data)]
+    done("evaluate", data.folder / "refs.parquet", *fixed, *together, "--out", tmp_path / "together")
+    for split in splits:
+        evaluate(data, place / "res", tmp_path / "alone", split=split)
+        for name in ("predictions.parquet", "metrics.json"):
+            first, other = ((tmp_path / where / split / name).read_bytes() for where in ("together", "alone"))
+            assert first == other
+
+
 def test_a_split_that_does_not_exist_and_a_model_of_other_words_are_refused(place, data, tmp_path):
-    answer = evaluate(data, place / "res", tmp_path, split="test", call=run)
-    assert answer.exit_code == 1 and "no refs in split 'test'" in answer.output
+    answer = evaluate(data, place / "res", tmp_path, "--split", "test", call=run)  # after val, which exists
+    assert answer.exit_code == 1 and "no refs in split 'test'" in answer.output and not (tmp_path / "val").exists()
     content = read_json(data.folder / "vocabulary.json")
     content["words"][2], content["words"][3] = content["words"][3], content["words"][2]
     write_json(content, tmp_path / "vocabulary.json")
@@ -302,7 +314,7 @@ def test_cached_features_give_what_pixels_give(featured, data, tmp_path):
     train_rec(data, tmp_path / "rec", "--init-backbone", featured / "visual.safetensors", "--features", featured)
     evaluate(data, tmp_path / "rec", tmp_path / "cached", "--features", featured)
     evaluate(data, tmp_path / "rec", tmp_path / "pixels")
-    cached, pixels = (read_json(tmp_path / name / "metrics.json") for name in ("cached", "pixels"))
+    cached, pixels = (read_json(tmp_path / name / "val/metrics.json") for name in ("cached", "pixels"))
     assert cached == pytest.approx(pixels, abs=2)  # features are stored in half precision
 
 
