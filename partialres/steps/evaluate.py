@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from partialres import evaluation, metrics
@@ -35,9 +36,10 @@ def evaluate(
     inputs, place = sources.inputs(model, weights), pick_device(device)
     with joined(place) as processes:
         for split, chosen in parts.items():
-            predicted = evaluation.predict(
+            answered = evaluation.predictions(
                 model, chosen, inputs, words, batch=batch, place=place, label=f"evaluate {split}", processes=processes
             )
+            predicted = list(chain.from_iterable(answered))
             if not processes.first:
                 continue
             if of_boxes:

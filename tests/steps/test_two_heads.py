@@ -7,7 +7,7 @@ import torch
 from partialres.checkpoints.model_file import load_model, load_weights
 from partialres.config import TrainConfig
 from partialres.data.samples import mask_samples
-from partialres.evaluation import predict, score_masks, select_split
+from partialres.evaluation import predictions, score_masks, select_split
 from partialres.files import DataError, read_json, read_table, write_table
 from partialres.geometry import boxes, contour
 from partialres.model.build import build_model
@@ -67,7 +67,7 @@ def test_a_handful_of_masks_is_learnt_by_heart_and_comes_back_at_the_images_own_
     config = TrainConfig(epochs=200, batch=4, learning_rate=1e-2, warmup_epochs=1, clip=1.0, ema=0.9)
     place = torch.device("cpu")
     train(model, samples, data.inputs, config, seed=0, device=place, resume=Resume(None, {}), label="test")
-    answers = predict(model, refs, data.inputs, data.vocabulary, batch=4, label="test")
+    (answers,) = predictions(model, refs, data.inputs, data.vocabulary, batch=4, label="test")
     assert sorted(answer.position for answer in answers) == [0, 1, 2, 3]
     assert score_masks(refs, answers, data.inputs.size, model.visual.stride)["iou"].mean() > 0.75
 
@@ -82,7 +82,7 @@ def test_evaluation_scores_the_masks_and_the_boxes_of_their_own_head(place, data
     assert not table["points"].map(len).any()
     val = select_split(data.refs, "val")
     assert len(table) == val["expressions"].map(len).sum()
-    answers = predict(
+    (answers,) = predictions(
         load_model(place / "res/model.safetensors"), val, data.inputs, data.vocabulary,
         batch=1000, label="val",
     )  # fmt: skip

@@ -69,6 +69,7 @@ def test_two_processes_score_every_expression_once_and_to_the_same_digit(trained
     alone, shared = (read_table(trained / name / "train/predictions.parquet") for name in ("1", "2"))
     assert len(shared) == data.refs.loc[data.refs["split"] == "train", "expressions"].map(len).sum()
     assert shared[["ref_id", "expression"]].equals(alone[["ref_id", "expression"]])
+    assert (trained / "2/val/predictions.parquet").read_bytes() == (trained / "1/val/predictions.parquet").read_bytes()
     assert read_json(trained / "2/train/metrics.json") == read_json(trained / "1/train/metrics.json")
 
 

@@ -68,6 +68,8 @@ def test_work_counts_what_a_rule_repeats():
     assert work("train_res", settings, SIZES, {"ratio": "10"}) == pytest.approx(60 * 20)
     assert work("retrain_res", settings, SIZES, {"ratio": "10"}, kept=0.5) == pytest.approx(2 * (20 + 90))
     assert work("evaluate_res", settings, SIZES, {}, splits=["val", "train"]) == 560
+    alone, shared = (work("predict_pseudo_points", settings, SIZES, {"ratio": "10"}, parts=n) for n in (1, 4))
+    assert alone == 4 * shared == 180
     assert work("cache_images", settings, SIZES, {}) == 100
 
 
@@ -80,8 +82,8 @@ def test_data_of_unknown_size_are_refused_by_name(tmp_path, monkeypatch):
 
 def test_every_rule_is_measured_or_left_out_on_purpose():
     text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    rules = {*re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE), *EVALUATIONS}
-    measured = {*KINDS, "prepare", "split", "select_pseudo_points", "score_pseudo_points"}
+    rules = {*re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE), *EVALUATIONS}
+    measured = {*KINDS, "prepare", "split", "select_pseudo_points", "score_pseudo_points", "gather_pseudo_points"}
     assert {rule for rule in rules - NOT_COUNTED if not rule.startswith(REPORTS)} == measured
 
 
