@@ -538,7 +538,7 @@ class DownloadConfig(Section):
 
 
 class ResourceConfig(Section):
-    """Resources that one kind of job requests from a scheduler. Changing them makes nothing run again."""
+    """Resources that one kind of job requests. Changing them makes nothing run again, except `parts`."""
 
     mem_mb: Positive
     """Memory in MB; the n-th attempt requests n times as much."""
@@ -548,6 +548,8 @@ class ResourceConfig(Section):
     """Number of GPUs; with two or more, one process per GPU does its share of the work."""
     loaders: Natural = 0
     """Number of processes that prepare a training's batches in advance."""
+    parts: Positive = 1
+    """Number of jobs that share each prediction of pseudo points; changing it makes step 3 again."""
 
 
 Kind = Literal["prepare", "images", "pretraining", "features", "rec", "res", "predict", "evaluate", "report"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -12,16 +13,18 @@ import torch
 from pycocotools import mask as coco
 
 from partialres import metrics
-from partialres.data.batches import expression_batches
+from partialres.data.batches import expression_batches, places_by_image
 from partialres.data.images import resized
 from partialres.data.inputs import Inputs
-from partialres.data.views import around
+from partialres.data.views import Window, around
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError, progress
 from partialres.geometry import boxes, contour
 from partialres.geometry.rle import Rle
 from partialres.model.build import Model
-from partialres.training.distributed import gathered, joined, on_device, pick_device
+from partialres.training.distributed import ALONE, Processes, gathered, on_device
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -36,33 +39,37 @@ class Prediction:
 
 
 @torch.no_grad()
-def predict(
-    model: Model, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary, *, batch: int, device: str, label: str,
+def predictions(
+    model: Model, refs: pd.DataFrame, inputs: Inputs, words: Vocabulary, *, batch: int, label: str,
+    place: torch.device = CPU, processes: Processes = ALONE, part: tuple[int, int] = (0, 1),
     boxes: np.ndarray | None = None,
-) -> list[Prediction] | None:  # fmt: skip
-    """Predict for every expression of the refs (columns image_id, expressions), each process for a part of the images.
+) -> Iterator[list[Prediction]]:  # fmt: skip
+    """Predict for every expression of the refs (columns image_id, expressions), and yield the answers batch by batch.
 
-    boxes: corners [n, 2, 2] of the refs' boxes; if given, the model sees their surroundings, not the whole images.
-    Returns all predictions, grouped by image, in the first process and None in the others.
+    The batches and their order do not depend on the number of processes, each of which takes its share of them. The
+    first process yields all answers, of as many batches at a time as there are processes; the others yield none.
+    part: (i, n) selects every n-th batch from batch i. boxes: corners [n, 2, 2] of the refs' boxes; if given, the model
+    sees their surroundings, not the whole images.
     """
-    place = pick_device(device)
     on_device(model, place)
     model.eval()
-    windows = [inputs.window(row) for row in inputs.rows(refs["image_id"].tolist()).tolist()]
-    if boxes is not None:
-        windows = [around(window, box) for window, box in zip(windows, boxes, strict=True)]
-    part: list[Prediction] = []
-    with joined(place) as processes:
-        block = (processes.rank, processes.count)
-        batches = expression_batches(refs, inputs, words, batch, block, None if boxes is None else windows)
-        total = -(-sum(map(len, refs["expressions"])) // batch // processes.count)
-        for positions, texts, group in progress(batches, label, total):
+    rows = inputs.rows(refs["image_id"].tolist())
+
+    def window(position: int) -> Window:
+        whole = inputs.window(rows[position])
+        return whole if boxes is None else around(whole, boxes[position])
+
+    batches = places_by_image(refs, inputs, batch)[part[0] :: part[1]]
+    own = batches[processes.rank :: processes.count]
+    made = expression_batches(refs, inputs, words, own, None if boxes is None else window)
+    for _ in progress(range(-(-len(batches) // processes.count)), label):
+        answered: list[Prediction] = []
+        for positions, texts, group in islice(made, 1):  # the last round has none for some processes
             with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
-                answers = model.answers(group.to(place), [windows[position] for position in positions.tolist()])
-            rows = zip(positions.tolist(), texts, answers, strict=True)
-            part += [Prediction(position, text, *answer) for position, text, answer in rows]
-        everything = gathered(part, processes)
-        return everything if processes.first else None
+                answers = model.answers(group.to(place), [window(position) for position in positions.tolist()])
+            asked = zip(positions.tolist(), texts, answers, strict=True)
+            answered += [Prediction(position, text, *answer) for position, text, answer in asked]
+        yield gathered(answered, processes)
 
 
 def select_split(refs: pd.DataFrame, split: str) -> pd.DataFrame:

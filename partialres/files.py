@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Item = TypeVar("Item")
 OnProblem = Literal["refuse", "report"]
@@ -138,12 +141,63 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
 
     Raises DataError that names the file and missing columns, or the row of a value that its column may not have.
     """
-    try:
+    with _readable(path, columns):
         table = pd.read_parquet(path, columns=list(columns) if columns is not None else None)
-    except (OSError, ValueError, NotImplementedError) as error:
+    return _checked(table, path)
+
+
+@contextmanager
+def new_table(path: Path, schema: pa.Schema) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yield a function that appends a table's rows to the parquet file `path`, as one group, so that memory is freed.
+
+    The file is written atomically. Equal groups make an equal file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+
+        def append(rows: pd.DataFrame) -> None:
+            if len(rows):  # the columns of an empty table may have any type
+                writer.write_table(pa.Table.from_pandas(rows, schema, preserve_index=False))
+
+        yield append
+
+
+def read_groups(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Read columns of a parquet table one group of rows after another, so that only one is in memory.
+
+    Raises DataError as `read_table` does.
+    """
+    import pyarrow.parquet as pq
+
+    with _readable(path, columns):
+        file = pq.ParquetFile(path)
+        for name in columns:
+            file.schema_arrow.field(name)
+    first = 0
+    with file:
+        for group in range(file.num_row_groups):
+            with _readable(path, columns):
+                table = file.read_row_group(group, columns=list(columns)).to_pandas()
+            table.index += first
+            first += len(table)
+            yield _checked(table, path)
+
+
+@contextmanager
+def _readable(path: Path, columns: Sequence[str] | None) -> Iterator[None]:
+    """Say which file cannot be read as a table with these columns."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
         text = " ".join(str(error).split())
         wanted = f" with columns {', '.join(columns)}" if columns else ""
         raise DataError(f"{path}: cannot be read as a parquet table{wanted} ({text}); make it again") from error
+
+
+def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table read from a file; raises DataError that names the row of a value that its column may not have."""
     for name in filter(COLUMNS.__contains__, table.columns):
         (meaning, holds), absent = COLUMNS[name], table[name].isna()
         for row, value in table[name][~absent if name in NULLABLE else slice(None)].items():

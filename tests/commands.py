@@ -34,7 +34,7 @@ def sources(data: Prepared) -> list[Any]:
 
 
 def evaluate(data: Prepared, model: Path, out: Path, *options: Any, split: str = "val", call: Any = done) -> Result:
-    """Evaluate the model in a folder."""
+    """Evaluate the model in a folder on a split; predictions.parquet and metrics.json go to out/<split>."""
     fixed = ["--model", model / "model.safetensors", "--split", split, "--out", out]
     return call("evaluate", data.folder / "refs.parquet", *fixed, *sources(data), *options)
 

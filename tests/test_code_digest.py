@@ -102,7 +102,7 @@ def test_everything_that_a_command_calls_is_in_the_modules_that_it_imports(data,
          *rest),
         ("select", tmp_path / "points.parquet", here / "split.parquet", "--num-points", 4, "--threshold", 2, "--out",
          tmp_path / "selected.parquet"),
-        ("evaluate", here / "refs.parquet", "--model", res / "model.safetensors", "--out", tmp_path / "val", *rest),
+        ("evaluate", here / "refs.parquet", "--model", res / "model.safetensors", "--out", tmp_path, *rest),
     ]  # fmt: skip
     for name, *arguments in commands:
         called: set[str] = set()

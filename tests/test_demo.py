@@ -32,7 +32,7 @@ def results(data, tmp_path_factory):
         (folder / place).mkdir(parents=True)
         write_model(data, folder / place, points=points)
     for place, split in ((PLACES[0], "val"), (PLACES[1], "val"), (PLACES[1], "testA")):
-        evaluate(data, folder / place, folder / place / split, split=split)
+        evaluate(data, folder / place, folder / place, split=split)
     return folder
 
 

@@ -1,10 +1,12 @@
 """From a model's points to rows of predictions."""
 
+from itertools import zip_longest
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from partialres.evaluation import Prediction, predict, score_boxes, score_masks, select_split
+from partialres.evaluation import Prediction, predictions, score_boxes, score_masks, select_split
 from partialres.files import DataError, read_json, read_table, write_table
 from partialres.geometry import contour
 from tests.commands import done, sources
@@ -121,6 +123,20 @@ def test_a_ref_without_a_mask_cannot_be_scored_and_is_named():
         scored([ref(SQUARE), ref(SQUARE, ref_id=8) | {"mask": None, "parts": None}], predicted(SQUARE))
 
 
+def test_batches_and_answers_do_not_depend_on_how_many_share_them(data, tiny_model):
+    refs, model = data.train, tiny_model(points=4)
+
+    def batches(part):
+        made = predictions(model, refs, data.inputs, data.vocabulary, batch=3, label="train", part=part)
+        return [[(each.position, each.expression, each.probabilities.tolist()) for each in batch] for batch in made]
+
+    alone = batches((0, 1))
+    assert len(alone) > 4
+    for number in (2, 3, 100):
+        shared = [batches((part, number)) for part in range(number)]
+        assert alone == [batch for turn in zip_longest(*shared) for batch in turn if batch]
+
+
 def test_a_split_that_does_not_exist_is_answered_with_those_that_do(data):
     assert set(select_split(data.refs, "val")["split"]) == {"val"}
     with pytest.raises(DataError, match=r"'test'.*testA, testB, train, val"):
@@ -132,9 +148,11 @@ def test_every_expression_is_answered_in_pixels_of_its_image_however_large_the_b
     model = tiny_model(points=4)
 
     def answers(batch):
-        how = {"batch": batch, "device": "cpu", "label": "val"}
-        answered = predict(model, val, data.inputs, data.vocabulary, **how)
-        return sorted(answered, key=lambda each: (each.position, each.expression))
+        how = {"batch": batch, "label": "val"}
+        answered = predictions(model, val, data.inputs, data.vocabulary, **how)
+        return sorted(
+            (answer for each in answered for answer in each), key=lambda each: (each.position, each.expression)
+        )
 
     singly, at_once = answers(1), answers(1000)
     asked = sorted((position, text) for position, texts in enumerate(val["expressions"]) for text in texts)
@@ -156,8 +174,10 @@ def test_the_order_of_refs_changes_no_answer_and_no_score(data, tmp_path, kind):
         write_table(data.refs if seed is None else data.refs.sample(frac=1, random_state=seed), refs)
         fixed = ["--model", model, "--split", "val", "--out", tmp_path / f"{seed}"]
         done("evaluate", refs, *fixed, *sources(data))
-        tables.append(read_table(tmp_path / f"{seed}/predictions.parquet").sort_values(["ref_id", "expression"]))
-        assert read_json(tmp_path / f"{seed}/metrics.json") == pytest.approx(read_json(tmp_path / "None/metrics.json"))
+        tables.append(read_table(tmp_path / f"{seed}/val/predictions.parquet").sort_values(["ref_id", "expression"]))
+        assert read_json(tmp_path / f"{seed}/val/metrics.json") == pytest.approx(
+            read_json(tmp_path / "None/val/metrics.json")
+        )
     for column in ("ref_id", "expression", "mask", "iou", "iou_upstream", "box_iou"):
         assert tables[0][column].tolist() == tables[1][column].tolist() == tables[2][column].tolist()
     assert tables[0]["iou"].nunique() > 2 and tables[0].index.tolist() != tables[1].index.tolist()

@@ -31,7 +31,7 @@ def results(data, tmp_path_factory):
         (folder / run_).mkdir(parents=True)
         write_model(data, folder / run_, points=points)
         for split in ("val", "testA"):
-            evaluate(data, folder / run_, folder / run_ / split, split=split)
+            evaluate(data, folder / run_, folder / run_, split=split)
     return folder
 
 

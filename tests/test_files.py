@@ -3,12 +3,15 @@
 import os
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from partialres.files import (
     DataError,
     atomic,
+    new_table,
     progress,
+    read_groups,
     read_json,
     read_table,
     say,
@@ -46,6 +49,37 @@ def test_the_file_has_the_permissions_that_the_umask_gives(tmp_path):
     finally:
         os.umask(old)
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+
+
+SCHEMA = pa.schema({"ref_id": pa.int64(), "points": pa.list_(pa.list_(pa.float64())), "d": pa.float64()})
+
+
+def test_a_table_that_grew_by_groups_comes_back_group_by_group_or_whole(tmp_path):
+    path, groups = tmp_path / "table.parquet", [[1, 2], [], [3]]
+    tables = [pd.DataFrame({"d": 0.5, "ref_id": ids, "points": [[[0.1, ref_id]] for ref_id in ids]}) for ids in groups]
+    with new_table(path, SCHEMA) as append:
+        for table in tables:
+            append(table)
+        assert not path.exists()
+    assert [table["ref_id"].tolist() for table in read_groups(path, ["ref_id", "d"])] == [[1, 2], [3]]
+    assert read_table(path)["ref_id"].tolist() == [1, 2, 3] and list(read_table(path)) == SCHEMA.names
+    with new_table(tmp_path / "empty.parquet", SCHEMA):
+        pass
+    assert not list(read_groups(tmp_path / "empty.parquet", ["d"])) and read_table(tmp_path / "empty.parquet").empty
+
+
+def test_a_bad_group_is_refused_by_the_row_of_the_whole_file_and_a_missing_column_by_its_name(tmp_path):
+    path = tmp_path / "table.parquet"
+    with new_table(path, SCHEMA) as append:
+        for d in (0.5, float("inf")):
+            append(pd.DataFrame({"ref_id": [1, 2], "points": [[], []], "d": d}))
+    with pytest.raises(DataError, match=r"table\.parquet: row 2: d is inf"):
+        list(read_groups(path, ["ref_id", "d"]))
+    with pytest.raises(DataError, match=r"table\.parquet.*expression"):
+        next(read_groups(path, ["ref_id", "expression"]))
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(DataError, match=r"table\.parquet: cannot be read"):
+        next(read_groups(path, ["ref_id"]))
 
 
 def test_json_comes_back_and_what_is_no_json_is_refused(tmp_path):

@@ -100,7 +100,7 @@ def test_the_released_settings_go_through_prediction_selection_step_3_and_evalua
         mask = contour.fill(np.array(outline, dtype=float), *size.loc[ref_id])
         np.testing.assert_array_equal(np.array(shape.tolist()), contour.trace_released(mask, POINTS))
     train(data, place, tmp_path / "retrain", "--selected", tmp_path / "selected.parquet")
-    evaluated = ["--model", tmp_path / "retrain/model.safetensors", "--out", tmp_path / "val"]
+    evaluated = ["--model", tmp_path / "retrain/model.safetensors", "--out", tmp_path]
     done("evaluate", place / "refs.parquet", *evaluated, *inputs)
     table = read_table(tmp_path / "val/predictions.parquet")
     assert table["iou"].between(0, 1).all() and table["iou_upstream"].between(0, 1).all()
@@ -117,7 +117,7 @@ def test_a_box_spans_the_images_own_sides_where_the_model_was_made_so(place, dat
     monkeypatch.setattr(PointModel, "decode", middle)
     evaluated = ["--model", place / "rec.safetensors", "--out", tmp_path]
     done("evaluate", place / "refs.parquet", *evaluated, *sources(data, place))
-    table = read_table(tmp_path / "predictions.parquet")
+    table = read_table(tmp_path / "val/predictions.parquet")
     sizes = data.refs.set_index("ref_id").loc[table["ref_id"], ["width", "height"]].to_numpy()
     padded = -(-sizes // 16) * 16
     np.testing.assert_allclose(np.array([points[0] for points in table["points"]]), padded / 2)

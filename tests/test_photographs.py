@@ -55,7 +55,7 @@ def test_the_model_file_names_its_backbone_and_gives_the_same_network_back(place
 def test_a_trained_model_decodes_contours_in_the_photograph(place, tmp_path):
     model = ["--model", place / "res/model.safetensors", "--split", "val", *seen(place)]
     done("evaluate", place / "refs.parquet", *model, "--out", tmp_path)
-    table = read_table(tmp_path / "predictions.parquet")
+    table = read_table(tmp_path / "val/predictions.parquet")
     assert len(table) and table["iou"].between(0, 1).all()
 
 

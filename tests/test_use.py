@@ -70,7 +70,7 @@ def test_a_picture_of_the_data_set_gets_what_evaluate_wrote(data, tmp_path, kind
         section = partialres.load(path).model.config.model_dump_json()
         done("cache-features", path, "--images", data.folder / "images", "--model", section, "--out", tmp_path / "f")
         features = ["--features", tmp_path / "f"]
-    evaluate(data, tmp_path, tmp_path / "val", *features)
+    evaluate(data, tmp_path, tmp_path, *features)
     table, refs = read_table(tmp_path / "val/predictions.parquet"), data.refs.set_index("ref_id")
     pairs = [(data.pictures / refs.at[row.ref_id, "file_name"], row.expression) for row in table.itertuples()]
     answers = partialres.load(path, device="cpu").segment_many(pairs)

@@ -86,8 +86,9 @@ def main() -> None:
       train-rec           step 1: boxes
       train-res           step 2: labelled masks; step 3: with --selected
       predict, select     pseudo points of the unlabelled refs
+      gather              one file from the parts of a shared prediction
       score-pseudo        compare pseudo points with the withheld masks
-      evaluate            predictions and scores of a split
+      evaluate            predictions and scores of splits
       import-weights      released checkpoint -> model; export-weights: the reverse
       tables, figures     the report of the results
       manifest            digests of files, to compare two runs with
@@ -104,7 +105,7 @@ for command in (
     data.download, data.download_images, data.download_backbone, data.unpack,
     data.refshapes, data.prepare, data.cache_images, data.split,
     steps.pretrain_backbone, steps.cache_features, steps.train_rec, steps.train_res,
-    steps.predict, steps.select, steps.score_pseudo, steps.evaluate,
+    steps.predict, steps.gather, steps.select, steps.score_pseudo, steps.evaluate,
     weights.import_weights, weights.export_weights, report.tables, report.figures, report.manifest,
     use.segment, use.attention, use.demo, use.export_coco, use.export_card,
     plan.estimate,

@@ -125,15 +125,38 @@ def train_res(
 @click.argument("rows", type=IN_FILE)
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of step 2.")
 @BATCH
+@click.option(
+    "--part",
+    type=(click.IntRange(min=1), click.IntRange(min=1)),
+    default=(1, 1),
+    help="Predict only part I of N, in N jobs; `gather` makes one file of them.",
+    metavar="I N",
+)
 @click.option("--out", type=OUT_FILE, required=True, help="The points.parquet to write.")
 @model_inputs
 @running
-def predict(rows: Path, model: Path, batch: int, out: Path, device: str, threads: int | None, **sources: Any) -> None:
+def predict(
+    rows: Path, model: Path, batch: int, part: tuple[int, int], out: Path, device: str, threads: int | None,
+    **sources: Any,
+) -> None:  # fmt: skip
     """Predict contour points of the unlabelled refs in ROWS (split.parquet), and compute their D (eq. 8)."""
     from partialres.steps import predict as step
 
+    number, parts = part
+    if number > parts:
+        raise click.BadParameter(f"there is no part {number} of {parts}", param_hint="--part")
     use_threads(threads)
-    step.predict(rows, sources_of(sources), model, batch, device, out)
+    step.predict(rows, sources_of(sources), model, batch, device, (number - 1, parts), out)
+
+
+@click.command()
+@click.argument("parts", type=IN_FILE, nargs=-1, required=True)
+@click.option("--out", type=OUT_FILE, required=True, help="The points.parquet to write.")
+def gather(parts: tuple[Path, ...], out: Path) -> None:
+    """Join all PARTS of a prediction, given in order: the file is the one that `predict` makes alone."""
+    from partialres.steps import predict as step
+
+    step.gather(parts, out)
 
 
 @click.command()
@@ -153,14 +176,18 @@ def select(
     points: Path, rows: Path, threshold: float, num_points: int, resample: bool, sampling: Any, out: Path
 ) -> None:
     """Keep the pseudo POINTS with a low D and space them evenly. ROWS: split.parquet, for the images' sizes."""
-    from partialres.files import read_table, write_table
+    from partialres.files import new_table, progress, read_groups, read_table
     from partialres.steps import pseudo
 
-    table, sizes = read_table(points, ["ref_id", "points", "d"]), read_table(rows, ["ref_id", "height", "width"])
-    kept = pseudo.select(table, sizes, PseudoConfig(threshold=threshold, resample=resample), num_points, sampling)
-    write_table(kept, out)
-    click.echo(f"kept {len(kept)} of {len(table)} pseudo masks (D < {threshold})", err=True)
-    if not len(kept):
+    sizes = read_table(rows, ["ref_id", "height", "width"]).set_index("ref_id")
+    config, kept, candidates = PseudoConfig(threshold=threshold, resample=resample), 0, 0
+    with new_table(out, pseudo.SELECTED) as append:
+        for table in progress(read_groups(points, ["ref_id", "points", "d"]), "select, batches"):
+            selected = pseudo.select(table, sizes, config, num_points, sampling)
+            append(selected)
+            kept, candidates = kept + len(selected), candidates + len(table)
+    click.echo(f"kept {kept} of {candidates} pseudo masks (D < {threshold})", err=True)
+    if not kept:
         click.echo("warning: nothing was kept, so step 3 trains on the labelled refs alone", err=True)
 
 
@@ -172,11 +199,11 @@ def select(
 def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
     """Report how many of the pseudo POINTS are in SELECTED, and their true IoU; no training reads this report."""
     from partialres.data.masks import check_masks
-    from partialres.files import read_table, write_json
+    from partialres.files import read_groups, read_table, write_json
     from partialres.steps import pseudo
 
     masks = check_masks(read_table(truth, ["ref_id", "height", "width", "mask"]), truth)
-    candidates, kept = (read_table(path, ["ref_id", "points", "d"]) for path in (points, selected))
+    candidates, kept = (read_groups(path, ["ref_id", "points", "d"]) for path in (points, selected))
     summary = pseudo.summarise(candidates, kept, masks)
     write_json(summary, out)
     click.echo(json.dumps(summary), err=True)
@@ -185,16 +212,19 @@ def score_pseudo(points: Path, selected: Path, truth: Path, out: Path) -> None:
 @click.command()
 @click.argument("refs", type=IN_FILE)
 @click.option("--model", type=IN_FILE, required=True, help="model.safetensors of any step.")
-@click.option("--split", default="val", help="Split to score: val, testA, testB or test.")
+@click.option("--split", "splits", multiple=True, default=["val"], help="A split to score; repeat for more.")
 @BATCH
-@click.option("--out", type=OUT_DIR, required=True, help="Folder for predictions.parquet and metrics.json.")
+@click.option(
+    "--out", type=OUT_DIR, required=True, help="Folder for <split>/predictions.parquet and <split>/metrics.json."
+)
 @model_inputs
 @running
 def evaluate(
-    refs: Path, model: Path, split: str, batch: int, out: Path, device: str, threads: int | None, **sources: Any
-) -> None:
-    """Score every expression of one split of REFS: boxes for a model of step 1, masks for one of step 2 or 3."""
+    refs: Path, model: Path, splits: tuple[str, ...], batch: int, out: Path, device: str, threads: int | None,
+    **sources: Any,
+) -> None:  # fmt: skip
+    """Score every expression of splits of REFS: boxes for a model of step 1, masks for one of step 2 or 3."""
     from partialres.steps import evaluate as step
 
     use_threads(threads)
-    step.evaluate(refs, sources_of(sources), model, split, batch, device, out)
+    step.evaluate(refs, sources_of(sources), model, splits, batch, device, out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
 
@@ -60,36 +60,42 @@ def _training_batch(
     return samples.batch(members, words, inputs, seeds)
 
 
-def expression_batches(
-    refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, batch: int, block: tuple[int, int] = (0, 1),
-    windows: Sequence[Window] | None = None,
-) -> Iterator[tuple[np.ndarray, list[str], Batch]]:  # fmt: skip
-    """Batch all expressions of refs, grouped by image so that each image's visual features are computed once.
+def places_by_image(refs: pd.DataFrame, inputs: Inputs, batch: int) -> list[list[int]]:
+    """Divide refs into batches of about `batch` expressions, an image's refs all in one, ordered by image.
 
-    windows: the part of its image to show for each ref; None: the whole image. block: (i, n) selects part i of n of the
-    images, for process i. Yields rows int64 [B] in refs, the expressions and the batch, about `batch` expressions each.
+    Returns the rows in refs of each batch.
+    """
+    rows, texts = inputs.rows(refs["image_id"].tolist()), refs["expressions"].map(len).tolist()
+    batches: list[list[int]] = []
+    size = batch
+    for _, of_image in groupby(np.argsort(rows, kind="stable").tolist(), key=rows.__getitem__):
+        if size >= batch:
+            batches.append([])
+            size = 0
+        places = list(of_image)
+        batches[-1] += places
+        size += sum(texts[place] for place in places)
+    return batches
+
+
+def expression_batches(
+    refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, batches: Iterable[list[int]],
+    window: Callable[[int], Window] | None = None,
+) -> Iterator[tuple[np.ndarray, list[str], Batch]]:  # fmt: skip
+    """Batch all expressions of refs; the visual features of images in the same batch are computed once.
+
+    batches: from `places_by_image`. window: gives the part of its image to show for the ref in a row of refs; None: the
+    whole image. Yields rows int64 [B] in refs, the expressions and the batch.
     """
     rows = inputs.rows(refs["image_id"].tolist())
     expressions = refs["expressions"].tolist()
-
-    def batched(places: list[int]) -> tuple[np.ndarray, list[str], Batch]:
+    for places in batches:
         positions = np.repeat(places, [len(expressions[place]) for place in places])
         texts = [text for place in places for text in expressions[place]]
         words = np.stack([vocabulary.encode(text) for text in texts])
-        if windows is None:
-            return positions, texts, inputs.batch(rows[positions], words)
-        distinct, index = np.unique(positions, return_inverse=True)
-        seen = [windows[place] for place in distinct.tolist()]
-        return positions, texts, inputs.view_batch(rows[distinct], seen, words, index)
-
-    by_image = np.argsort(rows, kind="stable")
-    distinct, image = np.unique(rows[by_image], return_inverse=True)
-    by_image = by_image[image * block[1] // len(distinct) == block[0]]
-    places: list[int] = []
-    for _, of_image in groupby(by_image.tolist(), key=lambda place: rows[place]):
-        places.extend(of_image)
-        if sum(len(expressions[place]) for place in places) >= batch:
-            yield batched(places)
-            places = []
-    if places:
-        yield batched(places)
+        if window is None:
+            yield positions, texts, inputs.batch(rows[positions], words)
+        else:
+            distinct, index = np.unique(positions, return_inverse=True)
+            seen = [window(place) for place in distinct.tolist()]
+            yield positions, texts, inputs.view_batch(rows[distinct], seen, words, index)

@@ -54,15 +54,22 @@ class Line(NamedTuple):
         return Cost(*long)._replace(memory=self.large.memory)
 
 
-def work(rule: str, settings: Settings, sizes: Sizes, wildcards: Mapping[str, str], kept: float = 1) -> float:
-    """Return how much work a job is: images, refs or expressions, times epochs. kept: share of the pseudo masks."""
+def work(
+    rule: str, settings: Settings, sizes: Sizes, wildcards: Mapping[str, str], kept: float = 1,
+    splits: Sequence[str] = ("train",), parts: int = 1,
+) -> float:  # fmt: skip
+    """Return how much work a job is: images, refs or expressions, times epochs.
+
+    kept: share of the pseudo masks that step 3 trains on. splits: those that an evaluation scores. parts: number of
+    jobs that share a prediction.
+    """
     ratio, (images, refs, _) = float(wildcards.get("ratio", 100)) / 100, sizes["train"]
     if rule == "pretrain_backbone":
         return images * settings.pretraining.epochs
     if rule in ("refshapes", "prepare", "cache_images", "cache_features"):
         return sum(number for number, _, _ in sizes.values())
     if rule.startswith("evaluate"):
-        return sizes[wildcards["split"]][2]
+        return sum(sizes[split][2] for split in splits)
     trainings: dict[str, tuple[TrainConfig, float]] = {
         "train_rec": (settings.rec, 1), "retrain_res": (settings.retrain, ratio + (1 - ratio) * kept),
         "train_res": (settings.res, ratio), "train_res_full": (settings.res, ratio),
@@ -70,7 +77,8 @@ def work(rule: str, settings: Settings, sizes: Sizes, wildcards: Mapping[str, st
     if rule in trainings:
         config, share = trainings[rule]
         return config.updates * config.batch if config.updates else config.epochs * refs * share
-    return refs * (1 - ratio) if "pseudo" in rule else refs
+    shared = parts if rule == "predict_pseudo_points" else 1
+    return refs * (1 - ratio) / shared if "pseudo" in rule else refs
 
 
 def counted(table: Path) -> Sizes:
@@ -174,7 +182,8 @@ class Sample:
         head: Any = self.plan.head(self.name, experiment) if experiment else wildcards.get("head", "points")
         settings = self.plan.settings(self.name, experiment, ratio, head)
         line = self.lines.get((rule, None)) or self.of_model(rule, head, settings, wildcards)
-        return line.at(work(rule, settings, sizes, wildcards, kept))
+        splits, parts = self.plan.datasets[self.name].splits, self.plan.config.resources["predict"].parts
+        return line.at(work(rule, settings, sizes, wildcards, kept, splits, parts))
 
     def of_model(self, rule: str, head: Head, settings: Settings, wildcards: Mapping[str, str]) -> Line:
         """Measure a job that trains or runs a model, and the jobs that make its model."""
@@ -191,11 +200,11 @@ class Sample:
         given = ("--model", model, *self.seen, "--batch")
         if rule.startswith("evaluate"):
             scored = (refs, "--split", "train", *given, settings.evaluate.batch, "--out", "@/scores")
-            line = self.measure(rule, model, "evaluate", *scored, split="train")
+            line = self.measure(rule, model, "evaluate", *scored)
         if "pseudo" in rule:
             predicted = ("@/1.parquet", *given, batch, "--out", "@/points.parquet")
             line = self.measure("predict_pseudo_points", model, "predict", *predicted, ratio="1")
-        if rule in ("select_pseudo_points", "score_pseudo_points"):  # scoring takes about as long as selecting
+        if "pseudo" in rule and rule != "predict_pseudo_points":  # gathering and scoring take as long as selecting
             chosen = ("--threshold", 2.01, "--num-points", settings.points, "--out", "@/selected.parquet")
             line = self.measure(
                 "select_pseudo_points", None, "select", "@/points.parquet", "@/1.parquet", *chosen, ratio="1"

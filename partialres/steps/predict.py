@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from partialres import evaluation
 from partialres.checkpoints.model_file import load_model
 from partialres.config import ConfigError
 from partialres.data.samples import known_boxes
 from partialres.evaluation import Prediction
-from partialres.files import read_table, write_table
+from partialres.files import new_table, read_groups, read_table
 from partialres.geometry import contour
 from partialres.geometry.projection import projection_dice_loss
 from partialres.steps.sources import Sources
+from partialres.training.distributed import joined, pick_device
+
+POINTS = pa.schema(
+    {
+        "ref_id": pa.int64(), "expression": pa.string(), "points": pa.list_(pa.list_(pa.float64())),
+        "probabilities": pa.list_(pa.float64()), "d": pa.float64(),
+    }
+)  # fmt: skip
 
 
-def predict(split: Path, sources: Sources, weights: Path, batch: int, device: str, out: Path) -> None:
+def predict(
+    split: Path, sources: Sources, weights: Path, batch: int, device: str, part: tuple[int, int], out: Path
+) -> None:
     """Write points.parquet for the unlabelled refs of a split table; raises ConfigError if the model has a mask head.
 
-    Only a model trained with view "box" sees the surroundings of the known box; any other sees the whole image.
+    Only a model trained with view "box" sees the surroundings of the known box; any other sees the whole image. The
+    file grows with every batch, which is not kept in memory. part: (i, n) predicts every n-th batch from batch i.
     """
     words = sources.words()
     model = load_model(weights, words.digest())
@@ -30,11 +45,23 @@ def predict(split: Path, sources: Sources, weights: Path, batch: int, device: st
     columns = ["ref_id", "image_id", "height", "width", "bbox", "labelled", "expressions"]
     refs = candidates(read_table(split, columns))
     boxes = known_boxes(refs) if model.config.view == "box" else None
-    predicted = evaluation.predict(
-        model, refs, sources.inputs(model, weights), words, batch=batch, device=device, label="predict", boxes=boxes
-    )
-    if predicted is not None:
-        write_table(points_table(refs, predicted), out)
+    inputs, place = sources.inputs(model, weights), pick_device(device)
+    with joined(place) as processes, new_table(out, POINTS) if processes.first else nullcontext() as append:
+        for predicted in evaluation.predictions(
+            model, refs, inputs, words, batch=batch, label="predict", place=place, processes=processes, part=part,
+            boxes=boxes,
+        ):  # fmt: skip
+            if append:
+                append(points_table(refs, predicted))
+
+
+def gather(parts: Sequence[Path], out: Path) -> None:
+    """Write points.parquet from all of its parts, in their order: batch by batch, each part in turn."""
+    with new_table(out, POINTS) as append:
+        for turn in zip_longest(*(read_groups(part, POINTS.names) for part in parts)):
+            for batch in turn:
+                if batch is not None:
+                    append(batch)
 
 
 def candidates(refs: pd.DataFrame) -> pd.DataFrame:
@@ -44,7 +71,7 @@ def candidates(refs: pd.DataFrame) -> pd.DataFrame:
 
 
 def points_table(refs: pd.DataFrame, predicted: list[Prediction]) -> pd.DataFrame:
-    """Make points.parquet: ref_id, expression, points [N][2] in pixels, probabilities [2N], d (eq. 8; 0 to 2).
+    """Make rows of points.parquet: ref_id, expression, points [N][2] in pixels, probabilities [2N], d (eq. 8; 0 to 2).
 
     refs: the candidates, with ref_id, bbox, height and width.
     """

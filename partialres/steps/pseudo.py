@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from partialres import metrics
 from partialres.config import PseudoConfig
-from partialres.files import progress
 from partialres.geometry import contour
+
+SELECTED = pa.schema(
+    {"ref_id": pa.int64(), "points": pa.list_(pa.list_(pa.float64())), "d": pa.float64()}
+)  # fmt: skip
 
 
 def select(
     points: pd.DataFrame, sizes: pd.DataFrame, config: PseudoConfig, number: int, sampling: contour.Sampling = "uniform"
 ) -> pd.DataFrame:
-    """Keep the candidates with D below the threshold: selected.parquet with ref_id, points `[number][2]` and d.
+    """Keep the candidates with D below the threshold: rows of selected.parquet: ref_id, points `[number][2]` and d.
 
-    points: from `points_table`. sizes: ref_id, height, width. number: N. With resampling (RPP) each polygon is filled
-    and N points are taken from the contour of that mask; a polygon that fills no pixel, or whose mask cannot be
-    sampled, is left out.
+    points: from `points_table`. sizes: height and width by ref_id, its index. number: N. With resampling (RPP) each
+    polygon is filled and N points are taken from the contour of that mask; a polygon that fills no pixel, or whose mask
+    cannot be sampled, is left out.
     """
     kept = points[points["d"] < config.threshold]
     polygons = [as_array(each) for each in kept["points"]]
     if config.resample:
-        shapes = dict(zip(sizes["ref_id"], sizes[["height", "width"]].to_numpy().tolist(), strict=True))
-        pairs = zip(polygons, (shapes[ref_id] for ref_id in kept["ref_id"]), strict=True)
-        steps = progress(pairs, "select", total=len(polygons))
-        polygons = [resampled(polygon, high, wide, number, sampling) for polygon, (high, wide) in steps]
+        shapes = sizes.loc[kept["ref_id"], ["height", "width"]].to_numpy().tolist()
+        pairs = zip(polygons, shapes, strict=True)
+        polygons = [resampled(polygon, high, wide, number, sampling) for polygon, (high, wide) in pairs]
     made = np.array([not np.isnan(polygon).all() for polygon in polygons], dtype=bool)
     table = pd.DataFrame({"ref_id": kept["ref_id"], "points": [each.tolist() for each in polygons], "d": kept["d"]})
     return table[made].reset_index(drop=True)
@@ -50,10 +54,11 @@ def as_array(points: Any) -> np.ndarray:
     return np.array(list(points), dtype=np.float64)
 
 
-def summarise(points: pd.DataFrame, selected: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
+def summarise(points: Iterable[pd.DataFrame], selected: Iterable[pd.DataFrame], truth: pd.DataFrame) -> dict[str, Any]:
     """Report how many candidates were kept and their mean IoU with the true masks, per cent (None without any mask).
 
-    truth: refs with ref_id, height, width and mask. Only this report sees these masks, no training does.
+    points, selected: the files' groups of rows, of which one at a time is in memory. truth: refs with ref_id, height,
+    width and mask. Only this report sees these masks, no training does.
     """
     real = truth[truth["mask"].notna()]
     columns = (real[column].tolist() for column in ("ref_id", "height", "width", "mask"))
@@ -62,19 +67,23 @@ def summarise(points: pd.DataFrame, selected: pd.DataFrame, truth: pd.DataFrame)
         for ref_id, height, width, counts in zip(*columns, strict=True)
     }
 
-    def mean_iou(table: pd.DataFrame) -> float | None:
-        scores = []
-        for ref_id, polygon in zip(table["ref_id"], table["points"], strict=True):
-            if ref_id in masks:
-                mask = masks[ref_id]
-                scores.append(metrics.iou(contour.polygon_rle(as_array(polygon), *mask["size"]), mask))
-        return 100 * float(np.mean(scores)) if scores else None
+    def scored(tables: Iterable[pd.DataFrame]) -> tuple[list[float], float | None]:
+        """Return every D, and the mean IoU."""
+        losses, scores = [], []
+        for table in tables:
+            losses += table["d"].tolist()
+            for ref_id, polygon in zip(table["ref_id"], table["points"], strict=True):
+                if ref_id in masks:
+                    mask = masks[ref_id]
+                    scores.append(metrics.iou(contour.polygon_rle(as_array(polygon), *mask["size"]), mask))
+        return losses, 100 * float(np.mean(scores)) if scores else None
 
+    (all_, of_all), (kept, of_kept) = scored(points), scored(selected)
     return {
-        "candidates": len(points),
-        "kept": len(selected),
-        "kept_share": 100 * len(selected) / max(1, len(points)),
-        "true_iou_kept": mean_iou(selected),
-        "true_iou_all": mean_iou(points),
-        "mean_d": float(points["d"].mean()) if len(points) else 0.0,
+        "candidates": len(all_),
+        "kept": len(kept),
+        "kept_share": 100 * len(kept) / max(1, len(all_)),
+        "true_iou_kept": of_kept,
+        "true_iou_all": of_all,
+        "mean_d": float(pd.Series(all_).mean()) if all_ else 0.0,
     }

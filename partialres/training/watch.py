@@ -12,7 +12,7 @@ import torch
 from pycocotools import mask as coco
 
 from partialres.config import ConfigError
-from partialres.data.batches import expression_batches
+from partialres.data.batches import expression_batches, places_by_image
 from partialres.data.inputs import Inputs
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError
@@ -33,7 +33,7 @@ def sample_score(
     val = refs[refs["split"] == "val"]
     sample = val.iloc[:: max(1, -(-len(val) // SAMPLE))].reset_index(drop=True)
     sample = sample.assign(expressions=[expressions[:1] for expressions in sample["expressions"]])
-    of_masks = model.points > 2
+    places, of_masks = places_by_image(sample, inputs, SAMPLE), model.points > 2
     if not len(sample) or (of_masks and sample["mask"].isna().any()):
         raise DataError("training.score_epochs: split val has no refs, or some without masks; set it to null")
 
@@ -41,7 +41,7 @@ def sample_score(
     def score() -> dict[str, float]:
         model.eval()
         ious: list[float] = []
-        for positions, _, batch in expression_batches(sample, inputs, words, SAMPLE):
+        for positions, _, batch in expression_batches(sample, inputs, words, places):
             shown = sample.iloc[positions]
             windows = [inputs.window(row) for row in inputs.rows(shown["image_id"].tolist()).tolist()]
             answers = model.answers(batch.to(device), windows)

@@ -140,7 +140,7 @@ def test_predictions_without_a_pixel_are_counted(data, tiny_model, tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(model, path, words=data.vocabulary, size=data.inputs.size, provenance={})
     evaluate(data, tmp_path, tmp_path / "out")
-    scores = json.loads((tmp_path / "out/metrics.json").read_text())
+    scores = json.loads((tmp_path / "out/val/metrics.json").read_text())
     assert scores["degenerate"] == scores["expressions"] and scores["mIoU"] == 0
 
 

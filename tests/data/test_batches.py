@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from partialres.data.batches import epoch_batches, expression_batches, steps_per_epoch
+from partialres.data.batches import epoch_batches, expression_batches, places_by_image, steps_per_epoch
 from partialres.data.inputs import Inputs
 from partialres.data.samples import known_boxes
 from partialres.data.views import around
@@ -100,12 +100,17 @@ def test_batches_hold_each_ref_once_and_the_refs_of_an_image_together(data, samp
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(len(samples.rows))) and seen[0] != seen[1]
 
 
+def batches_of(refs, data, size, window=None):
+    places = places_by_image(refs, data.inputs, size)
+    return expression_batches(refs, data.inputs, data.vocabulary, places, window)
+
+
 def test_all_expressions_are_covered_once_image_by_image_whatever_the_tables_index(data):
     refs = data.refs.sample(frac=1, random_state=0)
     asked = [(place, text) for place, texts in enumerate(refs["expressions"]) for text in texts]
     for size in (1, 10, 1000):
         seen, images = [], []
-        for positions, texts, batch in expression_batches(refs, data.inputs, data.vocabulary, size):
+        for positions, texts, batch in batches_of(refs, data, size):
             seen += zip(positions.tolist(), texts, strict=True)
             encoded = np.stack([data.vocabulary.encode(text) for text in texts])[:, : batch.words.shape[1]]
             assert (batch.words.numpy() == encoded).all() and batch.tokens is None
@@ -116,7 +121,7 @@ def test_all_expressions_are_covered_once_image_by_image_whatever_the_tables_ind
             assert len(batch.images) == len(np.unique(rows))
         assert sorted(seen) == sorted(asked)
         assert len(images) == len(set(images)) == refs["image_id"].nunique()  # each image's features are computed once
-    assert not list(expression_batches(refs.head(0), data.inputs, data.vocabulary, 4))
+    assert not list(batches_of(refs.head(0), data, 4))
 
 
 def test_each_ref_is_seen_in_its_own_window_where_windows_are_given(data):
@@ -125,18 +130,9 @@ def test_each_ref_is_seen_in_its_own_window_where_windows_are_given(data):
     pairs = zip(rows.tolist(), known_boxes(refs), strict=True)
     windows = [around(data.inputs.window(row), box) for row, box in pairs]
     frames = torch.from_numpy(data.inputs.frames(rows, windows))
-    for positions, _, batch in expression_batches(refs, data.inputs, data.vocabulary, 20, windows=windows):
+    for positions, _, batch in batches_of(refs, data, 20, windows.__getitem__):
         assert len(batch.images) == len(set(positions))
         assert torch.equal(batch.images[batch.image_index], frames[positions])
-
-
-def test_blocks_of_images_are_all_expressions_once_in_the_order_of_the_whole(data):
-    def texts(block):
-        batches = expression_batches(data.refs, data.inputs, data.vocabulary, 8, block)
-        return [(int(place), text) for members, texts, _ in batches for place, text in zip(members, texts, strict=True)]
-
-    for parts in (2, 3, 100):
-        assert [item for part in range(parts) for item in texts((part, parts))] == texts((0, 1))
 
 
 def test_an_image_lies_at_the_top_left_of_a_black_frame_and_valid_says_where(data):

@@ -1,7 +1,9 @@
 """The commands that run a model: what they write, what determines it, and what cannot change it."""
 
+import gc
 import json
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +12,13 @@ import pytest
 import torch
 
 from partialres.checkpoints.model_file import load_model, read_header
-from partialres.files import TrainingError, read_json, read_table, write_json, write_table
+from partialres.evaluation import Prediction
+from partialres.files import TrainingError, read_groups, read_json, read_table, write_json, write_table
 from partialres.model.darknet import DarkNet
 from partialres.model.visual import Visual
+from partialres.steps import pseudo
 from partialres.steps.backbone import load_visual
+from partialres.steps.predict import points_table
 from partialres.training import loop
 from tests.commands import done, equal, evaluate, run, sources, weights
 from tests.steps.conftest import MODEL, POINTS, TRAINING, predict, train_rec, train_res
@@ -47,6 +52,49 @@ def test_points_are_predicted_for_every_unlabelled_ref_once_in_pixels_of_its_ima
         flat = np.array(points.tolist())
         assert flat.shape == (POINTS, 2) and 0 <= loss <= 2
         assert (flat >= 0).all() and (flat <= max(size.loc[ref_id])).all()
+
+
+def test_the_parts_of_a_prediction_are_gathered_to_the_bytes_of_one(place, data, tmp_path):
+    batch, alone = ["--batch", 2], tmp_path / "points.parquet"
+    predict(data, place / "res", alone, *batch)
+    assert sorted(read_table(alone)["ref_id"]) == sorted(read_table(place / "points.parquet")["ref_id"])
+    for number in (2, 5):
+        parts = [tmp_path / f"{part}-of-{number}.parquet" for part in range(1, number + 1)]
+        for part, path in enumerate(parts, 1):
+            predict(data, place / "res", path, *batch, "--part", part, number)
+        done("gather", *parts, "--out", tmp_path / "gathered.parquet")
+        assert (tmp_path / "gathered.parquet").read_bytes() == alone.read_bytes()
+    answer = predict(data, place / "res", alone, "--part", 3, 2, call=run)
+    assert answer.exit_code == 2 and "no part 3 of 2" in answer.output
+
+
+def test_one_batch_at_a_time_is_in_memory_while_points_are_predicted_selected_and_scored(
+    place, data, tmp_path, monkeypatch
+):
+    points, chosen, alive = tmp_path / "points.parquet", tmp_path / "selected.parquet", []
+
+    def count(function, kind):
+        def counted(*arguments):
+            gc.collect()
+            alive.append(sum(isinstance(each, kind) for each in gc.get_objects()))
+            return function(*arguments)
+
+        return counted
+
+    monkeypatch.setattr("partialres.steps.predict.points_table", count(points_table, Prediction))
+    predict(data, place / "res", points, "--batch", 2)
+    assert len(alive) > 5 and max(alive) <= 8 < len(read_table(points))  # an image has a few refs
+    groups = [len(table) for table in read_groups(points, ["d"])]
+    assert len(groups) == len(alive) and sum(groups) == len(read_table(points))
+    seen = []
+    for name in ("select", "summarise"):
+        function = getattr(pseudo, name)
+        monkeypatch.setattr(pseudo, name, lambda *tables, own=function: seen.append(tables) or own(*tables))
+    everything = ["--threshold", 2.01, "--num-points", POINTS, "--no-resample"]
+    done("select", points, data.folder / "split.parquet", *everything, "--out", chosen)
+    assert [len(tables[0]) for tables in seen] == groups
+    done("score-pseudo", points, chosen, "--truth", data.folder / "refs.parquet", "--out", tmp_path / "selection.json")
+    assert [isinstance(table, Iterator) for table in seen[-1][:2]] == [True, True]
 
 
 def test_selected_points_are_those_below_the_threshold(place):
@@ -243,13 +291,13 @@ def test_a_training_that_cannot_continue_says_so(place, data, tmp_path, monkeypa
 def test_evaluation_scores_every_expression_of_a_split(place, data, tmp_path):
     evaluate(data, place / "res", tmp_path)
     val = data.refs[data.refs["split"] == "val"]
-    table = read_table(tmp_path / "predictions.parquet")
+    table = read_table(tmp_path / "val/predictions.parquet")
     asked = sorted((i, text) for i, texts in zip(val["ref_id"], val["expressions"], strict=True) for text in texts)
     assert sorted(zip(table["ref_id"], table["expression"], strict=True)) == asked
     assert list(table.columns) == [
         "ref_id", "expression", "points", "mask", "iou", "iou_upstream", "box_iou", "intersection", "union",
     ]  # fmt: skip
-    scores = read_json(tmp_path / "metrics.json")
+    scores = read_json(tmp_path / "val/metrics.json")
     assert list(scores) == [
         "expressions", "refs", "mIoU", "oIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9", "box_accuracy",
         "mIoU_upstream", "degenerate",
@@ -262,20 +310,32 @@ def test_step_1_is_scored_by_its_boxes_and_needs_no_masks(place, data, tmp_path)
     write_table(data.refs.drop(columns=["mask", "parts"]), tmp_path / "refs.parquet")
     model = ["--model", place / "rec/model.safetensors", "--out", tmp_path]
     done("evaluate", tmp_path / "refs.parquet", *model, *sources(data))
-    assert list(read_json(tmp_path / "metrics.json")) == ["expressions", "refs", "box_accuracy", "mean_box_iou"]
+    assert list(read_json(tmp_path / "val/metrics.json")) == ["expressions", "refs", "box_accuracy", "mean_box_iou"]
 
 
 def test_evaluating_twice_or_in_other_batches_gives_the_same_scores(place, data, tmp_path):
     evaluate(data, place / "res", tmp_path / "a")
     evaluate(data, place / "res", tmp_path / "b", "--batch", 3)
     evaluate(data, place / "res", tmp_path / "c")
-    first, other, again = ((tmp_path / name / "metrics.json").read_bytes() for name in "abc")
+    first, other, again = ((tmp_path / name / "val/metrics.json").read_bytes() for name in "abc")
     assert first == again == other
 
 
+def test_splits_scored_together_get_the_bytes_of_each_scored_alone(place, data, tmp_path):
+    splits = ("val", "testA")
+    together = [option for split in splits for option in ("--split", split)]
+    fixed = ["--model", place / "res/model.safetensors", *sources(data)]
+    done("evaluate", data.folder / "refs.parquet", *fixed, *together, "--out", tmp_path / "together")
+    for split in splits:
+        evaluate(data, place / "res", tmp_path / "alone", split=split)
+        for name in ("predictions.parquet", "metrics.json"):
+            first, other = ((tmp_path / where / split / name).read_bytes() for where in ("together", "alone"))
+            assert first == other
+
+
 def test_a_split_that_does_not_exist_and_a_model_of_other_words_are_refused(place, data, tmp_path):
-    answer = evaluate(data, place / "res", tmp_path, split="test", call=run)
-    assert answer.exit_code == 1 and "no refs in split 'test'" in answer.output
+    answer = evaluate(data, place / "res", tmp_path, "--split", "test", call=run)  # after val, which exists
+    assert answer.exit_code == 1 and "no refs in split 'test'" in answer.output and not (tmp_path / "val").exists()
     content = read_json(data.folder / "vocabulary.json")
     content["words"][2], content["words"][3] = content["words"][3], content["words"][2]
     write_json(content, tmp_path / "vocabulary.json")
@@ -302,7 +362,7 @@ def test_cached_features_give_what_pixels_give(featured, data, tmp_path):
     train_rec(data, tmp_path / "rec", "--init-backbone", featured / "visual.safetensors", "--features", featured)
     evaluate(data, tmp_path / "rec", tmp_path / "cached", "--features", featured)
     evaluate(data, tmp_path / "rec", tmp_path / "pixels")
-    cached, pixels = (read_json(tmp_path / name / "metrics.json") for name in ("cached", "pixels"))
+    cached, pixels = (read_json(tmp_path / name / "val/metrics.json") for name in ("cached", "pixels"))
     assert cached == pytest.approx(pixels, abs=2)  # features are stored in half precision
 
 

@@ -7,7 +7,7 @@ import torch
 from partialres.checkpoints.model_file import load_model, load_weights
 from partialres.config import TrainConfig
 from partialres.data.samples import mask_samples
-from partialres.evaluation import predict, score_masks, select_split
+from partialres.evaluation import predictions, score_masks, select_split
 from partialres.files import DataError, read_json, read_table, write_table
 from partialres.geometry import boxes, contour
 from partialres.model.build import build_model
@@ -67,7 +67,7 @@ def test_a_handful_of_masks_is_learnt_by_heart_and_comes_back_at_the_images_own_
     config = TrainConfig(epochs=200, batch=4, learning_rate=1e-2, warmup_epochs=1, clip=1.0, ema=0.9)
     place = torch.device("cpu")
     train(model, samples, data.inputs, config, seed=0, device=place, resume=Resume(None, {}), label="test")
-    answers = predict(model, refs, data.inputs, data.vocabulary, batch=4, device="cpu", label="test")
+    (answers,) = predictions(model, refs, data.inputs, data.vocabulary, batch=4, label="test")
     assert sorted(answer.position for answer in answers) == [0, 1, 2, 3]
     assert score_masks(refs, answers, data.inputs.size, model.visual.stride)["iou"].mean() > 0.75
 
@@ -75,16 +75,16 @@ def test_a_handful_of_masks_is_learnt_by_heart_and_comes_back_at_the_images_own_
 def test_evaluation_scores_the_masks_and_the_boxes_of_their_own_head(place, data, tmp_path):
     evaluate(data, place / "res", tmp_path / "a")
     evaluate(data, place / "res", tmp_path / "b", "--batch", 3)
-    table = read_table(tmp_path / "a/predictions.parquet")
+    table = read_table(tmp_path / "a/val/predictions.parquet")
     assert list(table.columns) == [
         "ref_id", "expression", "points", "mask", "iou", "iou_upstream", "box_iou", "intersection", "union",
     ]  # fmt: skip
     assert not table["points"].map(len).any()
     val = select_split(data.refs, "val")
     assert len(table) == val["expressions"].map(len).sum()
-    answers = predict(
+    (answers,) = predictions(
         load_model(place / "res/model.safetensors"), val, data.inputs, data.vocabulary,
-        batch=1000, device="cpu", label="val",
+        batch=1000, label="val",
     )  # fmt: skip
     for row, answer in zip(table.itertuples(), answers, strict=True):
         ref = val.iloc[answer.position]
@@ -93,14 +93,14 @@ def test_evaluation_scores_the_masks_and_the_boxes_of_their_own_head(place, data
         mask, truth = (contour.decode(counts, ref["height"], ref["width"]) for counts in (row.mask, ref["mask"]))
         assert (row.intersection, row.union) == ((mask & truth).sum(), (mask | truth).sum())
         assert row.iou == (row.intersection / row.union if row.union else 0)
-    first, other = (read_json(tmp_path / name / "metrics.json") for name in "ab")
+    first, other = (read_json(tmp_path / name / "val/metrics.json") for name in "ab")
     assert first == pytest.approx(other, abs=0.2) and "mIoU_upstream" in first
 
 
 def test_step_1_is_scored_by_its_boxes(place, data, tmp_path):
     evaluate(data, place / "rec", tmp_path)
-    assert list(read_json(tmp_path / "metrics.json")) == ["expressions", "refs", "box_accuracy", "mean_box_iou"]
-    assert set(read_table(tmp_path / "predictions.parquet", ["points"])["points"].map(len)) == {2}
+    assert list(read_json(tmp_path / "val/metrics.json")) == ["expressions", "refs", "box_accuracy", "mean_box_iou"]
+    assert set(read_table(tmp_path / "val/predictions.parquet", ["points"])["points"].map(len)) == {2}
 
 
 def test_unlabelled_masks_cannot_change_training(place, data, tmp_path):

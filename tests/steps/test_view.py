@@ -42,7 +42,7 @@ def test_it_predicts_nothing_where_every_ref_is_labelled(data, teacher, tmp_path
 
 
 def test_a_model_that_sees_the_known_box_is_not_scored(data, teacher, tmp_path):
-    answer = evaluate(data, teacher, tmp_path / "val", call=run)
+    answer = evaluate(data, teacher, tmp_path, call=run)
     assert answer.exit_code == 1 and "must not be scored" in answer.output
 
 

@@ -53,7 +53,7 @@ def trained(data, tmp_path_factory):
         )  # fmt: skip
         partialres(
             processes, "evaluate", data.folder / "refs.parquet", "--model", folder / "1/model.safetensors",
-            "--split", "train", "--batch", 8, "--out", out, *sources,
+            "--split", "train", "--split", "val", "--batch", 8, "--out", out, *sources,
         )  # fmt: skip
     return folder
 
@@ -66,10 +66,11 @@ def test_two_processes_take_the_steps_of_one(trained):
 
 
 def test_two_processes_score_every_expression_once_and_to_the_same_digit(trained, data):
-    alone, shared = (read_table(trained / name / "predictions.parquet") for name in ("1", "2"))
+    alone, shared = (read_table(trained / name / "train/predictions.parquet") for name in ("1", "2"))
     assert len(shared) == data.refs.loc[data.refs["split"] == "train", "expressions"].map(len).sum()
     assert shared[["ref_id", "expression"]].equals(alone[["ref_id", "expression"]])
-    assert read_json(trained / "2/metrics.json") == read_json(trained / "1/metrics.json")
+    assert (trained / "2/val/predictions.parquet").read_bytes() == (trained / "1/val/predictions.parquet").read_bytes()
+    assert read_json(trained / "2/train/metrics.json") == read_json(trained / "1/train/metrics.json")
 
 
 def test_only_the_first_process_keeps_a_state_and_none_is_left(trained):

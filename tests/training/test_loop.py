@@ -120,7 +120,8 @@ def test_the_score_is_the_mean_iou_that_evaluation_gives_those_expressions(data,
     score = sample_score(model, data.refs, data.inputs, data.vocabulary, torch.device("cpu"))()
     val = evaluation.select_split(data.refs, "val")
     val = val.assign(expressions=[texts[:1] for texts in val["expressions"]])
-    predicted = evaluation.predict(model, val, data.inputs, data.vocabulary, batch=64, device="cpu", label="val")
+    answers = evaluation.predictions(model, val, data.inputs, data.vocabulary, batch=64, label="val")
+    predicted = [answer for batch in answers for answer in batch]
     if points == 2:
         ious = evaluation.score_boxes(val, predicted)["box_iou"]
     else:

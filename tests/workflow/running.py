@@ -20,6 +20,7 @@ from partialres.experiments import Plan, merge
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.yaml"
+EVALUATIONS = ("evaluate_rec", "evaluate_res")  # named in a loop; for a second list of splits with _2
 
 
 def planned(*overrides: Path | Mapping[str, Any]) -> Plan:

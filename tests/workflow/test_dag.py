@@ -158,6 +158,15 @@ def test_two_gpus_are_two_processes_of_one_training(copy):
     assert log.count("train-rec: 2 done") == 2 and (copy.folder / model).exists()
 
 
+def test_jobs_that_share_a_prediction_make_the_file_of_one_and_leave_no_parts(copy):
+    points = copy.folder / RUN / "pseudo/points.parquet"
+    alone = points.read_bytes()
+    output = copy(points.relative_to(copy.folder), config={"resources": {"predict": {"parts": 3}}})
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
+    assert jobs == {"predict_pseudo_points": "3", "gather_pseudo_points": "1", "total": "4"}
+    assert points.read_bytes() == alone and [*points.parent.glob("points*")] == [points]
+
+
 def test_lint_finds_nothing_but_input_functions_beside_their_rules(empty):
     """The linter wants functions in a file apart; here they stand above the rule that uses them."""
     with pytest.raises(subprocess.CalledProcessError) as caught:

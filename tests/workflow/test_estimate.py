@@ -15,7 +15,7 @@ from partialres.estimate.sample import KINDS, Cost, Line, work
 from partialres.experiments import Plan, merge
 from partialres.files import DataError
 from tests import commands
-from tests.workflow.running import ROOT, TINY
+from tests.workflow.running import EVALUATIONS, ROOT, TINY
 
 DOT = """digraph snakemake_dag {
 \t0[label = "all", color = "0.1 0.6 0.8", style="rounded"];
@@ -42,6 +42,11 @@ def test_jobs_inherit_the_wildcards_that_their_labels_leave_out():
     assert before == {"0": {"1", "2"}, "1": {"3"}, "2": {"3"}, "3": set()}
 
 
+def test_rules_that_differ_in_their_splits_are_one_rule():
+    jobs, _ = read_dag('\t1[label = "evaluate_res_2\\nstep: res", color = "x"];')
+    assert jobs["1"] == ("evaluate_res", {"step": "res"})
+
+
 @pytest.mark.parametrize(
     ("workers", "cores", "needed", "expected"),
     [(1, 1, 1, 21), (2, 1, 1, 11), (64, 1, 1, 11), (1, 2, 1, 11), (1, 2, 2, 21)],
@@ -62,7 +67,9 @@ def test_work_counts_what_a_rule_repeats():
     settings = tiny_plan().settings("refshapes", "ours", 10)
     assert work("train_res", settings, SIZES, {"ratio": "10"}) == pytest.approx(60 * 20)
     assert work("retrain_res", settings, SIZES, {"ratio": "10"}, kept=0.5) == pytest.approx(2 * (20 + 90))
-    assert work("evaluate_res", settings, SIZES, {"split": "val"}) == 60
+    assert work("evaluate_res", settings, SIZES, {}, splits=["val", "train"]) == 560
+    alone, shared = (work("predict_pseudo_points", settings, SIZES, {"ratio": "10"}, parts=n) for n in (1, 4))
+    assert alone == 4 * shared == 180
     assert work("cache_images", settings, SIZES, {}) == 100
 
 
@@ -75,8 +82,8 @@ def test_data_of_unknown_size_are_refused_by_name(tmp_path, monkeypatch):
 
 def test_every_rule_is_measured_or_left_out_on_purpose():
     text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    rules = set(re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE))
-    measured = {*KINDS, "prepare", "split", "select_pseudo_points", "score_pseudo_points"}
+    rules = {*re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE), *EVALUATIONS}
+    measured = {*KINDS, "prepare", "split", "select_pseudo_points", "score_pseudo_points", "gather_pseudo_points"}
     assert {rule for rule in rules - NOT_COUNTED if not rule.startswith(REPORTS)} == measured
 
 
@@ -92,7 +99,7 @@ def test_the_command_estimates_every_rule(checkout, tmp_path, monkeypatch):
     printed = commands.done("estimate", TINY, "--images", 12, "--out", tmp_path / "estimate.json").output
     record = json.loads((tmp_path / "estimate.json").read_text())
     rules = {row["rule"]: row for row in record["rules"]}
-    assert rules["train_res"]["jobs"] == 2 and rules["evaluate_res"]["jobs"] == 8
+    assert rules["train_res"]["jobs"] == 2 and rules["evaluate_res"]["jobs"] == 4
     assert all(row["hours"] > 0 for row in record["rules"]) and rules["train_rec"]["memory_mb"] > 100
     hours, total = [row["hours"] for row in record["workers"]], sum(row["hours"] for row in record["rules"])
     assert hours == sorted(hours, reverse=True) and hours[0] <= total * 1.001

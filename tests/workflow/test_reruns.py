@@ -43,7 +43,6 @@ def test_another_threshold_makes_selection_step_3_and_its_scores_again(done):
         ("a ratio less", "no path has this"),
         ("an experiment with `from: ours` more", "/ratio10/strict/"),
         ("an experiment with `head: mask` more", "mask"),
-        ("an evaluation split more", "/testB/"),
     ],
 )
 def test_what_is_added_makes_its_own_files_and_none_again(done, what, part):
@@ -52,6 +51,16 @@ def test_what_is_added_makes_its_own_files_and_none_again(done, what, part):
     assert all(part in path for paths in made.values() for path in paths)
     if "from" in what:
         assert not {"train_res", "predict_pseudo_points"} & set(made)
+
+
+def test_a_split_more_scores_every_split_of_its_data_set_again_and_trains_nothing(done):
+    (change,) = [change for change in CHANGES if change.what == "an evaluation split more"]
+    made = not_of_the_report(pending(done, change))
+    assert made.keys() == {"evaluate_rec", "evaluate_res"}
+    rec = {
+        f"results/refshapes/seed0/rec/points/{split}/{name}" for split in ("val", "testA", "testB") for name in SCORED
+    }
+    assert made["evaluate_rec"] == rec
 
 
 def test_a_changed_raw_file_makes_prepare_and_what_follows_again(done, tmp_path):

@@ -11,7 +11,7 @@ import sys
 import pytest
 import yaml
 
-from tests.workflow.running import ROOT, TINY, Workflow
+from tests.workflow.running import EVALUATIONS, ROOT, TINY, Workflow
 
 PROFILES = ROOT / "workflow/profiles"
 
@@ -74,7 +74,8 @@ def test_a_failed_job_is_named_and_shows_the_end_of_its_log(checkout, tmp_path):
 def test_a_profile_names_rules_and_groups_of_the_workflow(profile):
     content = yaml.safe_load((PROFILES / profile / "config.yaml").read_text())
     text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    rules = {name for pair in re.findall(r"(?m)^rule (\w+):|^use rule \w+ as (\w+) with", text) for name in pair}
+    rules = {name for pair in re.findall(r"(?m)^ *rule (\w+):|^use rule \w+ as (\w+) with", text) for name in pair}
+    rules |= {*EVALUATIONS, *(f"{name}_2" for name in EVALUATIONS)}
     groups = set(re.findall(r'group: "(\w+)"', text))
     assert {*content.get("set-resources", {})} <= rules
     assert set(content.get("group-components", {})) in (set(), groups)

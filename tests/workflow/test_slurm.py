@@ -106,5 +106,5 @@ def test_a_cancelled_run_leaves_no_job_and_goes_on_from_where_it_was(story):
 
 def test_small_jobs_are_submitted_together(story):
     evaluations = [rules for _, _, rules in story.queue if "evaluate" in rules]
-    assert len(evaluations) == 1  # for ten jobs
-    assert len(story.queue) < 22  # for 34 jobs, including those that failed or were cancelled
+    assert len(evaluations) == 1  # for five jobs
+    assert len(story.queue) < 22  # for 29 jobs, including those that failed or were cancelled

@@ -189,7 +189,7 @@ def selection(sizes: Sizes) -> Case:
     def ours(number: int = sizes.predictions) -> pd.DataFrame:
         predicted = [Prediction(place, "", outline, certain) for place, outline in enumerate(outlines[:number])]
         table = points_table(refs, predicted)
-        return pseudo.select(table, refs, PseudoConfig(threshold=2.01), sizes.points)
+        return pseudo.select(table, refs.set_index("ref_id"), PseudoConfig(threshold=2.01), sizes.points)
 
     def slow() -> list[tuple[float, np.ndarray]]:
         return [

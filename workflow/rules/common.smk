@@ -39,13 +39,11 @@ wildcard_constraints:
     experiment="|".join(map(re.escape, plan.experiments)),
     head="points|mask",
     step="res|retrain",
-    split="|".join(sorted({split for entry in plan.datasets.values() for split in entry.splits})),
 
 
 RESULTS = plan.config.results
 RESUME = f"{RESULTS}/.resume"  # not an output of any rule: Snakemake removes outputs before a rerun
 RUN = "{dataset}/seed{seed}/ratio{ratio}/{experiment}"
-SCORED = f"{RUN}/{{step}}/{{split}}"
 
 
 def results(path):

@@ -9,26 +9,49 @@ def owned(part, path):
     return value
 
 
+# Several jobs may share a prediction, each with its part of the batches; they make the same file as one job.
+PARTS = plan.config.resources["predict"].parts
+PART = f"-{{part}}-of-{PARTS}" if PARTS > 1 else ""
+PREDICTED_PART = results(f"{RUN}/pseudo/points{PART}.parquet")
+
+
 rule predict_pseudo_points:
     input:
         rows=results("{dataset}/seed{seed}/ratio{ratio}/split.parquet"),
         model=owned("res", "res/model.safetensors"),
         **SEEN,
-    output: results(f"{RUN}/pseudo/points.parquet")
+    output: temp(PREDICTED_PART) if PARTS > 1 else PREDICTED_PART
     params:
+        part=lambda wildcards: f"--part {wildcards.part} {PARTS}" if PARTS > 1 else "",
         batch=setting("predict.batch"),
         seen=seen,
         code=code("predict"),
+    wildcard_constraints: part=r"\d+"
     threads: threads("predict")
     resources: **resources_of("predict")
     priority: 3
     message: "pseudo points on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % (seed {wildcards.seed})"
-    log: logs(f"predict_pseudo_points/{RUN}")
-    benchmark: benchmarks(f"predict_pseudo_points/{RUN}")
+    log: logs(f"predict_pseudo_points/{RUN}{PART}")
+    benchmark: benchmarks(f"predict_pseudo_points/{RUN}{PART}")
     conda: environment("predict")
     shell:
-        "on_gpus {resources.gpu} predict {input.rows:q} --model {input.model:q} {params.seen} --batch {params.batch} "
-        "--threads {threads} --out {output:q} 2> {log:q}"
+        "on_gpus {resources.gpu} predict {input.rows:q} --model {input.model:q} {params.seen} {params.part} "
+        "--batch {params.batch} --threads {threads} --out {output:q} 2> {log:q}"
+
+
+if PARTS > 1:
+    rule gather_pseudo_points:
+        input: expand(PREDICTED_PART, part=range(1, PARTS + 1), allow_missing=True)
+        output: results(f"{RUN}/pseudo/points.parquet")
+        params: code=code("gather")
+        resources: **resources_of("prepare")
+        priority: 3
+        group: "pseudo"
+        message: "gather pseudo points: {wildcards.dataset}, {wildcards.experiment}, {wildcards.ratio} %"
+        log: logs(f"gather_pseudo_points/{RUN}")
+        benchmark: benchmarks(f"gather_pseudo_points/{RUN}")
+        conda: environment("prepare")
+        shell: "python -m partialres gather {input:q} --out {output:q} 2> {log:q}"
 
 
 rule select_pseudo_points:
