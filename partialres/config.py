@@ -143,6 +143,8 @@ class UpstreamConfig(Section):
     """The feature cell of a bin: the cell containing it, or floor(bin * (cells - 1) / bins). Released: spread."""
     cctf_means: Literal["image", "frame"] = "image"
     """The area over which CCTF averages columns and rows: the image, or the frame with padding. Released: frame."""
+    fusion_norm: Literal["image", "frame"] = "image"
+    """The area over which the fusion's group norm takes mean and variance: as for `cctf_means`. Released: frame."""
     pmca_scale: Literal["sigmoid", "raw"] = "sigmoid"
     """PMCA's scale: a sigmoid that divides distances (eq. 6-7), or the raw output, which multiplies them, in cells.
     Released: raw."""
@@ -155,7 +157,13 @@ class UpstreamConfig(Section):
 
     def step_1(self) -> UpstreamConfig:
         """Keep only the settings that affect step 1's weights; reset the others to their defaults."""
-        return UpstreamConfig(padded_words=self.padded_words, rounding=self.rounding, span=self.span)
+        kept = ("padded_words", "rounding", "span", "fusion_norm")
+        return UpstreamConfig(**{name: getattr(self, name) for name in kept})
+
+    @property
+    def padding_counts(self) -> bool:
+        """Whether the frame's padding affects the outputs, so that the model must see the whole square frame."""
+        return "frame" in (self.cctf_means, self.fusion_norm)
 
 
 class ModelConfig(Section):

@@ -48,20 +48,21 @@ def predict(
     place = pick_device(device)
     on_device(model, place)
     model.eval()
-    windows = [inputs.window(row) for row in inputs.rows(refs["image_id"].tolist()).tolist()]
+    images = inputs.rows(refs["image_id"].tolist()).tolist()
+    windows = [inputs.window(row) for row in images]
     if boxes is not None:
         windows = [around(window, box) for window, box in zip(windows, boxes, strict=True)]
     part: list[Prediction] = []
     with joined(place) as processes:
         block = (processes.rank, processes.count)
         batches = expression_batches(refs, inputs, words, batch, block, None if boxes is None else windows)
-        total = -(-sum(map(len, refs["expressions"])) // batch // processes.count)
-        for positions, texts, group in progress(batches, label, total):
+        for positions, texts, group in progress(batches, label):
             with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
                 answers = model.answers(group.to(place), [windows[position] for position in positions.tolist()])
             rows = zip(positions.tolist(), texts, answers, strict=True)
             part += [Prediction(position, text, *answer) for position, text, answer in rows]
         everything = gathered(part, processes)
+        everything.sort(key=lambda each: (images[each.position], each.position))  # batches came by shape
         return everything if processes.first else None
 
 

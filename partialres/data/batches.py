@@ -11,7 +11,7 @@ import pandas as pd
 from torch.utils.data import DataLoader
 
 from partialres.data.batch import Batch
-from partialres.data.inputs import Inputs
+from partialres.data.inputs import Cells, Inputs
 from partialres.data.samples import Samples
 from partialres.data.views import Window
 from partialres.data.vocabulary import Vocabulary
@@ -35,6 +35,7 @@ def epoch_batches(
     """Make the batches of an epoch: each ref once, with one of its expressions.
 
     Images come in random order by (seed, epoch), each with all of its refs, so that the backbone runs once for them.
+    Each batch holds images of like shapes, and keeps no more of the frame than they need.
     share: picks from a batch's refs [n] those that this process trains on. A random crop depends only on (seed, epoch,
     the ref), a random scale only on (seed, epoch, the image), not on the batch or worker. pinned: in page-locked
     memory, from which a GPU copies while it computes.
@@ -45,32 +46,58 @@ def epoch_batches(
     order = rng.permutation(len(expressions))
     _, first, image = np.unique(samples.rows[order], return_index=True, return_inverse=True)
     order = order[np.argsort(first[image], kind="stable")]  # an image takes the place of its first ref
-    steps = [share(members) for members in np.array_split(order, steps_per_epoch(samples, batch))]
+    shapes = np.array([inputs.cells([samples.window(ref, inputs, (seed, epoch))]) for ref in range(len(order))])
+    sizes = [batch_size(samples, batch, step) for step in range(steps_per_epoch(samples, batch))]
+    steps = [(share(refs), tuple(shapes[refs].max(0).tolist())) for refs in in_batches(order, shapes, sizes, rng)]
     make = partial(_training_batch, samples, inputs, chosen, (seed, epoch))
     return iter(
         DataLoader(steps, batch_size=None, collate_fn=make, num_workers=workers, pin_memory=pinned)  # type: ignore[arg-type]
     )
 
 
+def in_batches(
+    order: np.ndarray, shapes: np.ndarray, sizes: Sequence[int], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Divide refs, int64 [n] in random order, into batches of the given sizes, each of refs with like shapes.
+
+    shapes: int64 [n, 2], each ref's rows and columns of positions. Where all are equal, the order stays as it is.
+    """
+    rows, columns = shapes[order].T
+    places = np.lexsort((-columns, rows))  # from flat to narrow; refs of equal shapes keep their order
+    turns = np.argsort([rng.choice(part) for part in np.array_split(places, len(sizes))])  # by one place of each batch
+    ends = np.empty(len(sizes), dtype=np.int64)
+    ends[turns] = sizes
+    batches = np.split(order[places], ends.cumsum()[:-1])
+    return [batches[turn] for turn in turns]
+
+
 def _training_batch(
-    samples: Samples, inputs: Inputs, chosen: np.ndarray, seeds: tuple[int, int], members: np.ndarray
+    samples: Samples, inputs: Inputs, chosen: np.ndarray, seeds: tuple[int, int], step: tuple[np.ndarray, Cells]
 ) -> Batch:
-    """Make a batch of the refs `members`; loader processes call this. chosen: int64 [n], each ref's expression."""
+    """Make a batch of refs; loader processes call this.
+
+    chosen: int64 [n], each ref's expression. step: the refs, and the positions that their whole batch keeps.
+    """
+    members, kept = step
     words = np.stack([samples.words[member][chosen[member]] for member in members])
-    return samples.batch(members, words, inputs, seeds)
+    return samples.batch(members, words, inputs, seeds, kept)
 
 
 def expression_batches(
     refs: pd.DataFrame, inputs: Inputs, vocabulary: Vocabulary, batch: int, block: tuple[int, int] = (0, 1),
     windows: Sequence[Window] | None = None,
-) -> Iterator[tuple[np.ndarray, list[str], Batch]]:  # fmt: skip
+) -> DataLoader[tuple[np.ndarray, list[str], Batch]]:  # fmt: skip
     """Batch all expressions of refs, grouped by image so that each image's visual features are computed once.
 
+    All images of a batch have the same shape: what a model answers does not depend on which images share a batch.
     windows: the part of its image to show for each ref; None: the whole image. block: (i, n) selects part i of n of the
-    images, for process i. Yields rows int64 [B] in refs, the expressions and the batch, about `batch` expressions each.
+    images, for process i. The loader gives rows int64 [B] in refs, the expressions and the batch, of about `batch`
+    expressions.
     """
     rows = inputs.rows(refs["image_id"].tolist())
     expressions = refs["expressions"].tolist()
+    seen = [inputs.window(row) for row in rows.tolist()] if windows is None else windows
+    shapes = [inputs.cells([window]) for window in seen]
 
     def batched(places: list[int]) -> tuple[np.ndarray, list[str], Batch]:
         positions = np.repeat(places, [len(expressions[place]) for place in places])
@@ -79,17 +106,17 @@ def expression_batches(
         if windows is None:
             return positions, texts, inputs.batch(rows[positions], words)
         distinct, index = np.unique(positions, return_inverse=True)
-        seen = [windows[place] for place in distinct.tolist()]
-        return positions, texts, inputs.view_batch(rows[distinct], seen, words, index)
+        shown = [seen[place] for place in distinct.tolist()]
+        return positions, texts, inputs.view_batch(rows[distinct], shown, words, index)
 
     by_image = np.argsort(rows, kind="stable")
     distinct, image = np.unique(rows[by_image], return_inverse=True)
     by_image = by_image[image * block[1] // len(distinct) == block[0]]
-    places: list[int] = []
-    for _, of_image in groupby(by_image.tolist(), key=lambda place: rows[place]):
-        places.extend(of_image)
-        if sum(len(expressions[place]) for place in places) >= batch:
-            yield batched(places)
-            places = []
-    if places:
-        yield batched(places)
+    groups: list[list[int]] = []
+    for _, alike in groupby(sorted(by_image.tolist(), key=shapes.__getitem__), key=shapes.__getitem__):
+        full = True
+        for _, of_image in groupby(alike, key=rows.__getitem__):
+            groups += [[]] if full else []
+            groups[-1].extend(of_image)
+            full = sum(len(expressions[place]) for place in groups[-1]) >= batch
+    return DataLoader(groups, batch_size=None, collate_fn=batched)  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ class Memory:
     values: list[Tensor]  # one per decoder layer: [B, h, K, D/h]
     bias: Tensor  # [B, 1, 1, K]: 0, or -inf at padded positions
     grid: Grid  # coordinates of the image positions, for PMCA
-    means: AxisMeans  # mean features of columns and rows, for CCTF
+    means: AxisMeans  # mean features of the frame's columns and rows, for CCTF
 
 
 def sine_positions(valid: Tensor, width: int) -> Tensor:
