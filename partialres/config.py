@@ -135,6 +135,9 @@ class UpstreamConfig(Section):
     """How a coordinate becomes a bin (eq. 2): rounded or truncated. Released: truncate."""
     span: Literal["frame", "image"] = "frame"
     """Length divided into bins: the square frame's side, or the image's own side with padding. Released: image."""
+    padding: Literal["ignored", "counts"] = "ignored"
+    """Whether the frame's padding is left out, and positions are in the frame's units if bins are; or it counts in the
+    fusion's norm, and positions are in the image's units. Released: counts."""
     language_token: StrictBool = False
     """Whether the encoder also receives the expression, as one additional token. Released: true."""
     cctf_axes: Literal["paper", "transposed"] = "paper"
@@ -143,8 +146,6 @@ class UpstreamConfig(Section):
     """The feature cell of a bin: the cell containing it, or floor(bin * (cells - 1) / bins). Released: spread."""
     cctf_means: Literal["image", "frame"] = "image"
     """The area over which CCTF averages columns and rows: the image, or the frame with padding. Released: frame."""
-    fusion_norm: Literal["image", "frame"] = "image"
-    """The area over which the fusion's group norm takes mean and variance: as for `cctf_means`. Released: frame."""
     pmca_scale: Literal["sigmoid", "raw"] = "sigmoid"
     """PMCA's scale: a sigmoid that divides distances (eq. 6-7), or the raw output, which multiplies them, in cells.
     Released: raw."""
@@ -157,13 +158,13 @@ class UpstreamConfig(Section):
 
     def step_1(self) -> UpstreamConfig:
         """Keep only the settings that affect step 1's weights; reset the others to their defaults."""
-        kept = ("padded_words", "rounding", "span", "fusion_norm")
+        kept = ("padded_words", "rounding", "span", "padding")
         return UpstreamConfig(**{name: getattr(self, name) for name in kept})
 
     @property
-    def padding_counts(self) -> bool:
-        """Whether the frame's padding affects the outputs, so that the model must see the whole square frame."""
-        return "frame" in (self.cctf_means, self.fusion_norm)
+    def whole_frames(self) -> bool:
+        """Whether the model must see images in the whole square frame, because its padding affects the outputs."""
+        return self.padding == "counts" or self.cctf_means == "frame"
 
 
 class ModelConfig(Section):

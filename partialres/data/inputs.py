@@ -25,13 +25,13 @@ class Inputs:
     A batch leaves out the rows and columns of positions that are padding of all its images.
     """
 
-    def __init__(self, images: Path, stride: int, features: Path | None = None, padding_counts: bool = False) -> None:
+    def __init__(self, images: Path, stride: int, features: Path | None = None, whole_frames: bool = False) -> None:
         """images: folder of the image cache. stride: the model's, pixels. features: folder of `cache-features`.
 
-        padding_counts: leave out no padding (`UpstreamConfig.padding_counts`).
+        whole_frames: leave out no padding (`UpstreamConfig.whole_frames`).
         """
         self.cache = ImageCache(images)
-        self.size, self.stride, self.padding_counts = self.cache.size, stride, padding_counts
+        self.size, self.stride, self.whole_frames = self.cache.size, stride, whole_frames
         if self.size % stride:
             raise DataError(f"{images}: the image size {self.size} is not a multiple of the backbone's stride {stride}")
         self.features, self.visual_digest = None, None
@@ -61,7 +61,7 @@ class Inputs:
 
     def cells(self, windows: Sequence[Window], least: Cells = (1, 1)) -> Cells:
         """Return the rows and columns of positions, at least `least`, that a batch of windows keeps."""
-        return kept_cells(windows, self.stride, self.padding_counts, least)
+        return kept_cells(windows, self.stride, self.whole_frames, least)
 
     def batch(self, rows: np.ndarray, words: np.ndarray, least: Cells = (1, 1)) -> Batch:
         """Batch B expressions, with words int64 [B, L], and the whole images of their cache rows [B].
@@ -91,9 +91,9 @@ class Inputs:
         return frames([self.cache.image(row) for row in rows.tolist()], windows, height, width)
 
 
-def kept_cells(windows: Sequence[Window], stride: int, padding_counts: bool, least: Cells = (1, 1)) -> Cells:
+def kept_cells(windows: Sequence[Window], stride: int, whole_frames: bool, least: Cells = (1, 1)) -> Cells:
     """Return the rows and columns of positions that a batch of windows keeps; see `Inputs`."""
-    if padding_counts:
+    if whole_frames:
         return windows[0].size // stride, windows[0].size // stride
     rows, columns = zip(least, *(window.cells(stride) for window in windows), strict=True)
     return max(rows), max(columns)

@@ -19,7 +19,7 @@ class LanguageGate(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.language_token = config.upstream.language_token
-        self.padding_counts = config.upstream.fusion_norm == "frame"
+        self.padding_counts = config.upstream.padding == "counts"
         self.conv = nn.Conv2d(config.fusion, config.width, 1)
         self.norm = nn.GroupNorm(min(32, config.width // 4), config.width)
 

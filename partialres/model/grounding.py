@@ -57,14 +57,17 @@ class Grounding(nn.Module):
         kept = batch.valid[:, :height, :width]  # [I, H, W]
         framed, valid = batch.valid[batch.image_index], kept[batch.image_index]  # [B, F, F], [B, H, W]
         x = self.gate(visual[batch.image_index], self.language(batch.words, batch.lengths), valid)  # [B, K, D]
-        positions = sine_positions(kept, self.config.width)[batch.image_index]  # [B, H * W, D]
+        upstream = self.config.upstream
+        in_frame = (upstream.span, upstream.padding) == ("frame", "ignored")
+        frame = (framed.shape[1], framed.shape[2]) if in_frame else None
+        positions = sine_positions(kept, self.config.width, frame)[batch.image_index]  # [B, H * W, D]
         bias = torch.zeros(valid.shape, dtype=x.dtype, device=x.device).masked_fill(~valid, -torch.inf)
         extra = x.shape[1] - positions.shape[1]  # the language token is never masked and has no position
         bias, positions = F.pad(bias.flatten(1)[:, None, None, :], (0, extra)), F.pad(positions, (0, 0, 0, extra))
         for layer in self.encoder:
             x = layer(x, positions, bias)
         keys, values = self.keys_values(x, positions)
-        counted = framed if self.config.upstream.cctf_means == "image" else torch.ones_like(framed)
+        counted = framed if upstream.cctf_means == "image" else torch.ones_like(framed)
         means = axis_means(x[:, : height * width].unflatten(1, (height, width)), counted)
         return Memory(x, positions, keys, values, bias, Grid.of(framed, height, width), means)
 

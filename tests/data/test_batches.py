@@ -203,8 +203,8 @@ def test_a_process_keeps_the_positions_of_the_whole_batch(data, samples):
     assert [batch.images.shape[1:3] for batch in shares] == whole
 
 
-def test_where_padding_counts_every_batch_has_the_whole_frame(data, samples):
-    inputs = Inputs(data.folder / "images", 16, padding_counts=True)
+def test_where_whole_frames_every_batch_has_the_whole_frame(data, samples):
+    inputs = Inputs(data.folder / "images", 16, whole_frames=True)
     for batch in epoch_batches(samples, inputs, 7, seed=0, epoch=0):
         assert batch.images.shape[1:3] == (64, 64)
     for _, _, batch in expression_batches(data.refs, inputs, data.vocabulary, 7):

@@ -62,7 +62,7 @@ def test_the_gate_multiplies_and_the_language_token_shares_its_projection():
 def test_the_gate_normalises_by_the_image_alone_or_as_released_by_its_padding_too(token):
     torch.manual_seed(0)
     paper = LanguageGate(changed(SMALL, language_token=token))
-    released = LanguageGate(changed(SMALL, language_token=token, fusion_norm="frame"))
+    released = LanguageGate(changed(SMALL, language_token=token, padding="counts"))
     released.load_state_dict(paper.state_dict())
     visual, language, valid = 3 * torch.randn(2, 32, 3, 4), torch.randn(2, 32), torch.zeros(2, 3, 4, dtype=torch.bool)
     valid[0, :2, :3] = valid[1] = True

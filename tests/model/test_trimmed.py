@@ -12,7 +12,7 @@ from partialres.data.batch import Batch
 from tests import tiny
 from tests.model.conftest import PAPER, PLAIN, POINTS, WORDS, make_model
 
-IGNORED = {"cctf_means": "image", "fusion_norm": "image"}
+IGNORED = {"cctf_means": "image", "padding": "ignored"}
 SETTINGS = {
     "paper": PAPER,
     "plain": PLAIN,
@@ -59,9 +59,9 @@ def outputs(model, batch):
 
 @pytest.mark.parametrize("setting", IGNORED)
 @torch.no_grad()
-def test_where_padding_counts_leaving_it_out_would_change_the_answer(setting):
-    config = tiny.changed(PAPER, **{setting: "frame"})
-    assert config.upstream.padding_counts and not UpstreamConfig().padding_counts
+def test_where_whole_frames_leaving_it_out_would_change_the_answer(setting):
+    config = tiny.changed(PAPER, **{setting: getattr(tiny.RELEASED, setting)})
+    assert config.upstream.whole_frames and not UpstreamConfig().whole_frames
     model, whole = make_model(config), whole_frame(config, 5, [(3, 5), (2, 4)], 0)
     trimmed = replace(whole, images=whole.images[:, :, :3])
     assert not torch.allclose(model(trimmed), model(whole), atol=1e-3)
