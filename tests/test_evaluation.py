@@ -161,3 +161,16 @@ def test_the_order_of_refs_changes_no_answer_and_no_score(data, tmp_path, kind):
     for column in ("ref_id", "expression", "mask", "iou", "iou_upstream", "box_iou"):
         assert tables[0][column].tolist() == tables[1][column].tolist() == tables[2][column].tolist()
     assert tables[0]["iou"].nunique() > 2 and tables[0].index.tolist() != tables[1].index.tolist()
+
+
+def test_predictions_come_image_by_image_and_do_not_depend_on_what_shares_a_batch(data, tiny_model):
+    model, refs = tiny_model(4, frozen="none"), data.train.sample(40, random_state=0)
+    alone, together = (
+        predict(model, refs, data.inputs, data.vocabulary, batch=size, device="cpu", label="test") for size in (1, 1000)
+    )
+    rows = data.inputs.rows(refs["image_id"].tolist())
+    assert len({data.inputs.window(row).cells(16) for row in rows.tolist()}) > 2
+    expected = [(place, text) for place in np.argsort(rows, kind="stable") for text in refs["expressions"].iloc[place]]
+    for predictions in (alone, together):
+        assert [(each.position, each.expression) for each in predictions] == expected
+    np.testing.assert_allclose([each.points for each in alone], [each.points for each in together])
