@@ -135,6 +135,9 @@ class UpstreamConfig(Section):
     """How a coordinate becomes a bin (eq. 2): rounded or truncated. Released: truncate."""
     span: Literal["frame", "image"] = "frame"
     """Length divided into bins: the square frame's side, or the image's own side with padding. Released: image."""
+    padding: Literal["ignored", "counts"] = "ignored"
+    """Whether the frame's padding is left out, and positions are in the frame's units if bins are; or it counts in the
+    fusion's norm, and positions are in the image's units. Released: counts."""
     language_token: StrictBool = False
     """Whether the encoder also receives the expression, as one additional token. Released: true."""
     cctf_axes: Literal["paper", "transposed"] = "paper"
@@ -155,7 +158,13 @@ class UpstreamConfig(Section):
 
     def step_1(self) -> UpstreamConfig:
         """Keep only the settings that affect step 1's weights; reset the others to their defaults."""
-        return UpstreamConfig(padded_words=self.padded_words, rounding=self.rounding, span=self.span)
+        kept = ("padded_words", "rounding", "span", "padding")
+        return UpstreamConfig(**{name: getattr(self, name) for name in kept})
+
+    @property
+    def whole_frames(self) -> bool:
+        """Whether the model must see images in the whole square frame, because its padding affects the outputs."""
+        return self.padding == "counts" or self.cctf_means == "frame"
 
 
 class ModelConfig(Section):

@@ -59,9 +59,9 @@ def predictions(
         whole = inputs.window(rows[position])
         return whole if boxes is None else around(whole, boxes[position])
 
-    batches = places_by_image(refs, inputs, batch)[part[0] :: part[1]]
-    own = batches[processes.rank :: processes.count]
-    made = expression_batches(refs, inputs, words, own, None if boxes is None else window)
+    shown = None if boxes is None else window
+    batches = places_by_image(refs, inputs, batch, shown)[part[0] :: part[1]]
+    made = expression_batches(refs, inputs, words, batches[processes.rank :: processes.count], shown)
     for _ in progress(range(-(-len(batches) // processes.count)), label):
         answered: list[Prediction] = []
         for positions, texts, group in islice(made, 1):  # the last round has none for some processes

@@ -19,7 +19,7 @@ from PIL import ImageOps
 from partialres.checkpoints.model_file import load_model, read_header, read_words
 from partialres.data.batch import Batch
 from partialres.data.images import Image, resize, resized
-from partialres.data.inputs import batch_of, frames
+from partialres.data.inputs import batch_of, frames, kept_cells
 from partialres.data.views import Window, whole
 from partialres.data.vocabulary import clean
 from partialres.files import DataError, atomic, write_json
@@ -126,7 +126,9 @@ class Segmenter:
         with torch.no_grad():
             (answer,) = self.model.answers(batch, [window])
         shown = self.segmentation(picture, expression, answer)
-        return Decoding(shown, answer.points, trace(self.model, batch), window.to_file(np.full(2, self.size)))
+        traced, stride = trace(self.model, batch), self.model.visual.stride
+        corner = stride * np.array(traced.attention.shape[:0:-1])
+        return Decoding(shown, answer.points, traced, window.to_file(corner))
 
     @torch.no_grad()
     def batch(self, picture: Image, expressions: Sequence[str]) -> tuple[Batch, Window]:
@@ -137,8 +139,9 @@ class Segmenter:
         height, width = picture.shape[:2]
         size = resized(height, width, self.size)
         window = whole((height, width), size, self.size)
-        shown = frames([resize(picture, *size)], [window])
         words, visual = np.stack([self.words.encode(text) for text in expressions]), self.model.visual
+        down, across = kept_cells([window], visual.stride, self.model.config.upstream.whole_frames)
+        shown = frames([resize(picture, *size)], [window], visual.stride * down, visual.stride * across)
         batch = batch_of(shown, [window], np.zeros(len(words), dtype=np.int64), words, visual.stride).to(self.device)
         if visual.frozen:  # its features were cached, and so rounded, in training
             batch.images = visual(batch.images).half()

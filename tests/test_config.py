@@ -120,7 +120,7 @@ def test_a_value_out_of_range_is_refused_with_its_name(kind, values, named):
 
 
 def test_step_1_has_nothing_of_step_2_and_keeps_what_decides_its_weights():
-    decisive = {"rounding": "truncate", "span": "image", "padded_words": 15}
+    decisive = {"rounding": "truncate", "span": "image", "padded_words": 15, "padding": "counts"}
     released = ModelConfig.parse(
         {
             "bins": 500, "pmca_sigma": 2.0,

@@ -1,6 +1,6 @@
 """From a model's points to rows of predictions."""
 
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 import numpy as np
 import pandas as pd
@@ -181,3 +181,19 @@ def test_the_order_of_refs_changes_no_answer_and_no_score(data, tmp_path, kind):
     for column in ("ref_id", "expression", "mask", "iou", "iou_upstream", "box_iou"):
         assert tables[0][column].tolist() == tables[1][column].tolist() == tables[2][column].tolist()
     assert tables[0]["iou"].nunique() > 2 and tables[0].index.tolist() != tables[1].index.tolist()
+
+
+def test_predictions_come_shape_by_shape_and_do_not_depend_on_what_shares_a_batch(data, tiny_model):
+    model, refs = tiny_model(4, frozen="none"), data.train.sample(40, random_state=0)
+    alone, together = (
+        list(chain.from_iterable(predictions(model, refs, data.inputs, data.vocabulary, batch=size, label="test")))
+        for size in (1, 1000)
+    )
+    rows = data.inputs.rows(refs["image_id"].tolist())
+    shapes = [data.inputs.window(row).cells(16) for row in rows.tolist()]
+    assert len(set(shapes)) > 2
+    order = sorted(range(len(refs)), key=lambda place: (shapes[place], rows[place], place))
+    expected = [(place, text) for place in order for text in refs["expressions"].iloc[place]]
+    for answered in (alone, together):
+        assert [(each.position, each.expression) for each in answered] == expected
+    np.testing.assert_allclose([each.points for each in alone], [each.points for each in together])

@@ -30,7 +30,7 @@ def decoding(data, folder, picture, **changes):
 def test_attention_is_what_the_decoder_used_and_nothing_of_the_padding(data, tmp_path, picture):
     model = partialres.load(write_model(data, tmp_path), device="cpu")
     batch, _ = model.batch(np.zeros((40, 64, 3), dtype=np.uint8), ["red"])
-    batch.images = torch.rand_like(batch.images)
+    batch.images = torch.rand(*batch.images.shape[:2], CELLS, CELLS)  # the whole frame, with its padding
     looked = trace(model.model, batch).attention
     inside = batch.valid[0].numpy()
     assert looked.shape == (POINTS, CELLS, CELLS) and not inside.all()
@@ -51,8 +51,9 @@ def test_attention_is_what_the_decoder_used_and_nothing_of_the_padding(data, tmp
 def test_the_gaussian_is_at_most_one_and_the_bands_hold_the_point(data, tmp_path, picture):
     made = decoding(data, tmp_path, picture)
     prior, cells = made.trace.prior, made.trace.cells
-    assert prior.shape == (POINTS, CELLS, CELLS) and (prior > 0).all() and prior.max() <= 1
-    assert np.array_equal(cells, np.floor(made.points / made.frame * CELLS).astype(int))
+    shape = [-(-side // 16) for side in made.segmentation.mask.shape]  # as large as in training: no smaller frame
+    assert prior.shape == (POINTS, *shape) and (prior > 0).all() and prior.max() <= 1
+    assert np.array_equal(cells, np.floor(made.points / made.frame * shape[::-1]).astype(int))
     assert made.points.shape == (POINTS, 2) and np.array_equal(made.points, made.segmentation.contour)
 
 

@@ -28,7 +28,7 @@ TINY = ModelConfig(
 SHORT = TrainConfig(epochs=4, batch=16, learning_rate=5e-3, warmup_epochs=1, ema=0.9)
 RELEASED = UpstreamConfig(
     padded_words=15, rounding="truncate", span="image", language_token=True, cctf_axes="transposed",
-    cctf_cells="spread", cctf_means="frame", pmca_scale="raw", pmca_reads="query", start="learned",
+    cctf_cells="spread", cctf_means="frame", padding="counts", pmca_scale="raw", pmca_reads="query", start="learned",
     end_token="anywhere",
 )  # fmt: skip
 

@@ -86,7 +86,7 @@ def attention() -> Figure:
     for corner, size in (((point[0] // cell * cell, 0), (cell, SIDE)), ((0, point[1] // cell * cell), (SIDE, cell))):
         first.add_patch(Rectangle(corner, *size, color=style.FINAL, alpha=0.45, linewidth=0))
     outline(first, CONTOUR[9:10])
-    grid = Grid.of(torch.ones(1, 64, 64, dtype=torch.bool))
+    grid = Grid.of(torch.ones(1, 64, 64, dtype=torch.bool), 64, 64)
     for axes, scale in zip(others, (0.15, 0.07), strict=True):
         centre = torch.tensor(point / SIDE, dtype=torch.float32).view(1, 1, 1, 2)
         weight = torch.full((1, 1, 1, 2), 1 / scale**2)

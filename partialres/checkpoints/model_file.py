@@ -17,7 +17,7 @@ from partialres.data.vocabulary import Vocabulary
 from partialres.files import MAX_SIDE, DataError, atomic
 from partialres.model.build import Model, build_model
 
-HEADER, FORMAT = "partialres", "partialres 3"
+HEADER, FORMAT = "partialres", "partialres 4"
 TABLE = "positions.weight"
 OF_LATER_STEPS = re.compile(r"\.prior\.|^mask_head\.")  # weights that step 1's model lacks
 
@@ -54,7 +54,7 @@ def read_header(path: Path, vocabulary: str | None = None) -> dict[str, Any]:
     version = header.get("format") if isinstance(header, dict) else None
     if version != FORMAT:
         raise DataError(
-            f"{path}: is of version '{version}', not '{FORMAT}', and lacks its words and image size; make it again "
+            f"{path}: is of version '{version}', and this package reads '{FORMAT}'; make it again "
             "(snakemake does, or train-rec, train-res, import-weights)"
             if version
             else f"{path}: not a partialres model (no '{FORMAT}' in its header)"

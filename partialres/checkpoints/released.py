@@ -75,8 +75,9 @@ def released_config(state: Mapping[str, Tensor], padded_words: int = 15) -> Mode
             raise DataError(f"not a released SeqTR or Partial-RES state dict: it has no {key}")
     contour = state[POSITIONS].shape[0] > 5
     upstream = UpstreamConfig(
-        padded_words=padded_words, rounding="truncate", span="image", end_token="anywhere" if contour else "last"
-    )
+        padded_words=padded_words, rounding="truncate", span="image", padding="counts",
+        end_token="anywhere" if contour else "last",
+    )  # fmt: skip
     partial_res = any(".point." in key for key in state)
     if partial_res:
         upstream = upstream.replace(

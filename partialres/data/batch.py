@@ -1,6 +1,9 @@
 """The batch of images and expressions that a model processes at once.
 
-I images · B expressions · L words · H, W positions of the features · T tokens (2N + 1) · S side of the frame
+Each image lies at the top left of a square frame of F x F positions. A batch is cut to the H x W of them that hold its
+largest image: what is left out is padding of every image.
+
+I images · B expressions · L words · T tokens (2N + 1)
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ PAD = 0  # the word index of padding
 class Batch:
     """Expressions and their images; expressions about the same image share its visual features."""
 
-    images: Tensor  # uint8 [I, S, S, 3], or the visual part's output, float [I, fusion, H, W] (cached as float16)
-    valid: Tensor  # bool [I, H, W]: true inside the image, false in its padding
+    images: Tensor  # uint8 [I, H * stride, W * stride, 3], or the visual part's output, float [I, fusion, H, W]
+    valid: Tensor  # bool [I, F, F]: true inside the image, false in its padding
     image_index: Tensor  # int64 [B]: the image of each expression
     words: Tensor  # int64 [B, L], padded with PAD
     tokens: Tensor | None = None  # int64 [B, T]: x1, y1, ..., xN, yN, end

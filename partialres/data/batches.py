@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -11,7 +11,7 @@ import pandas as pd
 from torch.utils.data import DataLoader
 
 from partialres.data.batch import Batch
-from partialres.data.inputs import Inputs
+from partialres.data.inputs import Cells, Inputs
 from partialres.data.samples import Samples
 from partialres.data.views import Window
 from partialres.data.vocabulary import Vocabulary
@@ -35,6 +35,7 @@ def epoch_batches(
     """Make the batches of an epoch: each ref once, with one of its expressions.
 
     Images come in random order by (seed, epoch), each with all of its refs, so that the backbone runs once for them.
+    Each batch holds images of like shapes, and keeps no more of the frame than they need.
     share: picks from a batch's refs [n] those that this process trains on. A random crop depends only on (seed, epoch,
     the ref), a random scale only on (seed, epoch, the image), not on the batch or worker. pinned: in page-locked
     memory, from which a GPU copies while it computes.
@@ -45,36 +46,65 @@ def epoch_batches(
     order = rng.permutation(len(expressions))
     _, first, image = np.unique(samples.rows[order], return_index=True, return_inverse=True)
     order = order[np.argsort(first[image], kind="stable")]  # an image takes the place of its first ref
-    steps = [share(members) for members in np.array_split(order, steps_per_epoch(samples, batch))]
+    shapes = np.array([inputs.cells([samples.window(ref, inputs, (seed, epoch))]) for ref in range(len(order))])
+    sizes = [batch_size(samples, batch, step) for step in range(steps_per_epoch(samples, batch))]
+    steps = [(share(refs), tuple(shapes[refs].max(0).tolist())) for refs in in_batches(order, shapes, sizes, rng)]
     make = partial(_training_batch, samples, inputs, chosen, (seed, epoch))
     return iter(
         DataLoader(steps, batch_size=None, collate_fn=make, num_workers=workers, pin_memory=pinned)  # type: ignore[arg-type]
     )
 
 
+def in_batches(
+    order: np.ndarray, shapes: np.ndarray, sizes: Sequence[int], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Divide refs, int64 [n] in random order, into batches of the given sizes, each of refs with like shapes.
+
+    shapes: int64 [n, 2], each ref's rows and columns of positions. Where all are equal, the order stays as it is.
+    """
+    rows, columns = shapes[order].T
+    places = np.lexsort((-columns, rows))  # from flat to narrow; refs of equal shapes keep their order
+    turns = np.argsort([rng.choice(part) for part in np.array_split(places, len(sizes))])  # by one place of each batch
+    ends = np.empty(len(sizes), dtype=np.int64)
+    ends[turns] = sizes
+    batches = np.split(order[places], ends.cumsum()[:-1])
+    return [batches[turn] for turn in turns]
+
+
 def _training_batch(
-    samples: Samples, inputs: Inputs, chosen: np.ndarray, seeds: tuple[int, int], members: np.ndarray
+    samples: Samples, inputs: Inputs, chosen: np.ndarray, seeds: tuple[int, int], step: tuple[np.ndarray, Cells]
 ) -> Batch:
-    """Make a batch of the refs `members`; loader processes call this. chosen: int64 [n], each ref's expression."""
+    """Make a batch of refs; loader processes call this.
+
+    chosen: int64 [n], each ref's expression. step: the refs, and the positions that their whole batch keeps.
+    """
+    members, kept = step
     words = np.stack([samples.words[member][chosen[member]] for member in members])
-    return samples.batch(members, words, inputs, seeds)
+    return samples.batch(members, words, inputs, seeds, kept)
 
 
-def places_by_image(refs: pd.DataFrame, inputs: Inputs, batch: int) -> list[list[int]]:
-    """Divide refs into batches of about `batch` expressions, an image's refs all in one, ordered by image.
+def places_by_image(
+    refs: pd.DataFrame, inputs: Inputs, batch: int, window: Callable[[int], Window] | None = None
+) -> list[list[int]]:
+    """Divide refs into batches of about `batch` expressions: of images of the same shape, each with all of its refs.
 
-    Returns the rows in refs of each batch.
+    What a model answers therefore does not depend on which images share a batch. window: as for `expression_batches`.
+    Returns the rows in refs of each batch, ordered by shape and image.
     """
     rows, texts = inputs.rows(refs["image_id"].tolist()), refs["expressions"].map(len).tolist()
+    shown = window or (lambda place: inputs.window(rows[place]))
+    shapes = [inputs.cells([shown(place)]) for place in range(len(refs))]
+    order = sorted(np.argsort(rows, kind="stable").tolist(), key=shapes.__getitem__)
     batches: list[list[int]] = []
-    size = batch
-    for _, of_image in groupby(np.argsort(rows, kind="stable").tolist(), key=rows.__getitem__):
-        if size >= batch:
-            batches.append([])
-            size = 0
-        places = list(of_image)
-        batches[-1] += places
-        size += sum(texts[place] for place in places)
+    for _, alike in groupby(order, key=shapes.__getitem__):
+        size = batch
+        for _, of_image in groupby(alike, key=rows.__getitem__):
+            if size >= batch:
+                batches.append([])
+                size = 0
+            places = list(of_image)
+            batches[-1] += places
+            size += sum(texts[place] for place in places)
     return batches
 
 

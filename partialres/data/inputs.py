@@ -13,20 +13,25 @@ from partialres.data.images import Image, ImageCache
 from partialres.data.views import Window, whole
 from partialres.files import DataError, read_json
 
-FEATURES = "features.npy"  # float16 [images, fusion, H, W], in the image cache's order
+FEATURES = "features.npy"  # float16 [images, fusion, F, F], in the image cache's order; 0 in the padding
 FEATURES_INFO = "features.json"
+Cells = tuple[int, int]  # rows, columns of positions of the features
 
 
 class Inputs:
     """Gives every image as cached pixels or, if features are given, as cached output of the frozen visual part.
 
     Each image lies at the top left of a square frame of `size` pixels, as long as its longer side; the rest is black.
+    A batch leaves out the rows and columns of positions that are padding of all its images.
     """
 
-    def __init__(self, images: Path, stride: int, features: Path | None = None) -> None:
-        """images: folder of the image cache. stride: the model's, pixels. features: folder of `cache-features`."""
+    def __init__(self, images: Path, stride: int, features: Path | None = None, whole_frames: bool = False) -> None:
+        """images: folder of the image cache. stride: the model's, pixels. features: folder of `cache-features`.
+
+        whole_frames: leave out no padding (`UpstreamConfig.whole_frames`).
+        """
         self.cache = ImageCache(images)
-        self.size, self.stride = self.cache.size, stride
+        self.size, self.stride, self.whole_frames = self.cache.size, stride, whole_frames
         if self.size % stride:
             raise DataError(f"{images}: the image size {self.size} is not a multiple of the backbone's stride {stride}")
         self.features, self.visual_digest = None, None
@@ -54,28 +59,49 @@ class Inputs:
         height, width = self.cache.shape[row].tolist()
         return whole(self.cache.original(row), (height, width), self.size)
 
-    def batch(self, rows: np.ndarray, words: np.ndarray) -> Batch:
-        """Batch B expressions, with words int64 [B, L], and the whole images of their cache rows [B]."""
+    def cells(self, windows: Sequence[Window], least: Cells = (1, 1)) -> Cells:
+        """Return the rows and columns of positions, at least `least`, that a batch of windows keeps."""
+        return kept_cells(windows, self.stride, self.whole_frames, least)
+
+    def batch(self, rows: np.ndarray, words: np.ndarray, least: Cells = (1, 1)) -> Batch:
+        """Batch B expressions, with words int64 [B, L], and the whole images of their cache rows [B].
+
+        least: rows and columns to keep, for a part of a larger batch.
+        """
         distinct, index = np.unique(rows, return_inverse=True)  # each image is in the batch once
         windows = [self.window(row) for row in distinct.tolist()]
-        images = self.frames(distinct, windows) if self.features is None else self.features[distinct]
-        return batch_of(images, windows, index, words, self.stride)
+        if self.features is None:
+            return self.view_batch(distinct, windows, words, index, least)
+        down, across = self.cells(windows, least)
+        return batch_of(self.features[distinct, :, :down, :across], windows, index, words, self.stride)
 
     def view_batch(
-        self, rows: np.ndarray, windows: Sequence[Window], words: np.ndarray, index: np.ndarray | None = None
+        self, rows: np.ndarray, windows: Sequence[Window], words: np.ndarray, index: np.ndarray, least: Cells = (1, 1)
     ) -> Batch:
-        """Batch B expressions with I windows of the images in cache rows [I]. index [B]: their windows; None: I = B."""
-        index = np.arange(len(rows)) if index is None else index
-        return batch_of(self.frames(rows, windows), windows, index, words, self.stride)
+        """Batch B expressions with I windows of the images in cache rows [I]. index: int64 [B], their windows."""
+        images = self.frames(rows, windows, self.cells(windows, least))
+        return batch_of(images, windows, index, words, self.stride)
 
-    def frames(self, rows: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
-        """Return what windows show of the images in cache rows [I]: uint8 [I, size, size, 3], black outside."""
-        return frames([self.cache.image(row) for row in rows.tolist()], windows)
+    def frames(self, rows: np.ndarray, windows: Sequence[Window], cells: Cells | None = None) -> np.ndarray:
+        """Return what windows show of the images in cache rows [I]: uint8 [I, height, width, 3], black outside.
+
+        cells: the rows and columns of positions to show; None: all of the frame.
+        """
+        height, width = (self.stride * each for each in cells) if cells else (self.size, self.size)
+        return frames([self.cache.image(row) for row in rows.tolist()], windows, height, width)
 
 
-def frames(images: Sequence[Image], windows: Sequence[Window]) -> np.ndarray:
-    """Return what windows show of I resized images, at least one: uint8 [I, size, size, 3], black outside."""
-    shown = np.zeros((len(images), windows[0].size, windows[0].size, 3), dtype=np.uint8)
+def kept_cells(windows: Sequence[Window], stride: int, whole_frames: bool, least: Cells = (1, 1)) -> Cells:
+    """Return the rows and columns of positions that a batch of windows keeps; see `Inputs`."""
+    if whole_frames:
+        return windows[0].size // stride, windows[0].size // stride
+    rows, columns = zip(least, *(window.cells(stride) for window in windows), strict=True)
+    return max(rows), max(columns)
+
+
+def frames(images: Sequence[Image], windows: Sequence[Window], height: int, width: int) -> np.ndarray:
+    """Return what windows show of I resized images: uint8 [I, height, width, 3], black outside."""
+    shown = np.zeros((len(images), height, width, 3), dtype=np.uint8)
     for frame, image, window in zip(shown, images, windows, strict=True):
         seen = window.image(image)
         frame[: seen.shape[0], : seen.shape[1]] = seen
@@ -83,14 +109,14 @@ def frames(images: Sequence[Image], windows: Sequence[Window]) -> np.ndarray:
 
 
 def batch_of(images: np.ndarray, windows: Sequence[Window], index: np.ndarray, words: np.ndarray, stride: int) -> Batch:
-    """Batch expressions, their words int64 [B, L], about I frames or their features; index: int64 [B], which of them.
+    """Batch expressions, their words int64 [B, L], about I images or their features; index: int64 [B], which of them.
 
-    windows: what the I frames show. stride: side, in pixels of the frame, of a position of the features.
+    windows: what the I images show. stride: side, in pixels of the frame, of a position of the features.
     """
     cells = windows[0].size // stride
     valid = np.zeros((len(windows), cells, cells), dtype=bool)
     for inside, window in zip(valid, windows, strict=True):
-        height, width = (-(-side // stride) for side in window.shape)
-        inside[:height, :width] = True
+        down, across = window.cells(stride)
+        inside[:down, :across] = True
     longest = max(1, int((words != 0).sum(1).max()))
     return Batch(*map(torch.from_numpy, (images, valid, index, words[:, :longest])))

@@ -14,7 +14,7 @@ import torch
 from partialres.config import ModelConfig
 from partialres.data.batch import Batch
 from partialres.data.images import resize
-from partialres.data.inputs import Inputs
+from partialres.data.inputs import Cells, Inputs
 from partialres.data.views import Window, around, jittered
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError
@@ -36,20 +36,23 @@ class SequenceSamples:
     sampling: contour.Sampling = "uniform"
     tokens: np.ndarray | None = None  # int64 [n, 2N + 1], made once if every epoch shows whole images
 
-    def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
+    def batch(
+        self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int], least: Cells = (1, 1)
+    ) -> Batch:
         """Batch the refs `members`, int64 [B], with one expression each, int64 [B, L], and their tokens.
 
         seeds: together with a ref's number they fix its random crop, with its image's row its random scale.
+        least: rows and columns of positions to keep.
         """
         rows = self.rows[members]
         if self.tokens is not None:
-            return replace(inputs.batch(rows, words), tokens=torch.from_numpy(self.tokens[members]))
+            return replace(inputs.batch(rows, words, least), tokens=torch.from_numpy(self.tokens[members]))
         seen = [self.view(member, inputs, seeds) for member in members.tolist()]
         shown = [(row, window) for row, (window, _) in zip(rows.tolist(), seen, strict=True)]
         places = {each: place for place, each in enumerate(dict.fromkeys(shown))}  # each view is in the batch once
         index = np.array([places[each] for each in shown])
         distinct = np.array([row for row, _ in places])
-        batch = inputs.view_batch(distinct, [window for _, window in places], words, index)
+        batch = inputs.view_batch(distinct, [window for _, window in places], words, index, least)
         return replace(batch, tokens=torch.from_numpy(self.sequences(seen, inputs.stride)))
 
     @cached_property
@@ -68,24 +71,30 @@ class SequenceSamples:
             ]
         )
 
-    def view(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> tuple[Window, np.ndarray]:
+    def window(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> Window:
         """Choose a ref's window: its whole image, a random crop around its box, or a random scale.
 
         A random scale is the same for all refs of an image, so that the backbone runs once for them.
-        Returns the window and the ref's points [N, 2] in it. If it shows nothing of the ref, uses the whole image.
         """
-        row, points = int(self.rows[member]), self.points[member]
+        row = int(self.rows[member])
         whole = inputs.window(row)
         if self.boxes is not None:
-            window = around(whole, self.boxes[member], np.random.default_rng([*seeds, member]))
+            return around(whole, self.boxes[member], np.random.default_rng([*seeds, member]))
+        if self.jitter is None:
+            return whole
+        given = [each[~np.isnan(each).any(axis=1)] for each in map(self.points.__getitem__, self.of_image[row])]
+        corners = [(each.min(0), each.max(0)) for each in given if len(each)] or [((0, 0), whole.file_size[::-1])]
+        return jittered(whole, np.array(corners), self.jitter, np.random.default_rng([*seeds, row]))
+
+    def view(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> tuple[Window, np.ndarray]:
+        """Return a ref's window and its points [N, 2] in it; if a random scale shows nothing of it, the whole image."""
+        window, points = self.window(member, inputs, seeds), self.points[member]
+        if self.jitter is None:
             return window, window.to_frame(points)
-        if self.jitter is not None:
-            given = [each[~np.isnan(each).any(axis=1)] for each in map(self.points.__getitem__, self.of_image[row])]
-            corners = [(each.min(0), each.max(0)) for each in given if len(each)] or [((0, 0), whole.file_size[::-1])]
-            window = jittered(whole, np.array(corners), self.jitter, np.random.default_rng([*seeds, row]))
-            inside = self._inside(member, window)
-            if inside is not None:
-                return window, inside
+        inside = self._inside(member, window)
+        if inside is not None:
+            return window, inside
+        whole = inputs.window(int(self.rows[member]))
         return whole, whole.to_frame(points)
 
     def _inside(self, member: int, window: Window) -> np.ndarray | None:
@@ -141,11 +150,17 @@ class MaskSamples:
     boxes: np.ndarray  # float32 [n, 4]: centre x, y, width, height in units of the frame
     masks: np.ndarray | None  # uint8 [n, G, G]: see `coverage`
 
-    def batch(self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int]) -> Batch:
+    def batch(
+        self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int], least: Cells = (1, 1)
+    ) -> Batch:
         """Batch refs as `SequenceSamples.batch` does, but always with whole images."""
         masks = None if self.masks is None else torch.from_numpy(self.masks[members])
-        whole = inputs.batch(self.rows[members], words)
+        whole = inputs.batch(self.rows[members], words, least)
         return replace(whole, boxes=torch.from_numpy(self.boxes[members]), masks=masks)
+
+    def window(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> Window:
+        """Return the window of a ref's whole image."""
+        return inputs.window(int(self.rows[member]))
 
 
 Samples = SequenceSamples | MaskSamples

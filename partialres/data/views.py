@@ -39,6 +39,11 @@ class Window:
         """Whether the frame leaves out a part of the resized region."""
         return self.shape != self.resized
 
+    def cells(self, stride: int) -> tuple[int, int]:
+        """Return how many rows and columns of positions of the features, `stride` pixels each, hold a visible part."""
+        height, width = self.shape
+        return -(-height // stride), -(-width // stride)
+
     def image(self, image: Image) -> Image:
         """Return the part of a cached image [h, w, 3] that the window shows, resized: uint8 [height, width, 3]."""
         left, top, right, bottom = self.region

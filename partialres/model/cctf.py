@@ -1,6 +1,6 @@
 """Co-content teacher forcing (CCTF, paper eq. 3-5): coordinate tokens carry the image features they point at.
 
-B batch · H, W positions of the features · T tokens · D width
+B batch · H, W positions of the frame · T tokens · D width
 """
 
 from __future__ import annotations
@@ -9,27 +9,30 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from partialres.config import UpstreamConfig
 
 
 @dataclass
 class AxisMeans:
-    """Mean encoder features of each column and each row of the image."""
+    """Mean encoder features of each column and each row of the frame."""
 
     columns: Tensor  # [B, W, D]: mean over height (eq. 3)
     rows: Tensor  # [B, H, D]: mean over width (eq. 4)
 
 
 def axis_means(features: Tensor, valid: Tensor) -> AxisMeans:
-    """Average encoder features [B, H, W, D] over height and over width (eq. 3-4).
+    """Average encoder features [B, .., .., D] over height and over width (eq. 3-4).
 
-    valid: bool [B, H, W], true where a position counts. A column or row without such a position gets zeros.
+    features: of the positions that the batch keeps of the frame. valid: bool [B, H, W], of the whole frame, true where
+    a position counts. A column or row without such a position gets zeros.
     """
-    counted = (features * valid[..., None]).float()
-    columns = counted.sum(1) / valid.sum(1).clamp(min=1)[..., None]
-    rows = counted.sum(2) / valid.sum(2).clamp(min=1)[..., None]
-    return AxisMeans(columns, rows)
+    down, across = features.shape[1:3]
+    counted = (features * valid[:, :down, :across, None]).float()
+    missing = valid.shape[1] - down, valid.shape[2] - across
+    columns, rows = (F.pad(counted.sum(axis), (0, 0, 0, missing[2 - axis])) for axis in (1, 2))
+    return AxisMeans(columns / valid.sum(1).clamp(min=1)[..., None], rows / valid.sum(2).clamp(min=1)[..., None])
 
 
 def pointed_features(tokens: Tensor, first: int, means: AxisMeans, bins: int, upstream: UpstreamConfig) -> Tensor:

@@ -71,7 +71,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, sha
 
 STEP = 4  # pixels from one tile to the next, and the side of an output tile
 LEAST_CHANNELS = 128  # with fewer, copying tiles costs as much as the products save
-LEAST_SIDE = 16  # pixels; on smaller maps too much of the tiles lies outside
+LEAST_SIDE = 8  # pixels; on smaller maps too much of the tiles lies outside
 PART = 32_000_000  # bytes of tiles processed at a time: about the size of a processor's cache
 
 _INPUT = torch.tensor(

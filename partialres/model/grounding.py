@@ -1,6 +1,7 @@
 """The parts that the two heads share: backbone, language encoder, fusion, encoder and decoder layers.
 
-I images · B expressions · L words · H, W positions of the features · K = H * W (+ 1 language token) · D width
+I images · B expressions · L words · H, W positions that the batch keeps of the frame's F, F · D width
+K = H * W (+ 1 language token)
 """
 
 from __future__ import annotations
@@ -52,18 +53,23 @@ class Grounding(nn.Module):
         """Encode images and expressions. The visual part runs once per image, not once per expression."""
         visual = batch.images.float() if batch.images.is_floating_point() else self.visual(batch.images)
         assert batch.lengths is not None
-        x = self.gate(visual[batch.image_index], self.language(batch.words, batch.lengths))  # [B, K, D]
-        valid = batch.valid[batch.image_index]  # [B, H, W]
-        positions = sine_positions(batch.valid, self.config.width)[batch.image_index]  # [B, H * W, D]
+        height, width = visual.shape[2:]
+        kept = batch.valid[:, :height, :width]  # [I, H, W]
+        framed, valid = batch.valid[batch.image_index], kept[batch.image_index]  # [B, F, F], [B, H, W]
+        x = self.gate(visual[batch.image_index], self.language(batch.words, batch.lengths), valid)  # [B, K, D]
+        upstream = self.config.upstream
+        in_frame = (upstream.span, upstream.padding) == ("frame", "ignored")
+        frame = (framed.shape[1], framed.shape[2]) if in_frame else None
+        positions = sine_positions(kept, self.config.width, frame)[batch.image_index]  # [B, H * W, D]
         bias = torch.zeros(valid.shape, dtype=x.dtype, device=x.device).masked_fill(~valid, -torch.inf)
         extra = x.shape[1] - positions.shape[1]  # the language token is never masked and has no position
         bias, positions = F.pad(bias.flatten(1)[:, None, None, :], (0, extra)), F.pad(positions, (0, 0, 0, extra))
         for layer in self.encoder:
             x = layer(x, positions, bias)
         keys, values = self.keys_values(x, positions)
-        counted = valid if self.config.upstream.cctf_means == "image" else torch.ones_like(valid)
-        means = axis_means(x[:, : valid[0].numel()].unflatten(1, valid.shape[1:]), counted)
-        return Memory(x, positions, keys, values, bias, Grid.of(valid), means)
+        counted = framed if upstream.cctf_means == "image" else torch.ones_like(framed)
+        means = axis_means(x[:, : height * width].unflatten(1, (height, width)), counted)
+        return Memory(x, positions, keys, values, bias, Grid.of(framed, height, width), means)
 
     def keys_values(self, features: Tensor, positions: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Project features and positions [B, K, D] to every decoder layer's keys and values, each [B, h, K, D/h]."""

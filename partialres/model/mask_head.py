@@ -72,13 +72,15 @@ class MaskHead(nn.Module):
         return scores.flatten(1).softmax(-1).unflatten(1, (self.heads, positions))
 
     def forward(self, query: Tensor, memory: Memory, valid: Tensor) -> Tensor:
-        """Map query [B, D] to mask logits [B, S * H, S * W]. valid: bool [B, H, W], true inside the image."""
-        shape, positions = valid.shape[1:], valid[0].numel()
+        """Map query [B, D] to mask logits of the frame, [B, S * F, S * F]. valid: bool [B, F, F], true in the image."""
+        shape = len(memory.grid.y), len(memory.grid.x)
+        positions, left_out = shape[0] * shape[1], (0, valid.shape[2] - shape[1], 0, valid.shape[1] - shape[0])
         looked = self.attention(query, memory, positions).unflatten(-1, shape)
-        # Scaled to a mean of one, like the features, whatever the number of heads and positions.
-        looked = looked * (self.heads * positions)
+        # Scaled to a mean of one, like the features, whatever the number of heads and positions of the frame.
+        looked = looked * (self.heads * valid[0].numel())
         features = memory.features[:, :positions].transpose(1, 2).unflatten(-1, shape)
-        x = self.coarse(torch.cat([features * valid[:, None], looked.to(features.dtype)], 1))
+        seen = torch.cat([features * valid[:, None, : shape[0], : shape[1]], looked.to(features.dtype)], 1)
+        x = self.coarse(F.pad(seen, left_out))
         for finer in (self.middle, self.fine):
             x = finer(F.interpolate(x, scale_factor=2, mode="nearest"))
         return self.out(x)[:, 0]

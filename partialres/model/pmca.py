@@ -21,16 +21,18 @@ LEAST_SPREAD = 1e-4  # of sigma s^2, in squared frames: a hundredth of the frame
 class Grid:
     """Coordinates of the image positions, as fractions of the frame's sides."""
 
-    x: Tensor  # [W]: the middle of each column
+    x: Tensor  # [W]: the middle of each column that the batch keeps
     y: Tensor  # [H]: the middle of each row
     extent: Tensor  # [B, 2]: width and height of the image
+    cells: tuple[int, int]  # columns and rows of the whole frame
 
     @classmethod
-    def of(cls, valid: Tensor) -> Grid:
-        """Build the grid of a batch. valid: bool [B, H, W], true inside the image."""
-        height, width = valid.shape[1:]
-        x, y = ((torch.arange(cells, device=valid.device) + 0.5) / cells for cells in (width, height))
-        return cls(x, y, torch.stack([valid[:, 0].float().mean(1), valid[:, :, 0].float().mean(1)], -1))
+    def of(cls, valid: Tensor, height: int, width: int) -> Grid:
+        """Build the grid of a batch that keeps H x W positions. valid: bool [B, F, F], true inside the image."""
+        cells = valid.shape[2], valid.shape[1]
+        kept = zip((width, height), cells, strict=True)
+        x, y = ((torch.arange(number, device=valid.device) + 0.5) / of_frame for number, of_frame in kept)
+        return cls(x, y, torch.stack([valid[:, 0].float().mean(1), valid[:, :, 0].float().mean(1)], -1), cells)
 
 
 class PointPrior(nn.Module):
@@ -68,7 +70,7 @@ class PointPrior(nn.Module):
             weight = 1 / (self.sigma * scale.sigmoid().square()).clamp(min=LEAST_SPREAD)
         else:
             centre = centre * grid.extent[:, None, None]
-            cells = torch.tensor([len(grid.x), len(grid.y)], dtype=torch.float32, device=query.device)
+            cells = torch.tensor(grid.cells, dtype=torch.float32, device=query.device)
             weight = (scale * cells).square() / self.sigma
         prior = log_gaussian(centre, weight, grid)
         extra = positions - prior.shape[-1]

@@ -58,6 +58,6 @@ def trace(model: PointModel, batch: Batch) -> Trace:
     if not (config := model.config).cctf:
         return Trace(of_points(looked), prior, None)
     order = 1 if config.upstream.cctf_axes == "paper" else -1  # as released, x looks up rows
-    axes = zip((tokens[0, place::2] for place in (0, 1)[::order]), shape[::-1], strict=True)
+    axes = zip((tokens[0, place::2] for place in (0, 1)[::order]), memory.grid.cells, strict=True)
     cells = torch.stack([cells_of(each, size, config.bins, config.upstream) for each, size in axes], 1)
     return Trace(of_points(looked), prior, cells.cpu().numpy())

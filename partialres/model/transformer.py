@@ -28,16 +28,18 @@ class Memory:
     values: list[Tensor]  # one per decoder layer: [B, h, K, D/h]
     bias: Tensor  # [B, 1, 1, K]: 0, or -inf at padded positions
     grid: Grid  # coordinates of the image positions, for PMCA
-    means: AxisMeans  # mean features of columns and rows, for CCTF
+    means: AxisMeans  # mean features of the frame's columns and rows, for CCTF
 
 
-def sine_positions(valid: Tensor, width: int) -> Tensor:
-    """Compute 2-D sine position encodings, normalised to the extent of each image as in DETR.
+def sine_positions(valid: Tensor, width: int, frame: tuple[int, int] | None = None) -> Tensor:
+    """Compute 2-D sine position encodings in units of the frame or, as in DETR, of each image.
 
-    valid: bool [B, H, W], true inside the image. Returns [B, H * W, width]: first y's half of the channels, then x's.
+    valid: bool [B, H, W], true inside the image. frame: its rows and columns; None: units of each image.
+    Returns [B, H * W, width]: first y's half of the channels, then x's.
     """
     down, right = (valid.float().cumsum(axis) for axis in (1, 2))
-    places = torch.stack([down / (down[:, -1:] + 1e-6), right / (right[:, :, -1:] + 1e-6)], -1) * (2 * math.pi)
+    rows, columns = frame or (down[:, -1:], right[:, :, -1:])
+    places = torch.stack([down / (rows + 1e-6), right / (columns + 1e-6)], -1) * (2 * math.pi)
     period = 10000 ** (4 * torch.arange(width // 4, device=valid.device) / width)
     angles = places[..., None] / period  # [B, H, W, 2, width / 4]
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(-3).flatten(1, 2)

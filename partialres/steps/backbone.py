@@ -55,7 +55,10 @@ def pretrain_backbone(
 
 @torch.no_grad()
 def cache_features(weights: Path, images: Path, model: ModelConfig, device: str, out: Path) -> None:
-    """Store the frozen visual part's output for every cached image: float16 [images, fusion, H, W], in cache order."""
+    """Store the frozen visual part's output for every cached image: float16 [images, fusion, F, F], in cache order.
+
+    Each image is seen without the frame's padding, whose features are 0.
+    """
     if model.frozen != "all":
         raise DataError("only a wholly frozen visual part has features to cache (model.frozen: all)")
     visual = Visual(model)
@@ -67,11 +70,15 @@ def cache_features(weights: Path, images: Path, model: ModelConfig, device: str,
     inputs = Inputs(images, visual.stride)
     cells = inputs.size // inputs.stride
     shape = (len(inputs.cache), model.fusion, cells, cells)
+    windows = [inputs.window(row) for row in range(len(inputs.cache))]
+    seen = np.array([window.cells(inputs.stride) for window in windows])
+    alike = [np.flatnonzero((seen == each).all(1)) for each in np.unique(seen, axis=0)]
+    parts = [part for rows in alike for part in np.split(rows, range(64, len(rows), 64))]
     with new_array(out / FEATURES, np.float16, shape) as table:
-        for start in progress(range(0, len(inputs.cache), 64), "cache-features"):
-            rows = np.arange(start, min(start + 64, len(inputs.cache)))
-            frames = inputs.frames(rows, [inputs.window(row) for row in rows.tolist()])
-            table[rows] = visual(torch.from_numpy(frames).to(place)).half().cpu().numpy()
+        for rows in progress(parts, "cache-features"):
+            down, across = seen[rows[0]].tolist()
+            frames = inputs.frames(rows, [windows[row] for row in rows], (down, across))
+            table[rows, :, :down, :across] = visual(torch.from_numpy(frames).to(place)).half().cpu().numpy()
     write_json({"visual": digest, "shape": list(shape)}, out / FEATURES_INFO)
 
 

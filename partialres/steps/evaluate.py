@@ -39,7 +39,8 @@ def evaluate(
             answered = evaluation.predictions(
                 model, chosen, inputs, words, batch=batch, place=place, label=f"evaluate {split}", processes=processes
             )
-            predicted = list(chain.from_iterable(answered))
+            rows = inputs.rows(chosen["image_id"].tolist()).tolist()
+            predicted = sorted(chain.from_iterable(answered), key=lambda each: (rows[each.position], each.position))
             if not processes.first:
                 continue
             if of_boxes:

@@ -29,8 +29,9 @@ class Sources:
 
         Raises DataError if cached features are of other visual weights, or such a model was trained on another size.
         """
-        features = None if model.config.view == "box" else self.features  # features are of whole images
-        inputs = Inputs(self.images, model.visual.stride, features)
+        framed = model.config.upstream.whole_frames
+        features = None if model.config.view == "box" or framed else self.features  # features are of images alone
+        inputs = Inputs(self.images, model.visual.stride, features, framed)
         if weights and (size := read_header(weights)["image_size"]) != inputs.size:
             raise DataError(
                 f"{weights}: was trained on images of {size} pixels, those in {self.images} have {inputs.size}; "

@@ -68,8 +68,10 @@ def test_a_task_vector_that_is_not_used_is_no_problem():
 
 
 @pytest.mark.parametrize(
-    "change", [{"cctf_axes": "paper"}, {"padded_words": 0}, {"span": "frame"}, {"width": 128, "heads": 4}]
-)
+    "change",
+    [{"cctf_axes": "paper"}, {"padded_words": 0}, {"span": "frame"}, {"padding": "ignored"},
+     {"width": 128, "heads": 4}],
+)  # fmt: skip
 def test_a_model_the_released_code_would_run_differently_is_not_exported(change):
     with torch.device("meta"):
         model = PointModel(changed(PARTIAL, **change), 60, 12)

@@ -1,10 +1,15 @@
 """From refs to batches: order, expressions, images and words."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
 
-from partialres.data.batches import epoch_batches, expression_batches, places_by_image, steps_per_epoch
+from partialres.data.batches import epoch_batches, expression_batches, in_batches, places_by_image, steps_per_epoch
 from partialres.data.inputs import Inputs
 from partialres.data.samples import known_boxes
 from partialres.data.views import around
@@ -35,6 +40,11 @@ def equal(first, second):
 def frame(inputs, row):
     """The whole image in a row of the cache, as the model sees it."""
     return torch.from_numpy(inputs.frames(np.array([row]), [inputs.window(row)])[0])
+
+
+def framed(images):
+    """Images with the padding that a batch left out."""
+    return F.pad(images, (0, 0, 0, 64 - images.shape[2], 0, 64 - images.shape[1]))
 
 
 def valid(inputs, row):
@@ -81,7 +91,7 @@ def test_each_distinct_image_is_in_a_batch_once_and_every_expression_is_about_it
         rows = samples.rows[places(batch)]
         assert len(batch.images) == len(batch.valid) == len(set(rows)) < len(rows)
         for index, row in zip(batch.image_index, rows.tolist(), strict=True):
-            assert torch.equal(batch.images[index], frame(data.inputs, row))
+            assert torch.equal(framed(batch.images)[index], frame(data.inputs, row))
             assert torch.equal(batch.valid[index], valid(data.inputs, row))
 
 
@@ -100,9 +110,9 @@ def test_batches_hold_each_ref_once_and_the_refs_of_an_image_together(data, samp
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(len(samples.rows))) and seen[0] != seen[1]
 
 
-def batches_of(refs, data, size, window=None):
-    places = places_by_image(refs, data.inputs, size)
-    return expression_batches(refs, data.inputs, data.vocabulary, places, window)
+def batches_of(refs, data, size, window=None, inputs=None):
+    inputs = inputs or data.inputs
+    return expression_batches(refs, inputs, data.vocabulary, places_by_image(refs, inputs, size, window), window)
 
 
 def test_all_expressions_are_covered_once_image_by_image_whatever_the_tables_index(data):
@@ -116,7 +126,7 @@ def test_all_expressions_are_covered_once_image_by_image_whatever_the_tables_ind
             assert (batch.words.numpy() == encoded).all() and batch.tokens is None
             rows = data.inputs.rows(refs["image_id"].iloc[positions].tolist())
             for index, row in zip(batch.image_index, rows.tolist(), strict=True):
-                assert torch.equal(batch.images[index], frame(data.inputs, row))
+                assert torch.equal(framed(batch.images)[index], frame(data.inputs, row))
             images += np.unique(rows).tolist()
             assert len(batch.images) == len(np.unique(rows))
         assert sorted(seen) == sorted(asked)
@@ -132,7 +142,7 @@ def test_each_ref_is_seen_in_its_own_window_where_windows_are_given(data):
     frames = torch.from_numpy(data.inputs.frames(rows, windows))
     for positions, _, batch in batches_of(refs, data, 20, windows.__getitem__):
         assert len(batch.images) == len(set(positions))
-        assert torch.equal(batch.images[batch.image_index], frames[positions])
+        assert torch.equal(framed(batch.images)[batch.image_index], frames[positions])
 
 
 def test_an_image_lies_at_the_top_left_of_a_black_frame_and_valid_says_where(data):
@@ -169,3 +179,71 @@ def test_cached_features_take_the_pixels_place_image_for_image(data, samples, tm
     batch = next(epoch_batches(samples, inputs, 16, seed=0, epoch=0))
     assert batch.images.dtype == torch.float16
     assert batch.images[batch.image_index, 0, 0, 0].tolist() == samples.rows[places(batch)].tolist()
+
+
+# -------------------------------------------------------------------------------------------------- batches by shape
+
+
+def test_a_batch_keeps_the_positions_of_its_largest_image_and_no_more(data, samples):
+    sizes = set()
+    for batch in epoch_batches(samples, data.inputs, 7, seed=0, epoch=0):
+        down, across = (int(batch.valid.any(axis).sum(1).max()) for axis in (2, 1))
+        assert batch.images.shape[1:3] == (16 * down, 16 * across)
+        sizes.add((down, across))
+    assert {(3, 4), (4, 3), (4, 4)} <= sizes
+
+
+def test_a_process_keeps_the_positions_of_the_whole_batch(data, samples):
+    whole = [batch.images.shape[1:3] for batch in epoch_batches(samples, data.inputs, 7, seed=0, epoch=0)]
+    shares = epoch_batches(samples, data.inputs, 7, seed=0, epoch=0, share=lambda members: members[:1])
+    assert [batch.images.shape[1:3] for batch in shares] == whole
+
+
+def test_where_whole_frames_every_batch_has_the_whole_frame(data, samples):
+    inputs = Inputs(data.folder / "images", 16, whole_frames=True)
+    for batch in epoch_batches(samples, inputs, 7, seed=0, epoch=0):
+        assert batch.images.shape[1:3] == (64, 64)
+    for _, _, batch in batches_of(data.refs, data, 7, inputs=inputs):
+        assert batch.images.shape[1:3] == (64, 64)
+
+
+def test_images_of_an_evaluated_batch_have_one_shape(data):
+    shapes = []
+    for _, _, batch in batches_of(data.refs, data, 10):
+        shapes.append(tuple(side // 16 for side in batch.images.shape[1:3]))
+        assert batch.valid[:, : shapes[-1][0], : shapes[-1][1]].all()
+    assert shapes == sorted(shapes) and len(set(shapes)) >= 3
+
+
+def sizes_of(number, batch):
+    return [len(part) for part in np.array_split(np.arange(number), -(-number // batch))]
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 99))
+def test_images_of_equal_shapes_stay_in_their_random_order(number, batch, seed):
+    order = np.random.default_rng(seed).permutation(number)
+    batches = in_batches(order, np.full((number, 2), 3), sizes_of(number, batch), np.random.default_rng(seed))
+    expected = np.array_split(order, -(-number // batch))
+    assert [part.tolist() for part in batches] == [part.tolist() for part in expected]
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 99))
+def test_batches_of_any_shapes_hold_each_ref_once_and_have_the_sizes_asked_for(number, batch, seed):
+    rng = np.random.default_rng(seed)
+    order, shapes, sizes = rng.permutation(number), rng.integers(1, 5, (number, 2)), sizes_of(number, batch)
+    batches = in_batches(order, shapes, sizes, rng)
+    assert [len(part) for part in batches] == sizes
+    assert sorted(np.concatenate(batches).tolist()) == list(range(number))
+
+
+def test_of_pictures_as_mixed_as_refcocos_at_most_a_twentieth_of_the_positions_is_padding():
+    rng, number = np.random.default_rng(0), 2000
+    short = rng.choice([15, 14, 20, 16, 13, 12, 10, 18], number, p=[0.4, 0.38, 0.06, 0.05, 0.03, 0.03, 0.03, 0.02])
+    shapes = np.stack([short, np.full(number, 20)], 1)
+    turned = rng.random(number) < 0.25
+    shapes[turned] = shapes[turned, ::-1]
+    batches = in_batches(rng.permutation(number), shapes, sizes_of(number, 50), rng)
+    inside, kept = shapes.prod(1).sum(), sum(len(part) * shapes[part].max(0).prod() for part in batches)
+    assert 1 - inside / (number * 20 * 20) > 0.2 and 1 - inside / kept <= 0.05
+    narrow = [bool(shapes[part, 0].max() > shapes[part, 1].max()) for part in batches]
+    assert sum(first != second for first, second in pairwise(narrow)) > 10  # not first all of one kind

@@ -93,15 +93,21 @@ def test_a_jittered_window_depends_on_seed_epoch_and_image_alone(data, shaken):
     for other in ((16, 0, 1), (16, 1, 0)):
         assert not same_batches(data, samples, (16, 0, 0), other)
     at_once, parts = whole_batch(data, samples), list(epoch_batches(samples, data.inputs, 16, seed=0, epoch=0))
-    assert torch.equal(torch.cat([part.tokens for part in parts]), at_once.tokens)
-    shown = torch.cat([part.images[part.image_index] for part in parts])
-    assert torch.equal(shown, at_once.images[at_once.image_index])
+
+    def seen(batch):
+        images = (image.numpy()[inside.numpy().repeat(16, 0).repeat(16, 1)[: len(image), : image.shape[1]]]
+                  for image, inside in zip(batch.images, batch.valid, strict=True))  # fmt: skip
+        images = [image.tobytes() for image in images]
+        return [(tuple(t), images[i]) for t, i in zip(batch.tokens.tolist(), batch.image_index.tolist(), strict=True)]
+
+    assert sorted(pair for part in parts for pair in seen(part)) == sorted(seen(at_once))
 
 
 def test_with_jitter_the_refs_of_an_image_share_its_window_and_its_valid_cells(data, shaken):
     samples, _ = shaken()
     batch, images = whole_batch(data, samples), len(np.unique(samples.rows))
     assert images <= len(batch.images) == len(batch.valid) < 1.1 * images < len(samples.rows)
+    assert batch.images.shape[1:3] == (64, 64)
     pixels = batch.images.any(-1).reshape(len(batch.images), 4, 16, 4, 16).any(4).any(2)
     assert not (pixels & ~batch.valid).any()
     assert len({valid.sum().item() for valid in batch.valid}) > 3
@@ -163,6 +169,7 @@ def test_a_batch_shows_the_windows_that_its_tokens_are_about(data, shaken, aroun
     words = np.stack([each[0] for each in samples.words])
     batch = samples.batch(np.arange(len(words)), words, data.inputs, (0, 0))
     assert (batch.tokens.numpy() == np.stack(targets)).all()
+    assert batch.images.shape[1:3] == (64, 64)
     assert (batch.images[batch.image_index].numpy() == data.inputs.frames(samples.rows, windows)).all()
     assert len(batch.images) == len(set(zip(samples.rows.tolist(), windows, strict=True)))
 

@@ -1,5 +1,6 @@
 """The expression encoder and the gate that fuses it with the image."""
 
+import pytest
 import torch
 
 from partialres.config import ModelConfig
@@ -48,8 +49,26 @@ def test_the_gate_multiplies_and_the_language_token_shares_its_projection():
     plain, released = LanguageGate(SMALL), LanguageGate(changed(SMALL, language_token=True))
     released.load_state_dict(plain.state_dict())
     visual, language = torch.randn(2, 32, 3, 4).tanh(), torch.randn(2, 32)
-    gated = visual * language.tanh()[:, :, None, None]
-    torch.testing.assert_close(plain(visual, language), plain.norm(plain.conv(gated)).flatten(2).transpose(1, 2))
+    gated, valid = visual * language.tanh()[:, :, None, None], torch.ones(2, 3, 4, dtype=torch.bool)
+    torch.testing.assert_close(plain(visual, language, valid), plain.norm(plain.conv(gated)).flatten(2).transpose(1, 2))
     wider = torch.cat([gated.flatten(2), language.tanh()[:, :, None]], 2)[..., None]
-    torch.testing.assert_close(released(visual, language), plain.norm(plain.conv(wider)).flatten(2).transpose(1, 2))
-    assert released(visual, language).shape == (2, 13, 16)
+    fused = released(visual, language, valid)
+    torch.testing.assert_close(fused, plain.norm(plain.conv(wider)).flatten(2).transpose(1, 2))
+    assert fused.shape == (2, 13, 16)
+
+
+@pytest.mark.parametrize("token", [False, True])
+@torch.no_grad()
+def test_the_gate_normalises_by_the_image_alone_or_as_released_by_its_padding_too(token):
+    torch.manual_seed(0)
+    paper = LanguageGate(changed(SMALL, language_token=token))
+    released = LanguageGate(changed(SMALL, language_token=token, padding="counts"))
+    released.load_state_dict(paper.state_dict())
+    visual, language, valid = 3 * torch.randn(2, 32, 3, 4), torch.randn(2, 32), torch.zeros(2, 3, 4, dtype=torch.bool)
+    valid[0, :2, :3] = valid[1] = True
+    fused = [gate(visual, language, valid) for gate in (paper, released)]
+    alone = released(visual[:1, :, :2, :3], language[:1], valid[:1, :2, :3])
+    inside = torch.cat([valid[0].flatten(), torch.ones(int(token), dtype=torch.bool)])
+    torch.testing.assert_close(fused[0][0, inside], alone[0])
+    torch.testing.assert_close(fused[0][1], fused[1][1])
+    assert not torch.allclose(fused[1][0, inside], alone[0], atol=0.05)

@@ -15,7 +15,7 @@ CONFIG = ModelConfig(width=32, heads=4)
 
 
 def grid(height, width):
-    return Grid.of(torch.ones(1, height, width, dtype=torch.bool))
+    return Grid.of(torch.ones(1, height, width, dtype=torch.bool), height, width)
 
 
 def read(x):
@@ -42,7 +42,7 @@ def make_prior(form, centre, scale):
 def test_a_grid_has_the_middles_of_the_frames_cells_and_the_images_share_of_it():
     valid = torch.zeros(2, 4, 5, dtype=torch.bool)
     valid[0], valid[1, :2] = True, True
-    places = Grid.of(valid)
+    places = Grid.of(valid, 4, 5)
     torch.testing.assert_close(places.x, torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]))
     torch.testing.assert_close(places.y, torch.tensor([0.125, 0.375, 0.625, 0.875]))
     assert places.extent.tolist() == [[1, 1], [1, 0.5]]
@@ -103,7 +103,7 @@ def test_the_released_prior_measures_in_cells_from_a_centre_inside_the_image():
     valid = torch.zeros(1, 4, 8, dtype=torch.bool)
     valid[:, :, :4] = True
     query = torch.randn(1, 1, CONFIG.width)
-    prior = make_prior("raw", (0.75, 0.5), (2.0, 1.0))(*read(query), Grid.of(valid), 33)
+    prior = make_prior("raw", (0.75, 0.5), (2.0, 1.0))(*read(query), Grid.of(valid, 4, 8), 33)
     u, v = torch.arange(8) + 0.5, torch.arange(4) + 0.5
     expected = -(4 * (u[None] - 3) ** 2 + (v[:, None] - 2) ** 2) / 8
     torch.testing.assert_close(prior[0, 0, 0, :-1].unflatten(0, (4, 8)), expected)

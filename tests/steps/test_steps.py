@@ -366,6 +366,17 @@ def test_cached_features_give_what_pixels_give(featured, data, tmp_path):
     assert cached == pytest.approx(pixels, abs=2)  # features are stored in half precision
 
 
+def test_cached_features_are_of_each_image_alone_and_zero_in_its_padding(featured, data):
+    table, visual = np.load(featured / "features.npy"), Visual(TINY).eval()
+    load_visual(visual, featured / "visual.safetensors")
+    for row in range(0, len(table), 5):
+        down, across = data.inputs.window(row).cells(16)
+        with torch.no_grad():
+            batch = data.inputs.batch(np.array([row]), np.ones((1, 1), dtype=np.int64))
+            np.testing.assert_allclose(table[row, :, :down, :across], visual(batch.images)[0], atol=1e-3)
+        assert not table[row, :, down:].any() and not table[row, :, :, across:].any()
+
+
 def test_cached_features_of_other_weights_or_of_a_backbone_that_trains_are_refused(featured, place, data, tmp_path):
     answer = evaluate(data, place / "rec", tmp_path, "--features", featured, call=run)
     assert answer.exit_code == 1 and "not made with the model's visual weights" in answer.output

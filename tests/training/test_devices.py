@@ -12,7 +12,7 @@ from tests.tiny import SHORT
 
 POINTS = 4
 # Adam divides by a gradient's size: without a larger epsilon, gradients that are zero but for rounding would decide.
-CONFIG = SHORT.replace(epochs=1, epsilon=1e-3)
+CONFIG = SHORT.replace(epochs=1, batch=8, epsilon=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_compiled_training_gives_the_weights_of_the_eager_one(data, tiny_model
         model = tiny_model(POINTS, dropout=0.0)
         config = CONFIG.replace(compile=compiled)
         train(
-            model, data.contours(POINTS, number=8), data.inputs, config, seed=0, device=torch.device("cpu"),
+            model, data.contours(POINTS, number=24), data.inputs, config, seed=0, device=torch.device("cpu"),
             resume=Resume(None, {}), label="test",
         )  # fmt: skip
         states.append(model.state_dict())
