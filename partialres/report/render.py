@@ -124,7 +124,8 @@ _CSS = """
 @media (prefers-color-scheme: dark) {
   :root { --text: #e4e7ea; --soft: #a0a9b2; --page: #16191c; --rule: #3a4148; --strong: #1d2b3a; --accent: #7db8f5; }
 }
-body { margin: 2rem auto; padding: 0 clamp(.6rem, 1.3vw, 1.25rem); max-width: 100rem; color: var(--text); background: var(--page);
+body { margin: 2rem auto; padding: 0 clamp(.6rem, 1.3vw, 1.25rem); max-width: 100rem;
+       color: var(--text); background: var(--page);
        font: clamp(13px, 1.45vw, 15px)/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.45rem; margin: 0 0 .75rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 p { max-width: 62rem; margin: .4rem 0; color: var(--soft); } h2 ~ p { font-size: .93rem; } .wide { overflow-x: auto; }

@@ -155,7 +155,9 @@ def test_the_oracle_is_called_so_in_table_and_figure_and_drawn_in_its_colour(ref
     assert [name for _, name in failures.table(data).grids[0].columns] == ["expressions", *labels]
     figure = failures.draw(data)
     (legend,) = figure.legends
-    colours = {text.get_text(): key.get_color() for text, key in zip(legend.get_texts(), legend.get_lines(), strict=True)}
+    colours = {
+        text.get_text(): key.get_color() for text, key in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
     assert set(colours) == set(labels)
     assert [label for label, colour in colours.items() if colour == style.ORACLE] == ["Oracle, 100 %"]
     assert "Oracle\n100 %" in [text.get_text() for text in figure.axes[-1].get_yticklabels()]

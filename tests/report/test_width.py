@@ -32,6 +32,8 @@ def test_table_1_of_three_splits_with_deviations_and_published_scores_needs_no_s
         browser = browsers.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": BESIDE_THE_MENU, "height": 720})
         page.goto((tmp_path / "table1.html").as_uri())
-        widths = page.evaluate("[...document.querySelectorAll('.wide')].map(each => [each.scrollWidth, each.clientWidth])")
+        widths = page.evaluate(
+            "[...document.querySelectorAll('.wide')].map(each => [each.scrollWidth, each.clientWidth])"
+        )
         browser.close()
     assert len(widths) == 2 and all(needed <= given for needed, given in widths), widths

@@ -81,8 +81,9 @@ def test_the_menu_has_every_category(page):
 
 def test_the_first_page_says_what_ran_for_how_long_and_with_which_scores(page, problems):
     lines = page.locator("#app li").all_inner_texts()
-    starts = ("What ran, by share of masks: baseline at 10, 100 % (oracle); ours at 10 %", "Data: RefShapes: 36 training", "Code: commit ",
-              "Time: ", "mIoU on RefShapes val with 10 % of the masks: Baseline ")  # fmt: skip
+    starts = ("What ran, by share of masks: baseline at 10, 100 % (oracle); ours at 10 %",
+              "Data: RefShapes: 36 training", "Code: commit ", "Time: ",
+              "mIoU on RefShapes val with 10 % of the masks: Baseline ")  # fmt: skip
     assert [sum(line.startswith(start) for line in lines) for start in starts] == [1] * len(starts) and problems == []
 
 
