@@ -18,10 +18,10 @@ def __getattr__(name: str) -> Any:
 
 
 def _version() -> str:
-    """Return the version, which was taken from git's tags at installation; "0+unknown" without an installation."""
+    """Return the version, which was taken from git's tags at installation; "unknown" without an installation."""
     from importlib import metadata
 
     try:
         return metadata.version("partialres")
     except metadata.PackageNotFoundError:
-        return "0+unknown"
+        return "unknown"

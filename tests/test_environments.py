@@ -110,5 +110,7 @@ def test_the_newest_release_is_the_same_wherever_it_is_written_and_that_of_a_tag
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     newest = re.findall(r"^## \[?(\d[\w.]*)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[0]
     assert str(citation["version"]) == newest
-    tags = subprocess.run(["git", "tag", "--points-at", "HEAD", "--list", "v*"], cwd=ROOT, capture_output=True, text=True)
+    tags = subprocess.run(
+        ["git", "tag", "--points-at", "HEAD", "--list", "v*"], cwd=ROOT, capture_output=True, text=True
+    )
     assert set(tags.stdout.split()) <= {f"v{newest}"}
