@@ -112,7 +112,9 @@ def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
         return visualise.pixels(visualise.frame(decodings[label], int(number) - 1))
 
     def played(decodings: dict[str, Decoding], label: str) -> Iterator[tuple[int, Any]]:
-        for number in range(1, len(decodings[label].points) + 1 if label in decodings else 1):
+        if label not in decodings:
+            raise gr.Error("ask about a picture first", print_exception=False)
+        for number in range(1, len(decodings[label].points) + 1):
             yield number, look(decodings, label, number)
             time.sleep(SECONDS)
 
