@@ -154,7 +154,7 @@ def _browse(results: Path) -> None:
         kept = table[table["IoU"].between(low, high)]
         for word in clean(words):
             kept = kept[kept["expression"].map(lambda said, word=word: word in clean(said)).astype(bool)]
-        note = f"{len(kept)} of {len(table)} expressions; at most {ROWS} are listed, lowest IoU first"
+        note = f"{len(kept):,} of {len(table):,} expressions; at most {ROWS} are listed, lowest IoU first"
         kept = kept.sort_values("IoU", kind="stable").head(ROWS).reset_index(drop=True)
         return note, kept[COLUMNS].round(3), kept
 
