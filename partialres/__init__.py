@@ -5,13 +5,23 @@
 
 from typing import Any
 
-__version__ = "0.1.0"
-
 
 def __getattr__(name: str) -> Any:
-    """Import `load` and what it returns when they are first asked for: torch takes seconds."""
+    """Import `load` and what it returns, or look up the version, when it is first asked for: torch takes seconds."""
+    if name == "__version__":
+        return _version()
     if name not in ("load", "Segmentation", "Segmenter"):
         raise AttributeError(f"module 'partialres' has no attribute '{name}'")
     from partialres import use
 
     return getattr(use, name)
+
+
+def _version() -> str:
+    """Return the version, which was taken from git's tags at installation; "unknown" without an installation."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("partialres")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -14,7 +14,7 @@ import partialres
 from partialres.cli import main
 
 PACKAGE = Path(partialres.__file__).parent
-NOT_COUNTED = {"partialres", "partialres.config"}  # the version is in the provenance, settings are options
+NOT_COUNTED = {"partialres", "partialres.config"}  # the version changes no result, settings are options
 
 
 def digest(command: str) -> str:

@@ -112,7 +112,9 @@ def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
         return visualise.pixels(visualise.frame(decodings[label], int(number) - 1))
 
     def played(decodings: dict[str, Decoding], label: str) -> Iterator[tuple[int, Any]]:
-        for number in range(1, len(decodings[label].points) + 1 if label in decodings else 1):
+        if label not in decodings:
+            raise gr.Error("ask about a picture first", print_exception=False)
+        for number in range(1, len(decodings[label].points) + 1):
             yield number, look(decodings, label, number)
             time.sleep(SECONDS)
 
@@ -152,7 +154,7 @@ def _browse(results: Path) -> None:
         kept = table[table["IoU"].between(low, high)]
         for word in clean(words):
             kept = kept[kept["expression"].map(lambda said, word=word: word in clean(said)).astype(bool)]
-        note = f"{len(kept)} of {len(table)} expressions; at most {ROWS} are listed, lowest IoU first"
+        note = f"{len(kept):,} of {len(table):,} expressions; at most {ROWS} are listed, lowest IoU first"
         kept = kept.sort_values("IoU", kind="stable").head(ROWS).reset_index(drop=True)
         return note, kept[COLUMNS].round(3), kept
 

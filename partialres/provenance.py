@@ -31,7 +31,6 @@ def file_digest(path: Path) -> str:
 def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int, device: str) -> dict[str, Any]:
     """Describe a run: code, config, digests of its input files, versions, seed, device."""
     return {
-        "partialres": partialres.__version__,
         "commit": _commit(),
         "config": to_jsonable_python(dict(configs)),
         "config_digest": digest(dict(configs)),
@@ -43,13 +42,13 @@ def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int
 
 
 def _commit() -> str:
-    """Return the package's git commit, with '+' if files were changed since; 'unknown' outside a checkout."""
+    """Return the package's git commit, with '+' if files were changed since; outside a checkout, the version."""
     folder = Path(partialres.__file__).parent
     try:
         run = subprocess.run(
-            ["git", "-C", folder, "describe", "--always", "--dirty=+", "--abbrev=12"],
+            ["git", "-C", folder, "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=12"],
             capture_output=True, text=True, timeout=10,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return run.stdout.strip() or "unknown"
+        return partialres.__version__
+    return run.stdout.strip() or partialres.__version__

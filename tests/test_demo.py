@@ -86,6 +86,9 @@ def pixels(page, place):
 
 
 def test_without_a_picture_or_words_the_page_says_what_is_missing(page, data, tmp_path):
+    page.get_by_role("button", name="Play").click()
+    page.get_by_text("ask about a picture first").wait_for()
+    assert page.get_by_label(re.compile("number input for Point")).input_value() == "1"
     ask(page, None, "red")
     page.get_by_text("choose a picture first").wait_for()
     (tmp_path / "notes.jpg").write_text("no picture")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-
-import partialres
 
 ROOT = Path(__file__).parents[1]
 CONDA = {  # packages with another name on conda-forge than on PyPI
@@ -107,7 +106,11 @@ def test_every_rule_names_an_environment():
                 assert 'environment("' in rule and "    conda:" in rule, rule.splitlines()[0]
 
 
-def test_the_version_is_the_same_wherever_it_is_written():
+def test_the_newest_release_is_the_same_wherever_it_is_written_and_that_of_a_tag_on_this_commit():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert str(citation["version"]) == partialres.__version__
-    assert f"## {partialres.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
+    newest = re.findall(r"^## \[?(\d[\w.]*)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[0]
+    assert str(citation["version"]) == newest
+    tags = subprocess.run(
+        ["git", "tag", "--points-at", "HEAD", "--list", "v*"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert set(tags.stdout.split()) <= {f"v{newest}"}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import pytest
+import yaml
 
 pytest.importorskip("mkdocs", reason="needs the extra docs")
+from mkdocs.commands.build import build as mkdocs_build
+from mkdocs.config import load_config
+
 from tools import mkdocs_hook, pictures
 
 ROOT = Path(__file__).parents[1]
@@ -40,3 +45,34 @@ def test_the_method_is_drawn_with_the_pictures_that_its_page_shows(tmp_path):
         assert f"(method/{path.name})" in page and (pictures.FOLDER / path.name).is_file()
         assert cv2.imread(str(path)).std() > 20  # not a blank sheet
     assert page.count("(method/") == len([*tmp_path.iterdir()])
+
+
+def test_the_search_finds_a_word_on_a_site_opened_from_the_disk_and_asks_no_other_place(tmp_path):
+    """A site of two pages, with the project's own theme, plugins and script."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("there is no chromium")
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    assert {"search", "offline"} <= {name for name in config["plugins"] if isinstance(name, str)}
+    config["plugins"] = [name for name in config["plugins"] if isinstance(name, str)]
+    del config["nav"], config["hooks"]
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(config))
+    (tmp_path / "docs/below").mkdir(parents=True)
+    shutil.copy(ROOT / "docs/iframe-worker.js", tmp_path / "docs")
+    (tmp_path / "docs/index.md").write_text("# Start\n\nNothing to see.\n")
+    (tmp_path / "docs/below/pears.md").write_text("# Fruit\n\nA basket of pears.\n")
+    mkdocs_build(load_config(str(tmp_path / "mkdocs.yml"), site_dir=str(tmp_path / "site")))
+    asked = []
+    with playwright.sync_playwright() as browsers:
+        chromium = browsers.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        page = chromium.new_page(viewport={"width": 1300, "height": 800})
+        page.set_default_timeout(60_000)
+        page.on("request", lambda request: asked.append(request.url))
+        for start in ("index.html", "below/pears.html"):
+            page.goto((tmp_path / "site" / start).as_uri())
+            page.locator("input.md-search__input").click()
+            page.keyboard.type("basket")
+            assert "Fruit" in page.locator(".md-search-result__item").first.inner_text()
+        chromium.close()
+    assert asked and all(url.startswith(("file:", "about:", "data:")) for url in asked)

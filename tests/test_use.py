@@ -257,6 +257,7 @@ def test_an_output_folder_that_is_a_file_is_named_in_one_line(model, picture, tm
 
 def test_the_wheel_segments_a_picture_where_the_checkout_is_not(model, picture, tmp_path):
     pytest.importorskip("setuptools", minversion="77", reason="needs setuptools to build the wheel")
+    pytest.importorskip("setuptools_scm", reason="needs setuptools-scm to build the wheel")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     checkout = tmp_path / "checkout"
     checkout.mkdir()

@@ -97,15 +97,15 @@ def table_comparison(
 FIGURE = click.option("--figure", type=OUT, required=True, help="The PNG of the figure; the PDF is written beside it.")
 
 
-@command(tables, "failures", REFS, FILES, TABLE_OUT, FIGURE)
-def table_failures(refs: Path, files: Files, out: Path, figure: Path) -> None:
+@command(tables, "failures", REFS, FILES, ORACLE, TABLE_OUT, FIGURE)
+def table_failures(refs: Path, files: Files, oracle: str, out: Path, figure: Path) -> None:
     """Break IoU down by properties of object and expression, as a table and a figure.
 
     FILES: metrics.json files, each with its predictions.parquet beside it. REFS: the refs.parquet they were scored on.
     """
     from partialres.report import failures, render, style
 
-    data = failures.analyse(refs, files)
+    data = failures.analyse(refs, files, oracle)
     render.write(failures.table(data), out)
     style.save(failures.draw(data), figure)
 
@@ -121,12 +121,12 @@ def table_data(files: Files, splits: Files, out: Path) -> None:
     render.write(listings.data(files, splits), out)
 
 
-@command(tables, "details", FILES, TABLE_OUT)
-def table_details(files: Files, out: Path) -> None:
+@command(tables, "details", FILES, ORACLE, TABLE_OUT)
+def table_details(files: Files, oracle: str, out: Path) -> None:
     """List every score in metrics.json FILES of steps 2 and 3."""
     from partialres.report import evaluations, listings, render
 
-    render.write(listings.details(evaluations.collect(files)), out)
+    render.write(listings.details(evaluations.collect(files), oracle), out)
 
 
 @command(tables, "rec", FILES, TABLE_OUT)

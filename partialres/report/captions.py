@@ -19,6 +19,7 @@ LOST_ROW = (
     "recovered from the printed increments, has 56.03 mIoU and 67.79 / 62.32 / 49.88 / 30.63 / 8.04 at Pr@0.5 to 0.9; "
     "whether it or the row shown as cctf is the one without CCTF is uncertain."
 )
+ORACLE = "Oracle"  # the label of step 2 of the experiment that `report.oracle` names, at ratio 100
 _STEPS = {"res": "step 2", "retrain": "step 3"}
 _PUBLISHED = Path(__file__).with_name("published.csv")
 
@@ -44,6 +45,18 @@ def label(experiment: str, step: str) -> str:
         return "Baseline"
     name = {BASELINE: "Baseline", OURS: "Ours"}.get(experiment, experiment)
     return f"{name}, {_STEPS[step]}"
+
+
+def labels(data: pd.DataFrame, oracle: str) -> list[str]:
+    """Return the name of each row's model, as `label` does, or "Oracle".
+
+    data: has columns experiment, step, ratio (per cent). oracle: the experiment whose step 2 at ratio 100 is the
+    oracle; empty for none.
+    """
+    return [
+        ORACLE if (row.experiment, row.step, row.ratio) == (oracle, "res", 100) else label(row.experiment, row.step)
+        for row in data.itertuples()
+    ]
 
 
 def seeds(data: pd.DataFrame) -> str:

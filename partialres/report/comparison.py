@@ -36,7 +36,7 @@ def table1(evaluations: pd.DataFrame, scores: intervals.Scores, oracle: str) -> 
         arrange(
             f"{captions.dataset_name(dataset)}: {metric}",
             ("masks", "model"),
-            _scores(part, metric) + _peers(part, where(peers, dataset=dataset, metric=metric)),
+            _scores(part, metric) + _peers(part, where(peers, dataset=dataset), metric),
             ours,
         )
         for metric in ("mIoU", "oIoU")
@@ -50,23 +50,32 @@ def table1(evaluations: pd.DataFrame, scores: intervals.Scores, oracle: str) -> 
 
 
 def _scores(data: pd.DataFrame, metric: str) -> list[Cells]:
-    """Make the cells of one data set: a row per model, by ascending ratio, and a group of columns per split."""
+    """Make the cells of one data set: a row per model, by ascending ratio, and a group of columns per split.
+
+    Where there are published scores, a model's own score by the paper's rules and the published one are two more rows.
+    """
     beside = data["published"].notna().any()
     cells = []
     for row in data.sort_values("ratio", kind="stable").itertuples():
-        texts = {"upstream": number(row.mean)} if beside else {}
+        ratio = f"{row.ratio:g} %"
         if row.metric == metric:
             texts = {metric: with_spread(row.mean, row.sd), "of oracle": number(row.share_of_oracle, 1, unit=" %")}
             texts["gain"] = with_interval(row.gain, row.gain_low, row.gain_high)
-            texts |= {"paper": number(row.published)} if beside else {}
-        cells.append((f"{row.ratio:g} %", row.label, row.split, texts))
+            cells.append((ratio, row.label, row.split, texts))
+            if not math.isnan(row.published):
+                cells.append((ratio, f"{row.label}, paper", row.split, {metric: number(row.published)}))
+        elif beside:
+            cells.append((ratio, f"{row.label}, upstream", row.split, {metric: number(row.mean)}))
     return cells
 
 
-def _peers(data: pd.DataFrame, peers: pd.DataFrame) -> list[Cells]:
+def _peers(data: pd.DataFrame, peers: pd.DataFrame, metric: str) -> list[Cells]:
     """Write the fully supervised systems of the paper's Table 1, on the splits that are shown."""
-    shown = peers[peers["split"].isin(data["split"])]
-    return [(f"{row.ratio:g} %", row.experiment, row.split, {"paper": number(row.value)}) for row in shown.itertuples()]
+    shown = peers[peers["split"].isin(data["split"]) & (peers["metric"] == metric)]
+    return [
+        (f"{row.ratio:g} %", f"{row.experiment}, paper", row.split, {metric: number(row.value)})
+        for row in shown.itertuples()
+    ]
 
 
 def comparison(
@@ -149,8 +158,7 @@ def _compare(table: pd.DataFrame, scores: intervals.Scores, reference: tuple[str
     data["share_of_oracle"] = (100 * data["mean"] / data["ceiling"]).where(data["ceiling"] > 0)
     paper = captions.published().set_index([*MODEL, "metric"])["value"].rename("published")
     data = data.join(paper, on=[*MODEL, "metric"])
-    data["label"] = list(map(captions.label, data["experiment"], data["step"]))
-    data.loc[is_oracle, "label"] = "Oracle"
+    data["label"] = captions.labels(data, oracle)
     figures = ["mean", "sd", "seeds", "expressions", "share_of_oracle", "gain", "gain_low", "gain_high", "published"]
     return data[[*MODEL, "label", "reference", "metric", *figures]]
 

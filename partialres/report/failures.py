@@ -112,10 +112,11 @@ def outcome(predictions: pd.DataFrame) -> pd.Series:
     return pd.Series(np.where(predictions["iou"] >= 0.5, "right", missed), index=predictions.index)
 
 
-def analyse(refs: Path, metrics: Sequence[Path]) -> pd.DataFrame:
+def analyse(refs: Path, metrics: Sequence[Path], oracle: str) -> pd.DataFrame:
     """Compute every model's mIoU in each bin, and the share of each outcome, as a tidy table.
 
     refs: refs.parquet. metrics: metrics.json files of one data set and split; predictions.parquet lies beside each.
+    oracle: the experiment whose step 2 at ratio 100 is the oracle; empty for none.
     Columns: dataset, split, ratio, experiment, step, label, attribute (a column of `describe`, or outcome), bin,
     expressions (number in the bin; for outcomes: all), mean and sd over seeds (mIoU or share; per cent), seeds.
     Raises DataError if there is no file, or if files differ in data set, split or expressions.
@@ -136,8 +137,8 @@ def analyse(refs: Path, metrics: Sequence[Path]) -> pd.DataFrame:
         rows += [(*run, "outcome", name, len(table), 100 * (outcomes == name).mean()) for name in _OUTCOMES]
     columns = [*first._fields, "attribute", "bin", "expressions", "value"]
     data = summarise(pd.DataFrame(rows, columns=columns), ["attribute", "bin"])
-    labels = [f"{captions.label(row.experiment, row.step)}, {row.ratio:g} %" for row in data.itertuples()]
-    data.insert(len(MODEL), "label", labels)
+    named = zip(captions.labels(data, oracle), data["ratio"], strict=True)
+    data.insert(len(MODEL), "label", [f"{label}, {ratio:g} %" for label, ratio in named])
     return data
 
 
@@ -182,10 +183,11 @@ def draw(data: pd.DataFrame) -> Figure:
 
 
 def _keys(data: pd.DataFrame) -> list[Line2D]:
-    """Return a legend entry for each model, in its experiment's colour, or the oracle's at ratio 100."""
+    """Return a legend entry for each model, in its experiment's colour, or the oracle's."""
     models = data.drop_duplicates("label")
     colours = style.experiment_colours(models["experiment"])
-    colour = [style.ORACLE if row.ratio == 100 else colours[row.experiment] for row in models.itertuples()]
+    is_oracle = models["label"].str.startswith(f"{captions.ORACLE}, ")
+    colour = models["experiment"].map(colours).mask(is_oracle, style.ORACLE)
     return list(map(style.key, models["label"], colour, cycle(style.MARKERS)))
 
 

@@ -14,17 +14,21 @@ from partialres.report.render import number, with_interval
 
 
 def lines(
-    experiments: Mapping[str, Sequence[float]], data: Path, splits: Mapping[str, Sequence[str]], provenance: Path,
-    benchmarks: Sequence[Path], table1: Path | None,
+    experiments: Mapping[str, Sequence[float]], oracle: str, data: Path, splits: Mapping[str, Sequence[str]],
+    provenance: Path, benchmarks: Sequence[Path], table1: Path | None,
 ) -> list[str]:  # fmt: skip
     """Return the page's lines as reStructuredText list items.
 
-    experiments: each one's ratios, per cent. data: data.csv, which counts refs and images. splits: each data set's
+    experiments: each one's ratios, per cent. oracle: the experiment whose step 2 at ratio 100 is the oracle; empty for
+    none. data: data.csv, which counts refs and images. splits: each data set's
     evaluated splits. provenance: a model's provenance.json. benchmarks: the jobs' benchmark files. table1: table1.csv,
     or None.
     """
-    ran = [f"{name} at {', '.join(f'{ratio:g}' for ratio in ratios)} %" for name, ratios in experiments.items()]
-    texts = [f"**What ran**: {'; '.join(ran)} of the masks."]
+    ran = [
+        f"{name} at {', '.join(f'{ratio:g}' for ratio in ratios)} %{' (oracle)' * (name == oracle and 100 in ratios)}"
+        for name, ratios in experiments.items()
+    ]
+    texts = [f"**What ran**, by share of masks: {'; '.join(ran)}."]
     texts += [_of_data(data, name, each) for name, each in splits.items()]
     texts += [_of_code(provenance), _of_time(benchmarks)]
     texts += [_scores(table1)] if table1 else []

@@ -15,17 +15,18 @@ from partialres.report.evaluations import SELECTION, ordered, summarise
 from partialres.report.render import Table, arrange, number, with_spread
 
 
-def details(evaluations: pd.DataFrame) -> Table:
+def details(evaluations: pd.DataFrame, oracle: str) -> Table:
     """List every metric of every experiment, ratio, step and split.
 
-    evaluations: from `collect`; step 1's rows are skipped. Table.data: from `summarise`, with a column label.
+    evaluations: from `collect`; step 1's rows are skipped. oracle: the experiment whose step 2 at ratio 100 is the
+    oracle; empty for none. Table.data: from `summarise`, with a column label.
     Raises DataError if there is nothing to show.
     """
     wanted = evaluations[evaluations["step"] != "rec"]
     if wanted.empty:
         raise DataError("the table of details has nothing to show: no metrics.json of step 2 or 3 was given")
     data = summarise(wanted)
-    data["label"] = list(map(captions.label, data["experiment"], data["step"]))
+    data["label"] = captions.labels(data, oracle)
     grids = []
     for (dataset, split), part in data.groupby(["dataset", "split"], sort=False):
         cells = (

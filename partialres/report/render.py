@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -123,16 +124,17 @@ _CSS = """
 @media (prefers-color-scheme: dark) {
   :root { --text: #e4e7ea; --soft: #a0a9b2; --page: #16191c; --rule: #3a4148; --strong: #1d2b3a; --accent: #7db8f5; }
 }
-body { margin: 2rem auto; padding: 0 1.25rem; max-width: 100rem; color: var(--text); background: var(--page);
-       font: 15px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
+body { margin: 2rem auto; padding: 0 clamp(.6rem, 1.3vw, 1.25rem); max-width: 100rem;
+       color: var(--text); background: var(--page);
+       font: clamp(13px, 1.45vw, 15px)/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.45rem; margin: 0 0 .75rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p { max-width: 62rem; margin: .4rem 0; color: var(--soft); } .wide { overflow-x: auto; }
+p { max-width: 62rem; margin: .4rem 0; color: var(--soft); } h2 ~ p { font-size: .93rem; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; border-bottom: 1px solid var(--text); }
-th, td { padding: .28rem .7rem; text-align: right; white-space: nowrap; font-weight: 400; }
+th, td { padding: .28rem clamp(.25rem, .45vw, .7rem); text-align: right; vertical-align: top; font-weight: 400; }
 thead { color: var(--soft); font-size: .87rem; border-bottom: 1px solid var(--text); }
 thead th[colspan] { color: var(--text); font-weight: 600; text-align: center; }
 thead tr:last-child th, tbody th { text-align: left; }
-tbody th:has(+ th) { font-weight: 600; vertical-align: top; }
+tbody th { min-width: 6.5rem; } tbody th:has(+ th) { min-width: 0; font-weight: 600; white-space: nowrap; }
 tbody tr + tr:has(th + th) { border-top: 1px solid var(--rule); }
 tr:has(b) > :not(:has(+ th)) { background: var(--strong); } b { font-weight: 600; } th b { color: var(--accent); }
 """
@@ -140,7 +142,7 @@ tr:has(b) > :not(:has(+ th)) { background: var(--strong); } b { font-weight: 600
 
 def to_html(table: Table) -> str:
     """Format a table as one self-contained HTML page for light and dark screens."""
-    title, notes = escape(table.title), "\n".join(f"<p>{escape(note)}</p>" for note in table.notes)
+    title, notes = escape(table.title), "".join(f"<p>{escape(note)}</p>\n" for note in table.notes)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -150,8 +152,8 @@ def to_html(table: Table) -> str:
 </head>
 <body>
 <h1>{title}</h1>
-{notes}
-{"".join(map(_grid, table.grids))}</body>
+{"".join(map(_grid, table.grids))}<h2>Notes</h2>
+{notes}</body>
 </html>
 """
 
@@ -159,12 +161,18 @@ def to_html(table: Table) -> str:
 def _grid(grid: Grid) -> str:
     """Format a grid as HTML, leaving out the column of row groups and the line of column groups if they are empty."""
     names = [(escape(row.group), _bold(escape(row.label), row, "<b>", "</b>")) for row in grid.rows]
-    cells = [[_bold(escape(text), row, "<b>", "</b>") for text in row.cells] for row in grid.rows]
+    cells = [[_bold(_breakable(text), row, "<b>", "</b>") for text in row.cells] for row in grid.rows]
     frame = pd.DataFrame(cells, pd.MultiIndex.from_tuples(names, names=map(escape, grid.stub)))
-    frame.columns = pd.MultiIndex.from_tuples([tuple(map(escape, column)) for column in grid.columns])
+    frame.columns = pd.MultiIndex.from_tuples([tuple(map(_breakable, column)) for column in grid.columns])
     for axis in (0, 1):
         if not any(frame.axes[axis].get_level_values(0)):
             frame = frame.droplevel(0, axis=axis)
     with pd.option_context("display.max_colwidth", None, "display.multi_sparse", True):
         html = frame.to_html(escape=False, border=0)
     return f'<h2>{escape(grid.heading)}</h2>\n<div class="wide">{html}</div>\n'
+
+
+def _breakable(text: str) -> str:
+    """Escape a cell, which a narrow window may break before '±' and '[' and after '_', but nowhere else in a number."""
+    kept = re.sub(r"(?<=[±,]) (?=[\d−])|(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", escape(text))
+    return kept.replace("_", "_<wbr>")

@@ -11,7 +11,7 @@ from matplotlib.container import ErrorbarContainer
 
 from partialres.files import DataError
 from partialres.geometry import contour
-from partialres.report import failures
+from partialres.report import failures, style
 
 SIDE = 40
 
@@ -106,7 +106,7 @@ def figure_of(data: pd.DataFrame, label: str, attribute: str, name: str) -> Any:
 
 
 def test_figures_are_means_over_seeds_of_each_bins_miou(refs: Path, models: list[Path]) -> None:
-    data = failures.analyse(refs, models)
+    data = failures.analyse(refs, models, "baseline")
     two = figure_of(data, "Baseline, 1 %", "parts", "1")
     assert two["mean"] == pytest.approx(100 * (1.1 / 3 + 1.1 / 3) / 2)
     assert (two["expressions"], two["seeds"], two["sd"]) == (3, 2, pytest.approx(0))
@@ -122,7 +122,7 @@ def test_figures_are_means_over_seeds_of_each_bins_miou(refs: Path, models: list
 
 
 def test_the_table_has_a_column_a_model_and_a_grid_of_outcomes(refs: Path, models: list[Path]) -> None:
-    table = failures.table(failures.analyse(refs, models))
+    table = failures.table(failures.analyse(refs, models, "baseline"))
     scores, outcomes = table.grids
     assert [name for _, name in scores.columns] == ["expressions", "Baseline, 1 %", "Ours, step 3, 1 %"]
     (row,) = (each for each in scores.rows if each.label == "2")
@@ -133,7 +133,7 @@ def test_the_table_has_a_column_a_model_and_a_grid_of_outcomes(refs: Path, model
 
 
 def test_the_figure_draws_every_attribute_on_one_scale_from_0_and_the_outcomes(refs: Path, models: list[Path]) -> None:
-    *panels, last = failures.draw(failures.analyse(refs, models)).axes
+    *panels, last = failures.draw(failures.analyse(refs, models, "baseline")).axes
     assert len(panels) == 5 and len({axes.get_ylim() for axes in panels}) == 1
     assert panels[0].get_ylim()[0] == 0 and panels[0].get_ylim()[1] > 90
     assert all(sum(isinstance(each, ErrorbarContainer) for each in axes.containers) == 2 for axes in panels)
@@ -144,16 +144,36 @@ def test_the_figure_draws_every_attribute_on_one_scale_from_0_and_the_outcomes(r
     assert {text.get_text() for text in last.texts} - {""} == {"12", "62", "25", "100"}
 
 
+def test_the_oracle_is_called_so_in_table_and_figure_and_drawn_in_its_colour(refs: Path, models: list[Path]) -> None:
+    folder = refs.parent
+    full = [
+        predictions(folder, f"refshapes/seed0/ratio100/{name}/res", [0.9] * 4, [0.9] * 4)
+        for name in ("baseline", "ours")
+    ]
+    data = failures.analyse(refs, [*models, *full], "baseline")
+    labels = ["Baseline, 1 %", "Ours, step 3, 1 %", "Oracle, 100 %", "Ours, step 2, 100 %"]
+    assert [name for _, name in failures.table(data).grids[0].columns] == ["expressions", *labels]
+    figure = failures.draw(data)
+    (legend,) = figure.legends
+    colours = {
+        text.get_text(): key.get_color() for text, key in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
+    assert set(colours) == set(labels)
+    assert [label for label, colour in colours.items() if colour == style.ORACLE] == ["Oracle, 100 %"]
+    assert "Oracle\n100 %" in [text.get_text() for text in figure.axes[-1].get_yticklabels()]
+    assert "Baseline, 100 %" in set(failures.analyse(refs, [*models, *full], "")["label"])
+
+
 def test_what_cannot_be_analysed_is_refused_by_name(refs: Path, models: list[Path], tmp_path: Path) -> None:
     other = predictions(tmp_path, "refshapes/seed0/ratio1/ours/res", [0.5] * 4, [0.5] * 4, split="testA")
     with pytest.raises(DataError, match="one data set and split"):
-        failures.analyse(refs, [*models, other])
+        failures.analyse(refs, [*models, other], "baseline")
     with pytest.raises(DataError, match="one data set and split"):
-        failures.analyse(refs, [])
+        failures.analyse(refs, [], "baseline")
     changed = models[2].with_name("predictions.parquet")
     pd.read_parquet(changed).assign(expression="x").to_parquet(changed)
     with pytest.raises(DataError, match=r"ours/retrain/val/predictions\.parquet: row 0 of \d+ is \(0, 'x'\)"):
-        failures.analyse(refs, models)
+        failures.analyse(refs, models, "baseline")
     pd.read_parquet(refs).iloc[:2].to_parquet(refs)
     with pytest.raises(DataError, match=r"refs\.parquet: no true mask of ref 2"):
-        failures.analyse(refs, models[:2])
+        failures.analyse(refs, models[:2], "baseline")

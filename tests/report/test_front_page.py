@@ -24,7 +24,7 @@ def files(tmp_path: Path, runs: list[Path]) -> dict:
     table = comparison.table1(evaluations.collect(runs), intervals.read_scores(runs), "baseline")
     table.data.to_csv(tmp_path / "table1.csv", index=False)
     return {
-        "experiments": {"baseline": [1, 100], "ours": [0.5, 1]},
+        "experiments": {"baseline": [1, 100], "ours": [0.5, 1]}, "oracle": "baseline",
         "data": tmp_path / "data.csv", "splits": {"refshapes": ["val", "testA"]},
         "provenance": tmp_path / "provenance.json", "benchmarks": [tmp_path / "job.tsv"] * 2,
         "table1": tmp_path / "table1.csv",
@@ -33,7 +33,7 @@ def files(tmp_path: Path, runs: list[Path]) -> dict:
 
 def test_the_page_names_data_code_time_and_the_scores_at_the_lowest_ratio(files):
     ran, data, code, time, scores = front_page.lines(**files)
-    assert ran == "- **What ran**: baseline at 1, 100 %; ours at 0.5, 1 % of the masks."
+    assert ran == "- **What ran**, by share of masks: baseline at 1, 100 % (oracle); ours at 0.5, 1 %."
     assert data == "- **Data**: RefShapes: 4,860 training images, 12,075 training refs; scored on val, testA."
     assert code == "- **Code**: commit abc123, python 3.11, torch 2.6; trained on cpu."
     assert time.startswith("- **Time**: 2 jobs ran for 3 minutes")

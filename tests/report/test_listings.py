@@ -21,12 +21,16 @@ def cell(table: render.Table, heading: str, group: str, label: str, column: str)
 
 
 def test_details_hold_every_metric(runs: list[Path]) -> None:
-    table = listings.details(collect(runs))
+    table = listings.details(collect(runs), "baseline")
     names = [name for _, name in table.grids[0].columns]
     assert names[:2] == ["mIoU", "oIoU"]
     assert {"Pr@0.5", "Pr@0.9", "box_accuracy", "mIoU_upstream"} <= set(names)
     assert cell(table, "RefShapes val", "1 %", "Ours, step 3", "mIoU") == "41.00 ± 1.41"
     assert cell(table, "RefShapes test", "1 %", "Ours, step 2", "Pr@0.7") == "30.00 ± 0.00"
+    assert cell(table, "RefShapes val", "100 %", "Oracle", "mIoU") == "77.00 ± 1.41"
+    assert {row.label for row in listings.details(collect(runs), "ours").grids[0].rows if row.group == "100 %"} == {
+        "Baseline", "Oracle",
+    }  # fmt: skip
 
 
 def test_step_1_is_shown_by_its_boxes(scored: Write) -> None:

@@ -88,7 +88,7 @@ def test_every_line_of_the_html_fills_its_grid() -> None:
 
 def test_strong_rows_catch_the_eye_but_their_dashes_do_not() -> None:
     page = render.to_html(TABLE)
-    line = "<th><b>ours</b></th><td><b>61.00 ± 1.41</b></td><td>–</td><td>–</td></tr>"
+    line = "<th><b>ours</b></th><td><b>61.00 ±\N{NO-BREAK SPACE}1.41</b></td><td>–</td><td>–</td></tr>"
     assert line in "".join(text.strip() for text in page.splitlines())
     assert "<b>–</b>" not in page and "**–**" not in render.to_markdown(TABLE)
 

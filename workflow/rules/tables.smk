@@ -106,7 +106,7 @@ TABLE_1 = unique(both_steps(REPORT.table1) + oracle())
 # All other rules for tables and figures reuse this one with their own files.
 rule table1:
     input: files=TABLE_1, predictions=predictions(TABLE_1)
-    output: **report_output(table("table1"), "html", "Results", "Table 1: mIoU and oIoU by mask ratio")
+    output: **report_output(table("table1"), "html", "Results", "Table 1: mIoU and oIoU")
     params: command="tables main", options=BESIDE, code=code("tables main")
     resources: **resources_of("report")
     group: "report"
@@ -143,7 +143,7 @@ use rule table1 as table_comparison with:
 use rule table1 as table_details with:
     input: files=both_steps(plan.experiments)
     output: **report_output(table("details"), "html", "Results", "every score")
-    params: command="tables details", options="", code=code("tables details")
+    params: command="tables details", options=BESIDE, code=code("tables details")
     log: logs("table_details")
     benchmark: benchmarks("table_details")
 
@@ -209,7 +209,7 @@ use rule table1 as table_failures with:
         pdf=results("figures/failures_{dataset}.pdf"),
     params:
         command="tables failures",
-        options=lambda wildcards: f"--figure {shlex.quote(results(f'figures/failures_{wildcards.dataset}.png'))}",
+        options=lambda wildcards, output: f"{BESIDE} --figure {shlex.quote(output.figure)}",
         code=code("tables failures"),
     log: logs("table_failures/{dataset}")
     benchmark: benchmarks("table_failures/{dataset}")
@@ -238,6 +238,7 @@ def front_page():
     ratios = {name: {float(run.ratio) for run in plan.runs(experiment=name)} for name in plan.experiments}
     return front_page.lines(
         experiments={name: sorted(each) for name, each in ratios.items() if each},
+        oracle=ORACLE,
         data=results("tables/data.csv"),
         splits={name: entry.splits for name, entry in plan.datasets.items()},
         provenance=step_1 if Path(step_1).is_file() else trained,  # an imported step 1 has none
