@@ -1,7 +1,7 @@
 """Speed-ups for float32 on a CPU; up to rounding they compute the same, dropout with other random numbers.
 
 They keep freed memory for reuse, draw dropout from fewer random bits, replace torch's attention where it is slow, and
-run 3 x 3 convolutions that do not train with a quarter of the multiplications. Other devices use at most the first.
+run 3 x 3 convolutions with a quarter of the multiplications. Other devices use at most the first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 import math
 import platform
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,16 +97,22 @@ def winograd_pays(x: Tensor, conv: nn.Conv2d) -> bool:
     )
 
 
-def transformed(kernel: Tensor) -> Tensor:
-    """Transform a kernel [O, C, 3, 3] to the 36 matrices of the products, [36, C, O], four times its size."""
-    return (KERNEL @ kernel.reshape(-1, 9).T).view(36, *kernel.shape[:2]).transpose(1, 2)
+def transformed(kernel: Tensor, turned: bool = False) -> Tensor:
+    """Transform a kernel [O, C, 3, 3] to the 36 matrices of the products, [36, O, C], four times its size.
+
+    turned: rotate the kernel by 180 degrees, as the gradient with respect to the input requires.
+    """
+    of_kernel = KERNEL.flip(1) if turned else KERNEL
+    return (of_kernel @ kernel.reshape(-1, 9).T).view(36, *kernel.shape[:2])
 
 
-def _tiles(x: Tensor) -> Tensor:
-    """View a map [B, C, H, W], padded with zeros, as tiles that overlap by two pixels: [6, 6, B, h, w, C]."""
+def _tiles(x: Tensor, border: int) -> Tensor:
+    """View a zero-padded map [B, C, H, W] as tiles with borders: [s, s, B, h, w, C], s = STEP + 2 border."""
     height, width = x.shape[2:]
-    framed = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1 + -width % STEP, 1, 1 + -height % STEP)).contiguous()
-    return framed.unfold(1, STEP + 2, STEP).unfold(2, STEP + 2, STEP).permute(4, 5, 0, 1, 2, 3)
+    right, bottom = border + -width % STEP, border + -height % STEP
+    framed = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, bottom)).contiguous()
+    side = STEP + 2 * border
+    return framed.unfold(1, side, STEP).unfold(2, side, STEP).permute(4, 5, 0, 1, 2, 3)
 
 
 def _parts(tiles: Tensor, out: int) -> Iterator[tuple[slice, slice]]:
@@ -125,10 +132,10 @@ def _parts(tiles: Tensor, out: int) -> Iterator[tuple[slice, slice]]:
 def convolve(x: Tensor, matrices: Tensor) -> Tensor:
     """Convolve x [B, C, H, W], padded by one pixel of zeros: [B, O, H, W], channels last in memory.
 
-    matrices: the `transformed` kernel, [36, C, O].
+    matrices: the `transformed` kernel with its last two axes swapped, [36, C, O].
     """
     (channels, height, width), out = x.shape[1:], matrices.shape[2]
-    tiles = _tiles(x)
+    tiles = _tiles(x, border=1)
     batch, down, across = tiles.shape[2:5]
     y = x.new_empty(batch, down, STEP, across, STEP, out)
     for part in _parts(tiles, out):
@@ -137,3 +144,33 @@ def convolve(x: Tensor, matrices: Tensor) -> Tensor:
         place = y[part].permute(2, 4, 0, 1, 3, 5)
         place.copy_(outputs.view(place.shape))
     return y.view(batch, STEP * down, STEP * across, out)[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def kernel_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    """Compute the kernel's gradient [O, C, 3, 3] from input x [B, C, H, W] and the output's gradient [B, O, H, W]."""
+    channels, out = x.shape[1], gradient.shape[1]
+    before, after = _tiles(x, border=1), _tiles(gradient, border=0)
+    matrices: Tensor | None = None
+    for part in _parts(before, out):
+        inputs = (INPUT @ before[:, :, *part].reshape(36, -1)).view(36, -1, channels)
+        outputs = (OUTPUT.T @ after[:, :, *part].reshape(STEP**2, -1)).view(36, -1, out).transpose(1, 2)
+        matrices = torch.bmm(outputs, inputs) if matrices is None else matrices.baddbmm_(outputs, inputs)
+    assert matrices is not None
+    return (matrices.view(36, -1).T @ KERNEL).view(out, channels, 3, 3)
+
+
+class WinogradConvolution(torch.autograd.Function):
+    """Makes `convolve` differentiable: apply(x [B, C, H, W], kernel [O, C, 3, 3]) -> [B, O, H, W]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(x, kernel)
+        return convolve(x, transformed(kernel).transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, kernel = ctx.saved_tensors
+        (gradient,) = gradients
+        of_x = convolve(gradient, transformed(kernel, turned=True)) if ctx.needs_input_grad[0] else None
+        of_kernel = kernel_gradient(x, gradient) if ctx.needs_input_grad[1] else None
+        return of_x, of_kernel

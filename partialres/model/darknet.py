@@ -35,9 +35,10 @@ class ConvBlock(nn.Module):
         return super().train(mode and self.conv.weight.requires_grad)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.bn.training:
-            return F.leaky_relu(self.bn(self.conv(x)), LEAK)
         by_tiles = cpu.winograd_pays(x, self.conv)
+        if self.bn.training:
+            convolved = cpu.WinogradConvolution.apply(x, self.conv.weight) if by_tiles else self.conv(x)
+            return F.leaky_relu(self.bn(convolved), LEAK)
         kernel, shift = self._folded(by_tiles)
         if by_tiles:
             return F.leaky_relu_(cpu.convolve(x, kernel) + shift[:, None, None], LEAK)
@@ -57,7 +58,7 @@ class ConvBlock(nn.Module):
         scale = self.bn.weight * torch.rsqrt(variance + self.bn.eps)
         kernel, shift = self.conv.weight * scale[:, None, None, None], self.bn.bias - mean * scale
         if by_tiles:
-            kernel = cpu.transformed(kernel)
+            kernel = cpu.transformed(kernel).transpose(1, 2)
         if not kernel.requires_grad:
             self._kept = (key, kernel, shift)
         return kernel, shift

@@ -23,19 +23,33 @@ def made(batch, channels, out, height, width):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_tiled_convolution_is_the_convolution(shape):
     x, kernel = made(*shape)
-    tiled = cpu.convolve(x, cpu.transformed(kernel))
+    tiled = cpu.convolve(x, cpu.transformed(kernel).transpose(1, 2))
     torch.testing.assert_close(tiled, F.conv2d(x, kernel, padding=1), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_tiled_convolutions_gradients_are_the_convolutions(shape):
+    grads = []
+    for convolution in (cpu.WinogradConvolution.apply, lambda x, kernel: F.conv2d(x, kernel, padding=1)):
+        x, kernel = (each.requires_grad_() for each in made(*shape))
+        y = convolution(x, kernel)
+        (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum().backward()
+        grads.append((x.grad, kernel.grad))
+    for ours, expected in zip(*grads, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_tiles_in_parts_of_any_size_give_the_same(monkeypatch):
     x, kernel = made(3, 128, 128, 13, 10)
-    matrices = cpu.transformed(kernel)
+    matrices = cpu.transformed(kernel).transpose(1, 2)
     whole = cpu.convolve(x, matrices)
+    gradient = cpu.kernel_gradient(x, whole)
     for images, rows in ((1, 1), (2, 3), (1, 4)):
         starts = list(product(range(0, 3, images), range(0, 4, rows)))
         parts = [(slice(image, image + images), slice(row, row + rows)) for image, row in starts]
         monkeypatch.setattr(cpu, "_parts", lambda tiles, out, parts=parts: parts)
         torch.testing.assert_close(cpu.convolve(x, matrices), whole, rtol=0, atol=1e-4)
+        torch.testing.assert_close(cpu.kernel_gradient(x, whole), gradient, rtol=0, atol=1e-4 * gradient.abs().max())
 
 
 @pytest.mark.parametrize(
