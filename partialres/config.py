@@ -592,6 +592,11 @@ class Config(Section):
         for key, kinds in (("resources", Kind), ("threads", Threaded)):
             lacking = [kind for kind in get_args(kinds) if kind not in getattr(self, key)]
             _require(not lacking, f"{key}: {', '.join(lacking)} must be given too")
+        for kind, each in self.resources.items():
+            _require(
+                kind == "predict" or each.parts == 1,
+                f"resources.{kind}.parts: only predict can be shared; leave it out",
+            )
         return self
 
 

@@ -118,9 +118,10 @@ def _ask(labels: Sequence[str], segmenters: Sequence[Segmenter]) -> None:
             yield number, look(decodings, label, number)
             time.sleep(SECONDS)
 
-    for asked in (button.click, text.submit):
-        asked(ask, [image, text], [note, *shown, state]).then(choose, [state, which], [place, looked])
     playing = play.click(played, [state, which], [place, looked])
+    for asked in (button.click, text.submit):
+        answered = asked(ask, [image, text], [note, *shown, state], cancels=[playing])
+        answered.then(choose, [state, which], [place, looked])
     which.input(choose, [state, which], [place, looked], cancels=[playing])
     place.input(look, [state, which, place], looked, trigger_mode="always_last")
 

@@ -47,9 +47,9 @@ def predictions(
     """Predict for every expression of the refs (columns image_id, expressions), and yield the answers batch by batch.
 
     The batches and their order do not depend on the number of processes, each of which takes its share of them. The
-    first process yields all answers, of as many batches at a time as there are processes; the others yield none.
-    part: (i, n) selects every n-th batch from batch i. boxes: corners [n, 2, 2] of the refs' boxes; if given, the model
-    sees their surroundings, not the whole images.
+    first process yields the answers of all batches; the others yield none.
+    part: (i, n) selects every n-th batch from batch i, counted from 0. boxes: corners [n, 2, 2] of the refs' boxes; if
+    given, the model sees their surroundings, not the whole images.
     """
     on_device(model, place)
     model.eval()
@@ -69,14 +69,16 @@ def predictions(
                 answers = model.answers(group.to(place), [window(position) for position in positions.tolist()])
             asked = zip(positions.tolist(), texts, answers, strict=True)
             answered += [Prediction(position, text, *answer) for position, text, answer in asked]
-        yield gathered(answered, processes)
+        yield from filter(None, gathered([answered], processes))
 
 
 def select_split(refs: pd.DataFrame, split: str) -> pd.DataFrame:
     """Return the refs of a split; if there are none, raises DataError that lists the existing splits."""
     chosen = refs[refs["split"] == split]
     if not len(chosen):
-        raise DataError(f"no refs in split '{split}'; the data set has {', '.join(sorted(set(refs['split'])))}")
+        raise DataError(
+            f"no refs in split '{split}'; the data set has {', '.join(sorted(set(refs['split'])))}; choose one of these"
+        )
     return chosen.reset_index(drop=True)
 
 

@@ -164,6 +164,15 @@ def new_table(path: Path, schema: pa.Schema) -> Iterator[Callable[[pd.DataFrame]
         yield append
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the texts that the schema of a parquet table carries. Raises DataError as `read_table` does."""
+    import pyarrow.parquet as pq
+
+    with _readable(path, None):
+        metadata = pq.read_schema(path).metadata or {}
+    return {name.decode(): text.decode() for name, text in metadata.items()}
+
+
 def read_groups(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """Read columns of a parquet table one group of rows after another, so that only one is in memory.
 

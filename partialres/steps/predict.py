@@ -16,12 +16,13 @@ from partialres.checkpoints.model_file import load_model
 from partialres.config import ConfigError
 from partialres.data.samples import known_boxes
 from partialres.evaluation import Prediction
-from partialres.files import new_table, read_groups, read_table
+from partialres.files import DataError, new_table, read_groups, read_metadata, read_table
 from partialres.geometry import contour
 from partialres.geometry.projection import projection_dice_loss
 from partialres.steps.sources import Sources
 from partialres.training.distributed import joined, pick_device
 
+PART = "partialres part"  # in the file's metadata: which part of a prediction it is
 POINTS = pa.schema(
     {
         "ref_id": pa.int64(), "expression": pa.string(), "points": pa.list_(pa.list_(pa.float64())),
@@ -36,7 +37,8 @@ def predict(
     """Write points.parquet for the unlabelled refs of a split table; raises ConfigError if the model has a mask head.
 
     Only a model trained with view "box" sees the surroundings of the known box; any other sees the whole image. The
-    file grows with every batch, which is not kept in memory. part: (i, n) predicts every n-th batch from batch i.
+    file grows with every batch, which is not kept in memory. part: (i, n) predicts every n-th batch from batch i,
+    counted from 0.
     """
     words = sources.words()
     model = load_model(weights, words.digest())
@@ -46,7 +48,8 @@ def predict(
     refs = candidates(read_table(split, columns))
     boxes = known_boxes(refs) if model.config.view == "box" else None
     inputs, place = sources.inputs(model, weights), pick_device(device)
-    with joined(place) as processes, new_table(out, POINTS) if processes.first else nullcontext() as append:
+    schema = POINTS.with_metadata({PART: f"{part[0] + 1} of {part[1]}"})
+    with joined(place) as processes, new_table(out, schema) if processes.first else nullcontext() as append:
         for predicted in evaluation.predictions(
             model, refs, inputs, words, batch=batch, label="predict", place=place, processes=processes, part=part,
             boxes=boxes,
@@ -56,8 +59,15 @@ def predict(
 
 
 def gather(parts: Sequence[Path], out: Path) -> None:
-    """Write points.parquet from all of its parts, in their order: batch by batch, each part in turn."""
-    with new_table(out, POINTS) as append:
+    """Write points.parquet from all of its parts: batch by batch, each part in turn.
+
+    Raises DataError if the parts are not all of one prediction's, in their order.
+    """
+    for number, part in enumerate(parts, 1):
+        given, expected = read_metadata(part).get(PART, "no part of a prediction"), f"{number} of {len(parts)}"
+        if given != expected:
+            raise DataError(f"{part}: is {given}, not {expected}; give all parts of one prediction in their order")
+    with new_table(out, POINTS.with_metadata({PART: "1 of 1"})) as append:
         for turn in zip_longest(*(read_groups(part, POINTS.names) for part in parts)):
             for batch in turn:
                 if batch is not None:

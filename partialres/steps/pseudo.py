@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from partialres import metrics
 from partialres.config import PseudoConfig
+from partialres.files import DataError
 from partialres.geometry import contour
 
 SELECTED = pa.schema(
@@ -27,6 +28,10 @@ def select(
     polygon is filled and N points are taken from the contour of that mask; a polygon that fills no pixel, or whose mask
     cannot be sampled, is left out.
     """
+    if not sizes.index.is_unique or not points["ref_id"].isin(sizes.index).all():
+        raise DataError(
+            "the pseudo points are of refs that the split table lacks or has twice; give the table of their own run"
+        )
     kept = points[points["d"] < config.threshold]
     polygons = [as_array(each) for each in kept["points"]]
     if config.resample:
@@ -85,5 +90,5 @@ def summarise(points: Iterable[pd.DataFrame], selected: Iterable[pd.DataFrame], 
         "kept_share": 100 * len(kept) / max(1, len(all_)),
         "true_iou_kept": of_kept,
         "true_iou_all": of_all,
-        "mean_d": float(pd.Series(all_).mean()) if all_ else 0.0,
+        "mean_d": float(np.nanmean(all_)) if not np.isnan(all_).all() else 0.0,
     }

@@ -64,6 +64,10 @@ def test_the_parts_of_a_prediction_are_gathered_to_the_bytes_of_one(place, data,
             predict(data, place / "res", path, *batch, "--part", part, number)
         done("gather", *parts, "--out", tmp_path / "gathered.parquet")
         assert (tmp_path / "gathered.parquet").read_bytes() == alone.read_bytes()
+        for wrong in (parts[::-1], parts[:-1], [parts[0], *parts], [place / "selected.parquet", *parts[1:]]):
+            answer = run("gather", *wrong, "--out", tmp_path / "wrong.parquet")
+            assert answer.exit_code == 1 and "give all parts of one prediction in their order" in answer.output
+            assert not (tmp_path / "wrong.parquet").exists()
     answer = predict(data, place / "res", alone, "--part", 3, 2, call=run)
     assert answer.exit_code == 2 and "no part 3 of 2" in answer.output
 
@@ -95,6 +99,15 @@ def test_one_batch_at_a_time_is_in_memory_while_points_are_predicted_selected_an
     assert [len(tables[0]) for tables in seen] == groups
     done("score-pseudo", points, chosen, "--truth", data.folder / "refs.parquet", "--out", tmp_path / "selection.json")
     assert [isinstance(table, Iterator) for table in seen[-1][:2]] == [True, True]
+
+
+def test_points_of_another_data_set_are_not_selected(place, data, tmp_path):
+    table = read_table(data.folder / "split.parquet")
+    options = ["--threshold", 2.01, "--num-points", POINTS, "--out", tmp_path / "selected.parquet"]
+    for rows in (table[table["labelled"]], pd.concat([table, table])):
+        write_table(rows.reset_index(drop=True), tmp_path / "split.parquet")
+        answer = run("select", place / "points.parquet", tmp_path / "split.parquet", *options)
+        assert answer.exit_code == 1 and "give the table of their own run" in answer.output
 
 
 def test_selected_points_are_those_below_the_threshold(place):

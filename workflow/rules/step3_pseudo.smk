@@ -30,7 +30,9 @@ rule predict_pseudo_points:
     threads: threads("predict")
     resources: **resources_of("predict")
     priority: 3
-    message: "pseudo points on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % (seed {wildcards.seed})"
+    message:
+        "pseudo points on {wildcards.dataset}: {wildcards.experiment}, {wildcards.ratio} % (seed {wildcards.seed})"
+        + (f", part {{wildcards.part}} of {PARTS}" if PARTS > 1 else "")
     log: logs(f"predict_pseudo_points/{RUN}{PART}")
     benchmark: benchmarks(f"predict_pseudo_points/{RUN}{PART}")
     conda: environment("predict")
