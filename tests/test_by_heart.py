@@ -87,5 +87,5 @@ def seen(folder: Path) -> list:
 def scores(folder: Path, step: str) -> dict:
     """Score a step's model on the refs that it was trained on."""
     model = ["--model", folder / step / "model.safetensors", "--split", "train", *seen(folder)]
-    done("evaluate", folder / "refs.parquet", *model, "--out", folder / step / "train")
+    done("evaluate", folder / "refs.parquet", *model, "--out", folder / step)
     return read_json(folder / step / "train/metrics.json")

@@ -44,7 +44,7 @@ def test_the_rule_for_pseudo_labels_drops_contours_that_the_model_was_unsure_of(
         "ref_id": [1, 2, 3], "points": [square] * 3, "d": [0.0, 0.0, 0.5],
         "probabilities": [[0.9] * 8, [0.1] * 8, [0.9] * 8],
     })  # fmt: skip
-    sizes = pd.DataFrame({"ref_id": [1, 2, 3], "height": 10, "width": 10})
+    sizes = pd.DataFrame({"height": 10, "width": 10}, index=[1, 2, 3])  # by ref_id
     kept = example("A rule for pseudo labels")["select_probable"](points, sizes, threshold=0.1, number=4, least=0.5)
     assert kept["ref_id"].tolist() == [1] and np.shape(kept["points"][0]) == (4, 2)
 
