@@ -140,9 +140,10 @@ class Segmenter:
         size = resized(height, width, self.size)
         window = whole((height, width), size, self.size)
         words, visual = np.stack([self.words.encode(text) for text in expressions]), self.model.visual
-        down, across = kept_cells([window], visual.stride, self.model.config.upstream.whole_frames)
-        shown = frames([resize(picture, *size)], [window], visual.stride * down, visual.stride * across)
-        batch = batch_of(shown, [window], np.zeros(len(words), dtype=np.int64), words, visual.stride).to(self.device)
+        kept = kept_cells([window], visual.stride, self.model.config.upstream.whole_frames)
+        shown = frames([resize(picture, *size)], [window], visual.stride * kept[0], visual.stride * kept[1])
+        index = np.zeros(len(words), dtype=np.int64)
+        batch = batch_of(shown, kept, [window], index, words, visual.stride).to(self.device)
         if visual.frozen:  # its features were cached, and so rounded, in training
             batch.images = visual(batch.images).half()
         return batch, window

@@ -9,6 +9,7 @@ I images · B expressions · L words · T tokens (2N + 1)
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class Batch:
     boxes: Tensor | None = None  # for a mask head, float [B, 4]: centre x, y, width, height over the frame's side
     masks: Tensor | None = None  # for a mask head, uint8 [B, h, w]: share of each cell that the mask covers, 0 to 255
     lengths: Tensor | None = None  # int64 [B], words in each row; stays on the CPU; counted if not given
+    padded: bool = True  # false: all H x W positions are inside every image
 
     def __post_init__(self) -> None:
         if self.lengths is None:
@@ -35,14 +37,16 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Copy the batch to page-locked memory; torch's DataLoader calls this."""
-        tensors = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(self, **{name: each.pin_memory() for name, each in tensors.items() if each is not None})
+        return replace(self, **{name: each.pin_memory() for name, each in self._tensors().items()})
 
     def to(self, device: torch.device | str) -> Batch:
         """Copy the batch to a device, except `lengths`: torch's packed sequences need it on the CPU."""
-        tensors = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "lengths"}
-        moved = {name: each.to(device, non_blocking=True) for name, each in tensors.items() if each is not None}
-        return replace(self, **moved)
+        tensors = {name: each for name, each in self._tensors().items() if name != "lengths"}
+        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in tensors.items()})
+
+    def _tensors(self) -> dict[str, Any]:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 def count_words(words: Tensor) -> Tensor:

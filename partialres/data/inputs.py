@@ -72,15 +72,16 @@ class Inputs:
         windows = [self.window(row) for row in distinct.tolist()]
         if self.features is None:
             return self.view_batch(distinct, windows, words, index, least)
-        down, across = self.cells(windows, least)
-        return batch_of(self.features[distinct, :, :down, :across], windows, index, words, self.stride)
+        kept = self.cells(windows, least)
+        features = self.features[distinct, :, : kept[0], : kept[1]]
+        return batch_of(features, kept, windows, index, words, self.stride)
 
     def view_batch(
         self, rows: np.ndarray, windows: Sequence[Window], words: np.ndarray, index: np.ndarray, least: Cells = (1, 1)
     ) -> Batch:
         """Batch B expressions with I windows of the images in cache rows [I]. index: int64 [B], their windows."""
-        images = self.frames(rows, windows, self.cells(windows, least))
-        return batch_of(images, windows, index, words, self.stride)
+        kept = self.cells(windows, least)
+        return batch_of(self.frames(rows, windows, kept), kept, windows, index, words, self.stride)
 
     def frames(self, rows: np.ndarray, windows: Sequence[Window], cells: Cells | None = None) -> np.ndarray:
         """Return what windows show of the images in cache rows [I]: uint8 [I, height, width, 3], black outside.
@@ -108,15 +109,25 @@ def frames(images: Sequence[Image], windows: Sequence[Window], height: int, widt
     return shown
 
 
-def batch_of(images: np.ndarray, windows: Sequence[Window], index: np.ndarray, words: np.ndarray, stride: int) -> Batch:
-    """Batch expressions, their words int64 [B, L], about I images or their features; index: int64 [B], which of them.
-
-    windows: what the I images show. stride: side, in pixels of the frame, of a position of the features.
-    """
+def inside(windows: Sequence[Window], stride: int) -> np.ndarray:
+    """Tell which positions of the frame, `stride` pixels each, show something of I images: bool [I, F, F]."""
     cells = windows[0].size // stride
     valid = np.zeros((len(windows), cells, cells), dtype=bool)
-    for inside, window in zip(valid, windows, strict=True):
+    for each, window in zip(valid, windows, strict=True):
         down, across = window.cells(stride)
-        inside[:down, :across] = True
+        each[:down, :across] = True
+    return valid
+
+
+def batch_of(
+    images: np.ndarray, kept: Cells, windows: Sequence[Window], index: np.ndarray, words: np.ndarray, stride: int
+) -> Batch:
+    """Batch expressions, their words int64 [B, L], about I images or their features; index: int64 [B], which of them.
+
+    kept: the rows and columns of positions that are there. windows: what the I images show. stride: side, in pixels of
+    the frame, of a position of the features.
+    """
+    valid = inside(windows, stride)
     longest = max(1, int((words != 0).sum(1).max()))
-    return Batch(*map(torch.from_numpy, (images, valid, index, words[:, :longest])))
+    pixels, visible, places, read = map(torch.from_numpy, (images, valid, index, words[:, :longest]))
+    return Batch(pixels, visible, places, read, padded=not valid[:, : kept[0], : kept[1]].all())

@@ -37,12 +37,15 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         by_tiles = cpu.winograd_pays(x, self.conv)
         if self.bn.training:
-            convolved = cpu.WinogradConvolution.apply(x, self.conv.weight) if by_tiles else self.conv(x)
-            return F.leaky_relu(self.bn(convolved), LEAK)
+            convolve = cpu.WinogradConvolution.apply if by_tiles else self._convolve
+            return F.leaky_relu(self.bn(convolve(x, self.conv.weight)), LEAK)
         kernel, shift = self._folded(by_tiles)
         if by_tiles:
             return F.leaky_relu_(cpu.convolve(x, kernel) + shift[:, None, None], LEAK)
-        return F.leaky_relu_(F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding), LEAK)
+        return F.leaky_relu_(self._convolve(x, kernel, shift), LEAK)
+
+    def _convolve(self, x: Tensor, kernel: Tensor, shift: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, kernel, shift, self.conv.stride, self.conv.padding)
 
     def _folded(self, by_tiles: bool) -> tuple[Tensor, Tensor]:
         """Fold batch norm with its running statistics into the convolution; return the kernel and the shift [out].

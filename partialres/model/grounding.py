@@ -51,7 +51,8 @@ class Grounding(nn.Module):
 
     def encode(self, batch: Batch) -> Memory:
         """Encode images and expressions. The visual part runs once per image, not once per expression."""
-        visual = batch.images.float() if batch.images.is_floating_point() else self.visual(batch.images)
+        seen = batch.images
+        visual = seen.float() if seen.is_floating_point() else self.visual(seen, batch.valid if batch.padded else None)
         assert batch.lengths is not None
         height, width = visual.shape[2:]
         kept = batch.valid[:, :height, :width]  # [I, H, W]

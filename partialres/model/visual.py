@@ -38,6 +38,12 @@ class VisualNeck(nn.Module):
         return self.project(self.mix(coarse))
 
 
+def sees_beyond(layer: nn.Module) -> bool:
+    """Tell whether a layer's outputs depend on more than the same position: a kernel of 2 x 2 or more."""
+    layer = layer.conv if isinstance(layer, ConvBlock) else layer
+    return isinstance(layer, nn.Conv2d | nn.MaxPool2d) and layer.kernel_size not in (1, (1, 1))
+
+
 class Visual(nn.Module):
     """Backbone and neck, run once per image however many expressions refer to it."""
 
@@ -50,12 +56,29 @@ class Visual(nn.Module):
         self.neck = VisualNeck(self.backbone.channels, config.fusion)
         if self.frozen:
             self.requires_grad_(False)
+        self._inside: Tensor | None = None  # float [I, 1, H, W]: 0 in the padding of the images that are seen
+        if config.upstream.padding == "ignored":
+            for layer in filter(sees_beyond, self.modules()):
+                layer.register_forward_pre_hook(self._without_padding)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images uint8 [I, S, S, 3], RGB, to tanh of the neck's output, [I, fusion, S / stride, S / stride]."""
+    def forward(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Map images uint8 [I, H * stride, W * stride, 3], RGB, to tanh of the neck's output, [I, fusion, H, W].
+
+        valid: bool [I, F, F] as in `Batch`, if some of the H x W positions are padding: an image's features are then
+        those that it has without padding, as far as layers see only a position's surroundings. None: no padding.
+        """
+        height, width = images.shape[1] // self.stride, images.shape[2] // self.stride
+        self._inside = None if valid is None else valid[:, None, :height, :width].float()
         pixels = (images.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return torch.tanh(self.neck(self.backbone(pixels)))
+
+    def _without_padding(self, layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        """Set a layer's input to 0 in the padding, as it is beyond the border of an image that has none."""
+        if self._inside is None:
+            return None
+        (x,) = inputs
+        return (x * F.interpolate(self._inside, x.shape[2:]).to(x.dtype),)
 
     def digest(self) -> str:
         """Digest the weights, to check that cached features are used only with the weights that made them."""

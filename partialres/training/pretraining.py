@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import PretrainConfig
-from partialres.data.inputs import Inputs
+from partialres.data.inputs import Inputs, inside
 from partialres.data.refer import Problems, read_annotations
 from partialres.files import DataError, TrainingError, progress, say
 from partialres.geometry import boxes
@@ -40,6 +40,7 @@ class Scenes:
     """
 
     rows: np.ndarray  # int64 [n]: image cache rows
+    inside: np.ndarray  # bool [n, H, W]: false in the frame's padding
     present: np.ndarray  # bool [n, H, W]: whether the position lies on an object
     labels: np.ndarray  # int64 [n, H, W, A]
     sides: np.ndarray  # float32 [n, H, W, 4]: distance to the box's left, top, right and bottom, over the frame's side
@@ -92,7 +93,8 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
         targets[at] = [classes[name].index(labels[name]) if name in labels else ABSENT for name in classes]
         x, y = np.meshgrid(middles[columns], middles[lines])
         sides[at] = np.stack([x - low[0], y - low[1], high[0] - x, high[1] - y], -1) / inputs.size
-    return Scenes(rows, present, targets, sides, [len(options) for options in classes.values()])
+    sizes = [len(options) for options in classes.values()]
+    return Scenes(rows, inside(windows, inputs.stride), present, targets, sides, sizes)
 
 
 def _positions(low: float, high: float, middles: np.ndarray) -> np.ndarray:
@@ -164,12 +166,13 @@ def pretrain(
         for members in np.array_split(rng.permutation(len(scenes.rows)), steps):
             rows = scenes.rows[members]
             frames = inputs.frames(rows, [inputs.window(row) for row in rows.tolist()])
-            targets = (scenes.present[members], scenes.labels[members], scenes.sides[members])
-            pixels, present, labels, sides = map(torch.from_numpy, (frames, *targets))
+            targets = (scenes.inside[members], scenes.present[members], scenes.labels[members], scenes.sides[members])
+            pixels, valid, present, labels, sides = map(torch.from_numpy, (frames, *targets))
             if rng.random() < 0.5:
-                pixels, present, labels, sides = (each.flip(2) for each in (pixels, present, labels, sides))
+                turned = (pixels, valid, present, labels, sides)
+                pixels, valid, present, labels, sides = (each.flip(2) for each in turned)
                 sides = sides[..., [2, 1, 0, 3]]  # left and right are swapped
-            out = head(visual(pixels))
+            out = head(visual(pixels, valid))
             loss = detection_loss(out, present, labels, sides)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
