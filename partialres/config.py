@@ -119,6 +119,8 @@ def _explain(section: type[Section], error: Any, where: str) -> str:
         keys = ", ".join(sorted(inner.model_fields)) if hasattr(inner, "model_fields") else "its own"
         return f"{path}: unknown key; the keys are {keys}"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "invalid_key":
+        return f"{path}: a number is no key; write decimals with a point, as in 0.2"
     if error["type"] == "missing":
         return f"{path}: is missing"
     if error["type"] == "value_error":  # the message of one of our own checks is complete
@@ -136,8 +138,9 @@ class UpstreamConfig(Section):
     span: Literal["frame", "image"] = "frame"
     """Length divided into bins: the square frame's side, or the image's own side with padding. Released: image."""
     padding: Literal["ignored", "counts"] = "ignored"
-    """Whether the frame's padding is left out, and positions are in the frame's units if bins are; or it counts in the
-    fusion's norm, and positions are in the image's units. Released: counts."""
+    """`ignored`: nothing depends on the frame's padding, and positions are in units of the frame, as bins are (of the
+    image with `span: image`). `counts`: convolutions and the fusion's norm see the padding, and positions are in units
+    of the image. Released: counts."""
     language_token: StrictBool = False
     """Whether the encoder also receives the expression, as one additional token. Released: true."""
     cctf_axes: Literal["paper", "transposed"] = "paper"
@@ -230,6 +233,11 @@ class ModelConfig(Section):
             _require(self.view == "image", "head: mask predicts no pseudo points; set view: image")
         _require(self.view == "image" or self.upstream.span == "frame", "view: box needs upstream.span: frame")
         return self
+
+    @property
+    def cached(self) -> bool:
+        """Whether the visual part's output is cached for each image: it is frozen, and the frame's padding is left out."""
+        return self.frozen == "all" and not self.upstream.whole_frames
 
     def step_1(self) -> ModelConfig:
         """Return the config of step 1's model, which is SeqTR's: without the parts that step 2 adds."""

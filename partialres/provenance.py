@@ -43,7 +43,9 @@ def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int
 
 def _commit() -> str:
     """Return the package's git commit, with '+' if files were changed since; outside a checkout, the version."""
-    folder = Path(partialres.__file__).parent
+    folder = Path(partialres.__file__).parents[1]
+    if not (folder / ".git").exists():  # a repository around it is of something else
+        return partialres.__version__
     try:
         run = subprocess.run(
             ["git", "-C", folder, "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=12"],

@@ -144,7 +144,7 @@ class Segmenter:
         shown = frames([resize(picture, *size)], [window], visual.stride * kept[0], visual.stride * kept[1])
         index = np.zeros(len(words), dtype=np.int64)
         batch = batch_of(shown, kept, [window], index, words, visual.stride).to(self.device)
-        if visual.frozen:  # its features were cached, and so rounded, in training
+        if self.model.config.cached:  # its features were cached, and so rounded, in training
             batch.images = visual(batch.images).half()
         return batch, window
 
@@ -226,7 +226,8 @@ def read_pairs(images: Path, expressions: Sequence[str] = ()) -> list[tuple[Path
             with images.open(newline="", encoding="utf-8-sig") as stream:
                 pairs = [(images.parent / row["image"], row["expression"] or "") for row in csv.DictReader(stream)]
         except (OSError, UnicodeDecodeError, KeyError, TypeError, csv.Error) as error:
-            raise DataError(f"{images}: not a CSV file with the columns image and expression ({error!r})") from error
+            reason = f"no column {error}" if isinstance(error, KeyError) else str(error)
+            raise DataError(f"{images}: not a CSV file with the columns image and expression ({reason})") from error
     else:
         if not expressions:
             raise DataError("give at least one expression: what to look for, as in 'the left cup'")

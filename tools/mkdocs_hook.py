@@ -1,7 +1,7 @@
 """MkDocs hook: pages from files outside docs/, and links that work both in the repository and on the site.
 
 README.md becomes index.md and config/README.md configuration.md. Any other file of the repository that a page links to
-is copied into the site below files/. A link to nothing stays as it is, so that `mkdocs build --strict` reports it.
+is copied into the site below files/, YAML as a page. A link to nothing stays as it is, so that `mkdocs build --strict` reports it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ def on_files(files: Any, config: Any) -> Any:
             target = _in_repository(path.relative_to(ROOT).as_posix(), link)
             place = _on_site(target)
             if (ROOT / target).is_file() and files.get_file_from_path(place) is None:
-                files.append(File.generated(config, place, abs_src_path=str(ROOT / target)))
+                if target.endswith(".yaml"):  # a browser would download it
+                    code = f"# {target}\n\n```yaml\n{(ROOT / target).read_text()}```\n"
+                    files.append(File.generated(config, place, content=code))
+                else:
+                    files.append(File.generated(config, place, abs_src_path=str(ROOT / target)))
     return files
 
 
@@ -56,4 +60,6 @@ def _on_site(target: str) -> str:
     """Return a repository file's path in the site's sources."""
     if target in PAGES:
         return PAGES[target]
-    return target.removeprefix("docs/") if target.startswith("docs/") else f"files/{target}"
+    if target.startswith("docs/"):
+        return target.removeprefix("docs/")
+    return f"files/{target}" + (".md" if target.endswith(".yaml") else "")

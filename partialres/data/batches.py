@@ -34,7 +34,8 @@ def epoch_batches(
 ) -> Iterator[Batch]:  # fmt: skip
     """Make the batches of an epoch: each ref once, with one of its expressions.
 
-    Images come in random order by (seed, epoch), each with all of its refs, so that the backbone runs once for them.
+    Images come in random order by (seed, epoch). Refs with the same view of an image share a batch where they can, so
+    that the backbone runs once for them.
     Each batch holds images of like shapes, and keeps no more of the frame than they need.
     share: picks from a batch's refs [n] those that this process trains on. A random crop depends only on (seed, epoch,
     the ref), a random scale only on (seed, epoch, the image), not on the batch or worker. pinned: in page-locked
@@ -46,7 +47,7 @@ def epoch_batches(
     order = rng.permutation(len(expressions))
     _, first, image = np.unique(samples.rows[order], return_index=True, return_inverse=True)
     order = order[np.argsort(first[image], kind="stable")]  # an image takes the place of its first ref
-    shapes = np.array([inputs.cells([samples.window(ref, inputs, (seed, epoch))]) for ref in range(len(order))])
+    shapes = np.array([inputs.cells([window]) for window in samples.windows(inputs, (seed, epoch))])
     sizes = [batch_size(samples, batch, step) for step in range(steps_per_epoch(samples, batch))]
     steps = [(share(refs), tuple(shapes[refs].max(0).tolist())) for refs in in_batches(order, shapes, sizes, rng)]
     make = partial(_training_batch, samples, inputs, chosen, (seed, epoch))
@@ -64,7 +65,8 @@ def in_batches(
     """
     rows, columns = shapes[order].T
     places = np.lexsort((-columns, rows))  # from flat to narrow; refs of equal shapes keep their order
-    turns = np.argsort([rng.choice(part) for part in np.array_split(places, len(sizes))])  # by one place of each batch
+    # In random order: a batch's turn is the random place in `order` of one of its refs, so that equal shapes keep theirs.
+    turns = np.argsort([rng.choice(part) for part in np.array_split(places, len(sizes))])
     ends = np.empty(len(sizes), dtype=np.int64)
     ends[turns] = sizes
     batches = np.split(order[places], ends.cumsum()[:-1])
@@ -86,7 +88,7 @@ def _training_batch(
 def places_by_image(
     refs: pd.DataFrame, inputs: Inputs, batch: int, window: Callable[[int], Window] | None = None
 ) -> list[list[int]]:
-    """Divide refs into batches of about `batch` expressions: of images of the same shape, each with all of its refs.
+    """Divide refs into batches of about `batch` expressions: all of one shape, an image's refs of that shape together.
 
     What a model answers therefore does not depend on which images share a batch. window: as for `expression_batches`.
     Returns the rows in refs of each batch, ordered by shape and image.

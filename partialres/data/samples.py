@@ -86,6 +86,13 @@ class SequenceSamples:
         corners = [(each.min(0), each.max(0)) for each in given if len(each)] or [((0, 0), whole.file_size[::-1])]
         return jittered(whole, np.array(corners), self.jitter, np.random.default_rng([*seeds, row]))
 
+    def windows(self, inputs: Inputs, seeds: tuple[int, int]) -> list[Window]:
+        """Choose the windows of all refs; see `window`."""
+        if self.boxes is not None:
+            return [self.window(member, inputs, seeds) for member in range(len(self.rows))]
+        of_image = {row: self.window(refs[0], inputs, seeds) for row, refs in self.of_image.items()}
+        return [of_image[row] for row in self.rows.tolist()]
+
     def view(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> tuple[Window, np.ndarray]:
         """Return a ref's window and its points [N, 2] in it; if a random scale shows nothing of it, the whole image."""
         window, points = self.window(member, inputs, seeds), self.points[member]
@@ -158,9 +165,9 @@ class MaskSamples:
         whole = inputs.batch(self.rows[members], words, least)
         return replace(whole, boxes=torch.from_numpy(self.boxes[members]), masks=masks)
 
-    def window(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> Window:
-        """Return the window of a ref's whole image."""
-        return inputs.window(int(self.rows[member]))
+    def windows(self, inputs: Inputs, seeds: tuple[int, int]) -> list[Window]:
+        """Return the windows of the refs' whole images."""
+        return [inputs.window(row) for row in self.rows.tolist()]
 
 
 Samples = SequenceSamples | MaskSamples

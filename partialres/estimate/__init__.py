@@ -55,8 +55,8 @@ def estimate(configs: Sequence[Path], images: int, kept: float) -> dict[str, Any
     critical_path, whose keys end in their units. Raises DataError if Snakemake has no plan, a data set's size is
     unknown or a command fails.
     """
-    jobs, before = read_dag(dag(configs))
     plan = Plan(reduce(merge, [yaml.safe_load(path.read_text()) for path in (Path("config/config.yaml"), *configs)]))
+    jobs, before = read_dag(dag(configs))
     sizes, alike, costs = {name: sizes_of(plan, name) for name in plan.datasets}, dict[Any, Sample](), dict[str, Cost]()
     with tempfile.TemporaryDirectory() as folder:
         report = seconds_of_import("partialres.report.curves")

@@ -41,7 +41,7 @@ def read_dag(dot: str) -> tuple[dict[str, Job], dict[str, set[str]]]:
     for job in TopologicalSorter(before).static_order():
         rule, *own = labels[job].split("\\n")
         inherited = {key: value for each in sorted(before[job]) for key, value in jobs[each].wildcards.items()}
-        rule = re.sub(r"_\d+$", "", rule)  # evaluate_res_2 is evaluate_res for other splits
+        rule = re.sub(r"_\d+$", "", rule)  # evaluate_res_2 is evaluate_res for another list of splits
         jobs[job] = Job(rule, inherited | dict(pair.split(": ", 1) for pair in own))  # a label has only new wildcards
     return jobs, before
 

@@ -115,15 +115,15 @@ class Sample:
         self.measure("cache_images", None, "cache-images", refs, *pictures, "--size", size, "--out", "@/images")
         self.measure("split", None, "split", refs, "--ratio", 100, "--out", "@/100.parquet")
         self.measure("split", 1, "split", refs, "--ratio", 1, "--out", "@/1.parquet")
-        frozen, self.weights = self.base.model.frozen == "all", list[Any]()
+        self.weights: list[Any] = []
         if self.base.init_backbone == "pretrain":
             command = ("pretrain-backbone", f"{raw}/instances.json", "--refs", refs, *seen, *model, "--pretraining")
             self.measure("pretrain_backbone", None, *command, self.base.pretraining, "--out", "@/backbone")
             self.weights = [self.large / "backbone/visual.safetensors"]
-        elif frozen:
+        elif self.base.model.cached:
             self.weights = [expand_path(self.base.init_backbone, "settings.init_backbone")]
         self.seen = ["--vocabulary", self.large / "table/vocabulary.json", *seen]  # the models' vocabulary
-        if frozen:
+        if self.base.model.cached:
             self.measure("cache_features", None, "cache-features", *self.weights, *seen, *model, "--out", "@/features")
             self.seen += ["--features", "@/features"]
 

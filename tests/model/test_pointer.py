@@ -5,11 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from partialres.data.batch import Batch
 from partialres.data.views import whole
-from partialres.model.cctf import pointed_features
+from partialres.model.cctf import AxisMeans, pointed_features
+from partialres.model.pmca import Grid
 from partialres.model.pointer import sequence_loss
+from partialres.model.transformer import Memory
+from tests.model.conftest import CONFIGS, make_batch, make_model
+
+for _each in (Memory, Grid, AxisMeans):  # so that a memory is taken apart into its tensors
+    torch.export.register_dataclass(_each)
 
 
 @torch.no_grad()
@@ -28,6 +36,23 @@ def test_cached_decoding_gives_the_tokens_and_logits_of_rerunning_the_prefix(mod
         chosen = again.softmax(-1).gather(1, tokens[:, place : place + 1])[:, 0]
         torch.testing.assert_close(probabilities[:, place], chosen, atol=1e-5, rtol=1e-5)
     assert len(seen) == tokens.shape[1] == 2 * model.points
+
+
+@pytest.mark.parametrize("setting", ["paper", "released"])
+@torch.no_grad()
+def test_decoding_is_a_fixed_graph_of_operations_whatever_the_values(setting):
+    """What holds for a CUDA graph, which replays recorded operations: recorded without values, it fits other images."""
+    model, batch = make_model(CONFIGS[setting]), make_batch(CONFIGS[setting])
+    other = model.encode(replace(batch, images=torch.rand_like(batch.images) * 2 - 1))
+    tensors, form = tree_flatten(model.encode(batch))
+    recorded = make_fx(
+        lambda *given: model.decode(tree_unflatten(given, form)), tracing_mode="fake", _allow_non_fake_inputs=True
+    )(*tensors)
+    tokens, probabilities = model.decode(other)
+    assert not torch.allclose(probabilities, model.decode(model.encode(batch))[1], atol=1e-4)
+    replayed = recorded(*tree_leaves(other))
+    assert torch.equal(replayed[0], tokens)
+    torch.testing.assert_close(replayed[1], probabilities)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from partialres.config import ModelConfig, UpstreamConfig
 from partialres.model.visual import Visual
 from tests.backbones import SMALL, needs_timm
 
-BACKBONES = ["tiny", "darknet53", *(pytest.param(name, marks=needs_timm) for name in (SMALL, "timm/test_convnext"))]
+BACKBONES = ["tiny", *(pytest.param(name, marks=needs_timm) for name in (SMALL, "timm/test_convnext"))]
 CONFIG = ModelConfig(backbone="tiny", frozen="none", fusion=8, language=4)
 CELLS = 3
 SHAPES = [(1, 3), (3, 3), (3, 2)]

@@ -80,8 +80,8 @@ rule cache_features:
 
 def features(wildcards):
     """The cached features of a wholly frozen backbone, or nothing."""
-    frozen = plan.settings(wildcards.dataset).model.frozen == "all"
-    return [results(f"{wildcards.dataset}/features/features.npy")] if frozen else []
+    cached = plan.settings(wildcards.dataset).model.cached
+    return [results(f"{wildcards.dataset}/features/features.npy")] if cached else []
 
 
 # Inputs of every rule that runs a model: its vocabulary and the images or their features.
