@@ -236,7 +236,7 @@ class ModelConfig(Section):
 
     @property
     def cached(self) -> bool:
-        """Whether the visual part's output is cached for each image: it is frozen, and the frame's padding is left out."""
+        """Whether the visual part's output is cached for each image: it is frozen, and padding is left out."""
         return self.frozen == "all" and not self.upstream.whole_frames
 
     def step_1(self) -> ModelConfig:

@@ -1,7 +1,8 @@
 """MkDocs hook: pages from files outside docs/, and links that work both in the repository and on the site.
 
 README.md becomes index.md and config/README.md configuration.md. Any other file of the repository that a page links to
-is copied into the site below files/, YAML as a page. A link to nothing stays as it is, so that `mkdocs build --strict` reports it.
+is copied into the site below files/, YAML as a page. A link to nothing stays as it is, so that `mkdocs build --strict`
+reports it.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def in_batches(
     """
     rows, columns = shapes[order].T
     places = np.lexsort((-columns, rows))  # from flat to narrow; refs of equal shapes keep their order
-    # In random order: a batch's turn is the random place in `order` of one of its refs, so that equal shapes keep theirs.
+    # A batch's turn is the random place in `order` of one of its refs, so that equal shapes keep theirs.
     turns = np.argsort([rng.choice(part) for part in np.array_split(places, len(sizes))])
     ends = np.empty(len(sizes), dtype=np.int64)
     ends[turns] = sizes
