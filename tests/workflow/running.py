@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from partialres.experiments import Plan, merge
+from tests.workflow import warm
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -38,12 +43,53 @@ def checkout_copy(folder: Path) -> Path:
     return folder
 
 
+@cache
+def warm_server(checkout: Path) -> Path:
+    """Start a process that has imported a checkout's package (tests.workflow.warm); return the folder of its socket."""
+    folder = Path(tempfile.mkdtemp())
+    server = subprocess.Popen(
+        [sys.executable, "-P", warm.__file__, folder / "socket"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert server.stdout and server.stdout.readline() == b"ready\n"
+    program = shlex.join([warm.__file__, str(folder / "socket")])
+    (folder / "bash_env").write_text(
+        f'python() {{ if [ "${{1-}} ${{2-}}" = "-m partialres" ]; then command python -I -S {program} "${{@:2}}"; '
+        'else command python "$@"; fi; }\n'
+    )
+
+    def end() -> None:
+        server.communicate()
+        shutil.rmtree(folder)
+
+    atexit.register(end)
+    return folder
+
+
+def run_warm(checkout: Path, words: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """Run `python -m` these words, and the package's commands that it starts, in forks of a checkout's warm server.
+
+    Returns what was printed; raises CalledProcessError if it fails.
+    """
+    server = warm_server(checkout)
+    environment = environment | {"BASH_ENV": str(server / "bash_env")}
+    with tempfile.TemporaryFile() as output, open(os.devnull) as nothing:
+        files = [nothing.fileno(), output.fileno(), output.fileno()]
+        status = warm.ask(str(server / "socket"), words, str(folder), environment, files)
+        output.seek(0)
+        printed = output.read().decode()
+    if status:
+        raise subprocess.CalledProcessError(status, words[0], printed)
+    return printed
+
+
 @dataclass(frozen=True)
 class Workflow:
     """The workflow in a checkout, run in a folder."""
 
     checkout: Path
     folder: Path
+    cold: bool = False  # whether Snakemake and its jobs are processes that import everything themselves
 
     def command(self, *options: Any, config: dict[str, Any] | None = None, base: Path = TINY) -> list[str]:
         """Snakemake's command line, with configs that override the default one, which users need not name."""
@@ -77,14 +123,14 @@ class Workflow:
     ) -> str:
         """Run Snakemake and return its output; CalledProcessError if it fails. cores: None if a profile sets them."""
         number = ["--cores", cores] if cores else []
-        answer = subprocess.run(
-            self.command(*options, *number, config=config, base=base),
-            env=self.environment(**(env or {})), cwd=self.folder.parent,
+        command = self.command(*options, *number, config=config, base=base)
+        environment = self.environment(**(env or {}))
+        if not self.cold:
+            return run_warm(self.checkout, command[2:], self.folder.parent, environment)
+        return subprocess.run(
+            command, env=environment, cwd=self.folder.parent, check=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        if answer.returncode:
-            raise subprocess.CalledProcessError(answer.returncode, "snakemake", answer.stdout)
-        return answer.stdout
+        ).stdout  # fmt: skip
 
     def pending(self, config: dict[str, Any] | None = None, base: Path = TINY) -> dict[str, set[str]]:
         """Files that a run would make or remake: rule -> paths."""

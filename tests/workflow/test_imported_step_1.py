@@ -1,36 +1,23 @@
 """With an imported step 1, the workflow trains none and uses the model's vocabulary. Dry runs only."""
 
 import json
-import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).parents[2]
-TINY = Path(__file__).parent / "tiny.yaml"
+from tests.workflow.running import Workflow
 
 
 @pytest.fixture
-def plan(tmp_path):
+def plan(checkout, tmp_path):
     """(more experiments, keys of the data set) -> the output of a dry run."""
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "vocabulary.json").write_text(json.dumps({}))
 
     def run(experiments=None, **keys):
-        override = tmp_path / "override.yaml"
-        override.write_text(yaml.safe_dump({"datasets": {"refshapes": keys}, "experiments": experiments or {}}))
-        files = [ROOT / "config/config.yaml", TINY, override]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        answer = subprocess.run(
-            [sys.executable, "-m", "snakemake", "-n", "-p", "-s", ROOT / "workflow/Snakefile", "--directory", tmp_path,
-             "--configfile", *files],
-            env=environment | {"IMPORTED": str(tmp_path)}, capture_output=True, text=True,
-        )  # fmt: skip
-        return answer.stdout + answer.stderr
+        config = {"datasets": {"refshapes": keys}, "experiments": experiments or {}}
+        return Workflow(checkout, tmp_path)("-n", "-p", config=config, env={"IMPORTED": str(tmp_path)})
 
     return run
 
@@ -80,6 +67,6 @@ def test_a_mask_heads_step_1_is_trained_on_the_imported_models_features(plan, tm
 
 
 def test_a_folder_that_is_not_set_is_named(plan):
-    assert "datasets.refshapes.rec" in plan(
-        rec="$NO_SUCH_FOLDER/model.safetensors", vocabulary="$IMPORTED/vocabulary.json"
-    )
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        plan(rec="$NO_SUCH_FOLDER/model.safetensors", vocabulary="$IMPORTED/vocabulary.json")
+    assert "datasets.refshapes.rec" in caught.value.output

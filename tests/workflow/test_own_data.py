@@ -6,13 +6,11 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 
-from tests.workflow.running import ROOT, Workflow
+from tests.workflow.running import ROOT, Workflow, run_warm
 
 PAGE = (ROOT / "docs/own-data.md").read_text()
 
@@ -48,8 +46,5 @@ def run(workflow: Workflow, command: str) -> None:
     """Run a documented snakemake command on the checkout's workflow."""
     program, *words = shlex.split(command)
     assert program == "snakemake"
-    answer = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words, "-s", workflow.checkout / "workflow/Snakefile"],
-        cwd=workflow.folder, env=workflow.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stdout[-6000:]
+    words = [program, *words, "-s", str(workflow.checkout / "workflow/Snakefile")]
+    run_warm(workflow.checkout, words, workflow.folder, workflow.environment())

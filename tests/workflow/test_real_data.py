@@ -6,11 +6,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler
@@ -21,10 +18,9 @@ import yaml
 
 from partialres.data.download import COLUMNS
 from tests.server import serving
+from tests.workflow.running import ROOT, TINY, Workflow
 from tests.workflow.test_imported_step_1 import commands, jobs
 
-ROOT = Path(__file__).parents[2]
-TINY = Path(__file__).parent / "tiny.yaml"
 PAPER = ROOT / "config/paper.yaml"
 RAW = {
     "raw": "data/annotations/refcoco", "images": "data/images/train2014", "split_by": "unc", "splits": ["val"],
@@ -34,34 +30,20 @@ RAW = {
 
 
 @pytest.fixture
-def snakemake(tmp_path: Path) -> Callable[..., str]:
-    """(options, configs or overrides ...) -> Snakemake's output."""
+def snakemake(checkout: Path, tmp_path: Path) -> Callable[..., str]:
+    """(options, base config, config that overrides it) -> Snakemake's output."""
 
-    def run(*options: str | Path, configs: list[Path | dict]) -> str:
-        files = []
-        for number, config in enumerate(configs):
-            if isinstance(config, dict):
-                path = tmp_path / f"override{number}.yaml"
-                path.write_text(yaml.safe_dump(config))
-                files.append(path)
-            else:
-                files.append(config)
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    def run(*options: str | Path, base: Path, config: Path | dict | None = None) -> str:
         (tmp_path / "run").mkdir(exist_ok=True)
-        answer = subprocess.run(
-            [sys.executable, "-m", "snakemake", *options, "-s", ROOT / "workflow/Snakefile", "--cores", "1",
-             "--directory", tmp_path / "run", "--configfile", ROOT / "config/config.yaml", *files],
-            env=environment | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert answer.returncode == 0, answer.stdout
-        return answer.stdout
+        override = yaml.safe_load(config.read_text()) if isinstance(config, Path) else config
+        environment = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        return Workflow(checkout, tmp_path / "run")(*options, base=base, config=override, env=environment, cores=1)
 
     return run
 
 
 def test_the_papers_plan_has_every_run_of_its_tables_and_its_curve(snakemake):
-    text = snakemake("-n", "-p", configs=[PAPER])
+    text = snakemake("-n", "-p", base=PAPER)
     plan = jobs(text)
     assert plan["download"] == 6 and plan["unpack"] == 4 and plan["prepare"] == 3 and plan["train_rec"] == 4
     # below 100 %: 3 ratios of two data sets, 7 of RefCOCOg, for the baseline and ours; 3 for ours_plus and mask_head
@@ -86,7 +68,7 @@ def test_the_papers_plan_has_every_run_of_its_tables_and_its_curve(snakemake):
 def test_a_data_sets_own_ratios_are_planned_and_those_of_all_others_are_not(snakemake):
     entry = {"generate": {"flavour": "refcocog", "images": 40, "seed": 0, "side": 96}, "split_by": "umd",
              "splits": ["val"], "ratios": [5, 10, 50, 100]}  # fmt: skip
-    text = snakemake("-n", "-p", configs=[TINY, {"datasets": {"more": entry}}])
+    text = snakemake("-n", "-p", base=TINY, config={"datasets": {"more": entry}})
     folders = {line.split("--out ")[1].split()[0] for line in commands(text, "split")}
     assert folders == {
         f"results/{name}/seed0/ratio{ratio}/split.parquet"
@@ -103,7 +85,7 @@ def test_own_data_enters_by_expressions_json(snakemake, tmp_path):
         (tmp_path / "run/mine" / name).touch()
     entry = {"raw": "mine", "images": "mine/images", "split_by": None, "splits": ["val"],
              "settings": {"init_backbone": "random", "model": {"frozen": "none"}}}  # fmt: skip
-    text = snakemake("-n", "-p", configs=[TINY, {"datasets": {"refshapes": None, "mine": entry}}])
+    text = snakemake("-n", "-p", base=TINY, config={"datasets": {"refshapes": None, "mine": entry}})
     (prepare,) = commands(text, "prepare")
     assert (
         "prepare mine --image-folder mine/images  --max-words " in prepare
@@ -146,19 +128,19 @@ def public(tmp_path: Path) -> Iterator[dict]:
 def test_what_the_config_names_below_the_downloads_folder_is_fetched_checked_and_unpacked_once(
     snakemake, public, tmp_path
 ):
-    configs = [TINY, {"downloads": public, "datasets": {"refshapes": None, "refcoco": RAW}}]
+    configs = {"base": TINY, "config": {"downloads": public, "datasets": {"refshapes": None, "refcoco": RAW}}}
     wanted = ["data/annotations/refcoco.txt", "data/images/train2014.txt", "data/vectors/glove.6B.300d.txt",
               "data/weights/small.weights"]  # fmt: skip
-    snakemake(*wanted, configs=configs)
+    snakemake(*wanted, **configs)
     data = tmp_path / "run/data"
     assert (data / "annotations/refcoco/refs(unc).p").read_text() == "refs"
     assert (data / "images/train2014/one.jpg").read_text() == "pixels"
     assert (data / "vectors/glove.6B.300d.txt").read_text() == "the 1 2"
     assert (data / "weights/small.weights").read_bytes() == b"weights"
     assert len(list((data / "downloads").glob("*.sha256"))) == 4
-    again = snakemake("-n", "--forceall", *wanted, configs=configs)  # Snakemake does not remove a downloaded file
+    again = snakemake("-n", "--forceall", *wanted, **configs)  # Snakemake does not remove a downloaded file
     assert jobs(again)["download"] == 4 and (data / "downloads/refcoco.zip").exists()
-    plan = jobs(snakemake("-n", configs=configs))
+    plan = jobs(snakemake("-n", **configs))
     assert plan["prepare"] == 1 and not {"download", "unpack"} & plan.keys()
 
 
@@ -168,8 +150,8 @@ def test_what_was_put_there_by_hand_is_not_fetched(snakemake, public, tmp_path):
                  "vectors/glove.6B.300d.txt", "weights/small.weights"):  # fmt: skip
         (data / path).parent.mkdir(parents=True, exist_ok=True)
         (data / path).touch()
-    configs = [TINY, {"downloads": public, "datasets": {"refshapes": None, "refcoco": RAW}}]
-    text = snakemake("-n", "-p", configs=configs)
+    configs = {"base": TINY, "config": {"downloads": public, "datasets": {"refshapes": None, "refcoco": RAW}}}
+    text = snakemake("-n", "-p", **configs)
     assert not {"download", "unpack", "unpack_vectors", "place_weights"} & jobs(text).keys()
     (training,) = commands(text, "train-rec")
     assert "--init-backbone data/weights/small.weights --vectors data/vectors/glove.6B.300d.txt" in training

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 
 from tests.backbones import needs_timm
+from tests.workflow.running import ROOT, TINY
 from tests.workflow.test_imported_step_1 import commands, jobs
-from tests.workflow.test_real_data import PAPER, RAW, ROOT, TINY, snakemake
+from tests.workflow.test_real_data import PAPER, RAW, snakemake
 
 __all__ = ["snakemake"]
 
@@ -17,7 +18,7 @@ def test_released_checkpoints_are_imported_and_scored_on_every_split_and_nothing
         folder.mkdir(parents=True)
         for file in ("rec.pth", "seqtr.pth", "ours.pth", "token_to_ix.pkl", "word_emb.npz"):
             (folder / file).touch()
-    text = snakemake("-n", "-p", configs=[PAPER, ROOT / "config/released.yaml"])
+    text = snakemake("-n", "-p", base=PAPER, config=ROOT / "config/released.yaml")
     plan = jobs(text)
     assert not {"train_rec", "train_res", "train_res_full", "retrain_res", "predict_pseudo_points"} & plan.keys()
     assert plan["import_released"] == 9 and (plan["evaluate_rec"], plan["evaluate_rec_2"]) == (2, 1)
@@ -34,7 +35,7 @@ def test_released_checkpoints_are_imported_and_scored_on_every_split_and_nothing
 
 @needs_timm
 def test_the_modern_plan_fetches_its_backbone_and_needs_no_login(snakemake):
-    text = snakemake("-n", "-p", configs=[PAPER, ROOT / "config/modern.yaml"])
+    text = snakemake("-n", "-p", base=PAPER, config=ROOT / "config/modern.yaml")
     plan = jobs(text)
     assert plan["download_backbone"] == 1 and "place_weights" not in plan and plan["train_rec"] == 4
     (fetch,) = commands(text, "download-backbone")
@@ -49,7 +50,7 @@ def test_by_default_the_images_are_fetched_that_refs_name(snakemake, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     entry = RAW | {"settings": {"init_backbone": "random", "model": {"frozen": "none"}}}
-    text = snakemake("-n", "-p", configs=[TINY, {"datasets": {"refshapes": None, "refcoco": entry}}])
+    text = snakemake("-n", "-p", base=TINY, config={"datasets": {"refshapes": None, "refcoco": entry}})
     (fetch,) = commands(text, "download-images")
     assert "--split-by unc" in fetch and "--row train2014 --image-folder data/images/train2014 " in fetch
     assert "--list data/images/train2014-refcoco.txt" in fetch and "train2014.zip" not in text

@@ -14,8 +14,9 @@ from partialres.checkpoints.released import to_released
 from partialres.config import ModelConfig
 from partialres.model.pointer import PointModel
 from tests.tiny import RELEASED
+from tests.workflow.running import ROOT
 from tests.workflow.test_imported_step_1 import jobs
-from tests.workflow.test_real_data import PAPER, ROOT, snakemake
+from tests.workflow.test_real_data import PAPER, snakemake
 from tools import golden
 
 __all__ = ["snakemake"]
@@ -54,7 +55,7 @@ def test_checkpoints_are_imported_and_scored_beside_the_published_rows_without_t
     entry = config["datasets"]["refcoco"] | {"splits": ["val"], "experiments": ["ours"]}
     del entry["models"]["baseline"]  # as the file says: remove what you lack
     config["datasets"] = {"refcoco": entry, "refcoco+": None, "refcocog": None}
-    plan = jobs(snakemake("results/released/tables/table1.csv", configs=[PAPER, config]))
+    plan = jobs(snakemake("results/released/tables/table1.csv", base=PAPER, config=config))
     assert plan["import_released"] == 2 and plan["evaluate_res"] == 1
     assert not [name for name in plan if "train" in name or "pseudo" in name]
     scored = pd.read_csv(run / "results/released/tables/table1.csv").set_index("metric")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tests.workflow.running import Workflow
 
 pytest.importorskip("pygments", reason="needs snakemake[reports]")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+WINDOWS = (1500, 900), (1280, 720)  # pixels
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EXPECTED = {
     "Ablations": {"Table 2: CCTF and PMCA after step 2 (table)"},
@@ -87,46 +89,30 @@ def test_the_first_page_says_what_ran_for_how_long_and_with_which_scores(page, p
     assert [sum(line.startswith(start) for line in lines) for start in starts] == [1] * len(starts) and problems == []
 
 
-@pytest.mark.parametrize("size", [(1500, 900), (1280, 720)])
-def test_no_figure_or_table_is_cut_by_the_window(page, size):
-    page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
-    shown = 0
-    for category in EXPECTED:
-        page.reload()
-        page.get_by_role("link", name=category, exact=True).click()
-        for row in page.locator("nav tbody tr", has_text="(figure)").all():
-            row.locator("a").first.click()
-            page.wait_for_function("document.querySelector('#app .grow img')?.naturalWidth > 300")
-            place = page.locator("#app .grow img").bounding_box()
-            assert place["x"] >= 0 and place["x"] + place["width"] <= size[0]
-            assert place["y"] >= 0 and place["y"] + place["height"] <= size[1]
-            shown += 1
-        for row in page.locator("nav tbody tr", has_text="(table)").all():
-            row.locator("a").first.click()
-            grids = page.frame_locator("#app iframe").locator(".wide")
-            grids.first.wait_for()
-            assert grids.evaluate_all("all => all.every(each => each.scrollWidth <= each.clientWidth)")
-            shown += 1
-    assert shown == sum(map(len, EXPECTED.values()))
-
-
 @pytest.mark.parametrize("category", EXPECTED)
-def test_every_entry_of_a_category_shows_when_it_is_clicked(page, problems, category):
+def test_every_entry_of_a_category_shows_when_it_is_clicked_and_is_not_cut_by_the_window(page, problems, category):
     page.reload()
     page.get_by_role("link", name=category, exact=True).click()
     rows = page.locator("nav tbody tr")
     rows.first.wait_for()
     assert set(rows.locator("td:first-child").all_inner_texts()) == EXPECTED[category]
     assert page.locator("nav fieldset").count() == 0  # no toggles: their other side may lack an entry
-    for place in range(rows.count()):
-        kind = rows.nth(place).locator("td").first.inner_text().rsplit("(", 1)[1][:-1]
-        rows.nth(place).locator("a").first.click()
+    for (width, height), row in itertools.product(WINDOWS, rows.all()):
+        page.set_viewport_size({"width": width, "height": height})
+        kind = row.locator("td").first.inner_text().rsplit("(", 1)[1][:-1]
+        row.locator("a").first.click()
         if kind == "figure":
             page.wait_for_function("document.querySelector('#app .grow img')?.naturalWidth > 300")
+            place = page.locator("#app .grow img").bounding_box()
+            assert place["x"] >= 0 and place["x"] + place["width"] <= width
+            assert place["y"] >= 0 and place["y"] + place["height"] <= height
         else:
             table = page.frame_locator("#app iframe").locator("table").first
             table.wait_for()
             assert len(table.inner_text()) > 50
+            grids = page.frame_locator("#app iframe").locator(".wide")
+            grids.first.wait_for()
+            assert grids.evaluate_all("all => all.every(each => each.scrollWidth <= each.clientWidth)")
     rows.first.locator("a").nth(1).click()  # opens the first entry's description
     page.get_by_text("Snakemake rule").first.wait_for()
     assert problems == []

@@ -6,12 +6,11 @@ import importlib.util
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 import yaml
 
-from tests.workflow.running import EVALUATIONS, ROOT, TINY, Workflow
+from tests.workflow.running import EVALUATIONS, ROOT, TINY, Workflow, run_warm
 
 PROFILES = ROOT / "workflow/profiles"
 
@@ -21,13 +20,13 @@ def jobs(output: str) -> dict[str, int]:
     return {name: int(number) for name, number in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
 
 
-def test_another_workflow_takes_it_as_a_module(tmp_path):
+def test_another_workflow_takes_it_as_a_module(checkout, tmp_path):
     (tmp_path / "workflow").mkdir()
     (tmp_path / "workflow/Snakefile").write_text(f"""
 configfile: "settings.yaml"
 
 module partialres:
-    snakefile: "{ROOT}/workflow/Snakefile"
+    snakefile: {str(checkout / "workflow/Snakefile")!r}
     config: config["partialres"]
 
 use rule * from partialres as partialres_*
@@ -46,13 +45,8 @@ rule summary:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.copy(tmp_path / "settings.yaml", elsewhere)
-    workflow = Workflow(ROOT, elsewhere)
-    answer = subprocess.run(
-        [sys.executable, "-m", "snakemake", "-n", "--directory", elsewhere, "-s", tmp_path / "workflow/Snakefile"],
-        cwd=tmp_path, env=workflow.environment(), capture_output=True, text=True,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    planned = jobs(answer.stdout)
+    words = ["snakemake", "-n", "--directory", str(elsewhere), "-s", str(tmp_path / "workflow/Snakefile")]
+    planned = jobs(run_warm(checkout, words, tmp_path, Workflow(checkout, elsewhere).environment()))
     assert planned["summary"] == 1 and planned["partialres_train_rec"] == 1 and planned["partialres_retrain_res"] == 1
 
 
@@ -94,7 +88,7 @@ def test_any_scheduler_with_a_submit_command_runs_it(tmp_path):
     )
     qsub.chmod(0o755)
     (tmp_path / "run").mkdir()
-    workflow = Workflow(ROOT, tmp_path / "run")
+    workflow = Workflow(ROOT, tmp_path / "run", cold=True)
     path = f"{tmp_path}:{workflow.environment()['PATH']}"
     target = "results/refshapes/refs.parquet"
     profile = ROOT / "workflow/profiles/cluster"

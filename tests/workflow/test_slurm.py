@@ -67,7 +67,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def story(slurm: None, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
-    workflow = Workflow(checkout, tmp_path_factory.mktemp("run"))
+    workflow = Workflow(checkout, tmp_path_factory.mktemp("run"), cold=True)
     options = [str(checkout / part) if part.startswith("workflow/") else part for part in OPTIONS]
     log = workflow.folder / "first.log"
     with log.open("w") as file:
