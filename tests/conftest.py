@@ -54,7 +54,7 @@ def tiny_model(data: Prepared):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first: tests may run in several processes, one file each, and these must start early."""
-    items.sort(key=lambda item: (item.path.name != "test_slurm.py", "workflow" not in item.path.parts))
+    items.sort(key=lambda item: (item.path.name != "test_slurm.py", not {"workflow", "training"} & {*item.path.parts}))
 
 
 @pytest.fixture

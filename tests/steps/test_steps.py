@@ -86,7 +86,9 @@ def test_one_batch_at_a_time_is_in_memory_while_points_are_predicted_selected_an
         return counted
 
     monkeypatch.setattr("partialres.steps.predict.points_table", count(points_table, Prediction))
+    gc.freeze()  # only what is made from now on is looked through
     predict(data, place / "res", points, "--batch", 2)
+    gc.unfreeze()
     assert len(alive) > 5 and max(alive) <= 8 < len(read_table(points))  # an image has a few refs
     groups = [len(table) for table in read_groups(points, ["d"])]
     assert len(groups) == len(alive) and sum(groups) == len(read_table(points))

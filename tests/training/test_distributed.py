@@ -26,9 +26,9 @@ MODEL = TINY.replace(dropout=0.0)  # each process draws its own
 TRAINING = SHORT.replace(epochs=5, batch=14, checkpoint_epochs=2, epsilon=1e-3)
 
 
-def partialres(processes, *arguments):
-    """Run a command in one process or several."""
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes] if processes > 1 else []
+def in_two(*arguments):
+    """Run a command in two processes."""
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
     run = subprocess.run(
         [str(item) for item in [sys.executable, *several, "-m", "partialres", *arguments]],
         cwd=ROOT, capture_output=True, text=True,
@@ -44,15 +44,15 @@ def trained(data, tmp_path_factory):
     first = PointModel(MODEL.step_1(), len(data.vocabulary), 2)
     save_model(first, folder / "rec.safetensors", words=data.vocabulary, size=SIDE, provenance={})
     sources = [*commands.sources(data), "--device", "cpu", "--threads", 1]
-    for processes in (1, 2):
+    for processes, run in ((1, commands.done), (2, in_two)):
         out = folder / str(processes)
-        partialres(
-            processes, "train-res", data.folder / "split.parquet", "--init", folder / "rec.safetensors",
+        run(
+            "train-res", data.folder / "split.parquet", "--init", folder / "rec.safetensors",
             "--points", POINTS, "--model", MODEL.model_dump_json(), "--training", TRAINING.model_dump_json(),
             "--resume", folder / "resume", "--out", out, *sources,
         )  # fmt: skip
-        partialres(
-            processes, "evaluate", data.folder / "refs.parquet", "--model", folder / "1/model.safetensors",
+        run(
+            "evaluate", data.folder / "refs.parquet", "--model", folder / "1/model.safetensors",
             "--split", "train", "--split", "val", "--batch", 8, "--out", out, *sources,
         )  # fmt: skip
     return folder
