@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export NO_MKDOCS_2_WARNING := 1
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce estimate test docs clean
+.PHONY: reproduce estimate test types tests docs clean
 
 reproduce: $(VENV)/.ready
 	$(BIN)/snakemake --cores $(CORES)
@@ -18,11 +18,16 @@ reproduce: $(VENV)/.ready
 estimate: $(VENV)/.ready
 	$(BIN)/python -m partialres estimate $(CONFIGS) --out results/estimate.json
 
+# The type checker and the documentation use a core each, so they run beside the tests.
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --jobs --keep-going types docs tests
+
+types: $(VENV)/.test
 	$(BIN)/mypy
-	$(BIN)/mkdocs build --strict
+
+tests: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/.test
