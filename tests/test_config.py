@@ -60,6 +60,11 @@ def test_an_unknown_key_is_named_with_its_section_and_the_keys_it_has(kind):
     assert all(name in str(caught.value) for name in kind.model_fields)
 
 
+def test_a_decimal_comma_is_named():
+    with pytest.raises(ConfigError, match=r"pseudo\.2: .*write decimals with a point, as in 0\.2"):
+        Settings.parse({"pseudo": {"threshold": 0, 2: None}})  # what YAML makes of {threshold: 0,2}
+
+
 def test_every_mistake_is_a_line_of_its_own():
     with pytest.raises(ConfigError) as caught:
         Settings.parse({"model": {"ccft": True}, "res": {"epochs": "ten"}, "pseudo": {"threshold": 5}}, "ours, 1 %")

@@ -71,7 +71,9 @@ class Visual(nn.Module):
         self._inside = None if valid is None else valid[:, None, :height, :width].float()
         pixels = (images.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return torch.tanh(self.neck(self.backbone(pixels)))
+            features = torch.tanh(self.neck(self.backbone(pixels)))
+        self._inside = None  # of these images alone
+        return features
 
     def _without_padding(self, layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
         """Set a layer's input to 0 in the padding, as it is beyond the border of an image that has none."""

@@ -189,14 +189,16 @@ def test_a_batch_keeps_the_positions_of_its_largest_image_and_no_more(data, samp
     for batch in epoch_batches(samples, data.inputs, 7, seed=0, epoch=0):
         down, across = (int(batch.valid.any(axis).sum(1).max()) for axis in (2, 1))
         assert batch.images.shape[1:3] == (16 * down, 16 * across)
-        sizes.add((down, across))
-    assert {(3, 4), (4, 3), (4, 4)} <= sizes
+        sizes.add((down, across, batch.padded))
+        assert batch.padded == (not batch.valid[:, :down, :across].all())
+    assert {(3, 4), (4, 3), (4, 4)} <= {size[:2] for size in sizes} and {size[2] for size in sizes} == {True, False}
 
 
 def test_a_process_keeps_the_positions_of_the_whole_batch(data, samples):
     whole = [batch.images.shape[1:3] for batch in epoch_batches(samples, data.inputs, 7, seed=0, epoch=0)]
     shares = epoch_batches(samples, data.inputs, 7, seed=0, epoch=0, share=lambda members: members[:1])
-    assert [batch.images.shape[1:3] for batch in shares] == whole
+    seen = [(batch.images.shape[1:3], batch.padded) for batch in shares]
+    assert [shape for shape, _ in seen] == whole and any(padded for _, padded in seen)
 
 
 def test_where_whole_frames_every_batch_has_the_whole_frame(data, samples):
@@ -211,7 +213,7 @@ def test_images_of_an_evaluated_batch_have_one_shape(data):
     shapes = []
     for _, _, batch in batches_of(data.refs, data, 10):
         shapes.append(tuple(side // 16 for side in batch.images.shape[1:3]))
-        assert batch.valid[:, : shapes[-1][0], : shapes[-1][1]].all()
+        assert batch.valid[:, : shapes[-1][0], : shapes[-1][1]].all() and not batch.padded
     assert shapes == sorted(shapes) and len(set(shapes)) >= 3
 
 
