@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[1]
     [
         ("index.md", "docs/own-data.md", "own-data.md"),
         ("index.md", "config/README.md", "configuration.md"),
-        ("configuration.md", "full.yaml", "files/config/full.yaml"),
+        ("configuration.md", "full.yaml", "files/config/full.yaml.md"),
         ("configuration.md", "../docs/workflow.md#clusters", "workflow.md#clusters"),
-        ("fidelity.md", "../config/full.yaml", "files/config/full.yaml"),
+        ("fidelity.md", "../config/full.yaml", "files/config/full.yaml.md"),
         ("fidelity.md", "refshapes.md", "refshapes.md"),
         ("results/refshapes/table1.md", "../../../README.md", "../../index.md"),
         ("fidelity.md", "../config/gone.yaml", "../config/gone.yaml"),
