@@ -231,6 +231,7 @@ def test_the_workflow_runs_on_real_files(empty, name):
     # Small images, a small model around DarkNet-53 and one split: the golden recordings check the paper's sizes.
     model = {"fusion": 64, "language": 32, "width": 64, "feedforward": 64, "encoder_layers": 1, "decoder_layers": 1}
     smaller = {"settings": {"image_size": 96, "model": model}, "datasets": {name: {"splits": ["val"]}}}
+    smaller["threads"] = yaml.safe_load(TINY.read_text())["threads"]  # a core is shared with other tests
     empty(base=config, config=smaller)
     results = empty.folder / yaml.safe_load(config.read_text()).get("results", "results")
     for files in ("tables/*.csv", "tables/*.md", "tables/*.html", "figures/*.png", "figures/*.pdf"):
