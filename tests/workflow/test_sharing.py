@@ -69,7 +69,7 @@ def test_a_profile_names_rules_and_groups_of_the_workflow(profile):
     content = yaml.safe_load((PROFILES / profile / "config.yaml").read_text())
     text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     rules = {name for pair in re.findall(r"(?m)^ *rule (\w+):|^use rule \w+ as (\w+) with", text) for name in pair}
-    rules |= {*EVALUATIONS, *(f"{name}_2" for name in EVALUATIONS)}
+    rules |= {f"{name}{number}" for name in EVALUATIONS for number in ("", "_2", "_3")}  # for lists of splits
     groups = set(re.findall(r'group: "(\w+)"', text))
     assert {*content.get("set-resources", {})} <= rules
     assert set(content.get("group-components", {})) in (set(), groups)
