@@ -19,11 +19,6 @@ from partialres.provenance import digest
 DIGEST_SIZE = 32  # bytes of a SHA-256
 
 
-def decisive(origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a run's provenance that determines its result."""
-    return {key: origin[key] for key in ("commit", "config", "inputs", "versions", "seed", "device")}
-
-
 @contextmanager
 def sigterm_noted(alone: bool) -> Iterator[Callable[[], bool]]:
     """Let SIGTERM, a scheduler's preemption, wait for the end of a step; yields a function that tells whether it came.
@@ -44,7 +39,7 @@ class Resume:
     """Keeps an unfinished training's state apart from its outputs, which Snakemake deletes before it reruns a job."""
 
     def __init__(self, root: Path | None, key: Mapping[str, Any]) -> None:
-        """root: folder for states, or None to keep none. key: everything that affects the training's result."""
+        """root: folder for states, or None to keep none. key: the training's provenance, which fixes its result."""
         self.path = root / f"{digest(dict(key))}.pt" if root else None
 
     def save(self, state: dict[str, Any]) -> None:
