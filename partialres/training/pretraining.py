@@ -151,9 +151,7 @@ def pretrain(
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=config.epochs * steps)
     rng = np.random.default_rng(seed)
     history: list[dict[str, Any]] = []
-    parts: dict[str, Any] = {
-        "visual": visual, "head": head, "optimiser": optimiser, "cycle": cycle,
-    }  # fmt: skip
+    parts: dict[str, Any] = {"visual": visual, "head": head, "optimiser": optimiser, "cycle": cycle}
     resume = resume or Resume(None, {})
     if state := resume.load():
         for name, part in parts.items():
