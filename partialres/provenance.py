@@ -1,7 +1,5 @@
 """Record what made a result: code, settings, inputs, versions. No times, so that equal runs write equal files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform

@@ -1,7 +1,5 @@
 """Draw how one expression's points were decoded: what each looked at, and the outline as it grows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Download a timm network's published weights from the hub, and load such a file into our backbone."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

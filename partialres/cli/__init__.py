@@ -1,7 +1,5 @@
 """The command line: each command parses its options, calls the package and writes to one place."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Commands that write tables and draw figures, each from the result files named on the command line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Commands for the paper's steps: backbone, step 1, step 2, pseudo points, step 3 and evaluation."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ pickle, or `expressions.json`, our own plain form: [{"annotation_id": 7, "split"
 "grey one"]}, ...].
 """
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Texts that tables and figures share: names of models and data sets, notes, and the scores that the paper reports."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

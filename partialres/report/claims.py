@@ -1,7 +1,5 @@
 """Set the paper's claims beside what was measured: the paper's figure, ours with its interval, and a verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import product
 from typing import NamedTuple

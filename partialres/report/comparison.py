@@ -4,8 +4,6 @@ Both functions take the long table of `evaluations.collect` and the IoU of every
 and return a `render.Table`. `oracle` names the experiment whose step 2 at ratio 100 is the oracle; empty for none.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

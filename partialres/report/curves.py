@@ -1,7 +1,5 @@
 """Draw mIoU against the mask ratio, training losses, and the distribution of D, the pseudo masks' distance to boxes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read result files: find the run that each belongs to, and collect their numbers in one long table."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence

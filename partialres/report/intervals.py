@@ -1,7 +1,5 @@
 """Say how certain a gain is: an interval of the difference of two models' mIoU, over labelled draws and objects."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path

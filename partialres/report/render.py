@@ -1,7 +1,5 @@
 """Write a report's table as Markdown and as one self-contained HTML page, and its unrounded numbers as CSV."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from html import escape

@@ -1,7 +1,5 @@
 """Prepare the visual part (backbone and neck) for step 1: pre-train it, load its weights, cache its features."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Run one training of any step and write its three files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Step 3, selection: pseudo points that agree with the known box (eq. 8), spaced evenly (RPP)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

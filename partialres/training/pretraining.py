@@ -4,8 +4,6 @@ As in FCOS, every image position on an object learns that object's labels and th
 It uses boxes, categories and other labels of all annotated objects, but no masks and no held-out images.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Save and load the state from which a stopped training resumes."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import signal
