@@ -1,7 +1,5 @@
 """Training samples: refs with words and targets, which are token sequences or, for a mask head, boxes and masks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

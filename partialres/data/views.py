@@ -1,7 +1,5 @@
 """Views of an image for the model: the whole, a crop around a known box, or a random scale (large-scale jitter)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
