@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -221,12 +222,18 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def progress(
     items: Iterable[Item], label: str, total: int | None = None, seconds: float = 15.0, note: Callable[[], str] = str
 ) -> Iterator[Item]:
-    """Yield the items and show progress, as a line every `seconds` seconds.
+    """Yield the items and show progress: as a bar on a terminal, elsewhere as a line every `seconds` seconds.
 
     note: called for each line, gives text to append.
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
+    if sys.stderr.isatty():
+        bar = tqdm(items, desc=label, total=total, leave=False)
+        for item in bar:
+            yield item
+            bar.set_postfix_str(note(), refresh=False)
+        return
     start = last = time.monotonic()
     count = 0
     for count, item in enumerate(items, 1):
