@@ -187,14 +187,19 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Fig
 
     points: points.parquet files in pseudo/ folders (`run_of`), with column d, 0 to 2, NaN if points enclose nothing.
     thresholds: for each file, D below which masks are kept. Seeds are pooled; rows are data sets and experiments.
-    Raises DataError if the number of thresholds differs.
+    Raises DataError if the number of thresholds differs, a file is of another step or there are no rows.
     """
     if len(thresholds) != len(points):
         raise DataError(f"{len(thresholds)} thresholds for {len(points)} files of points: give one threshold per file")
     tables = []
     for path, threshold in zip(map(Path, points), thresholds, strict=True):
-        tables.append(read_table(path, ["d"]).astype(float).assign(**run_of(path)._asdict(), threshold=threshold))
+        run = run_of(path)
+        if run.step != "pseudo":
+            raise DataError(f"{path}: not in a pseudo/ folder; give the points.parquet files of step 3")
+        tables.append(read_table(path, ["d"]).astype(float).assign(**run._asdict(), threshold=threshold))
     pooled = ordered(pd.concat(tables))
+    if pooled.empty:
+        raise DataError("no pseudo points to draw: the points.parquet files have no rows")
     groups = list(dict.fromkeys(zip(pooled["dataset"], pooled["experiment"], strict=True)))
     ratios = sorted(set(pooled["ratio"]))
     tail = pooled["d"].quantile(0.995) if pooled["d"].notna().any() else 0.0  # cut off the thin tail
