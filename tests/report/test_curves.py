@@ -196,6 +196,15 @@ def test_masks_disjoint_from_their_boxes_are_inside_the_panel(points: list[Path]
     assert bar.get_x() + bar.get_width() <= axes.get_xlim()[1]
 
 
+def test_the_histogram_takes_pseudo_points_only(points: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="pseudo"):
+        curves.pseudo_histogram([tmp_path / "refshapes/seed0/ratio1/ours/res/points.parquet"], [0.1])
+    for path in points:
+        pd.DataFrame({"d": pd.Series([], dtype=float)}).to_parquet(path)
+    with pytest.raises(DataError, match="no pseudo points"):
+        curves.pseudo_histogram(points, [0.1, 0.1])
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(1, 3), (3, 3), (6, 3), (5, 1)])
 def test_there_are_never_more_panels_down_than_across(rows: int, columns: int) -> None:
     _, panel = style.panels(rows, columns, 3.0, 2.5)
