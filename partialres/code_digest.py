@@ -1,7 +1,5 @@
 """Digest the code that a command runs: Snakemake does not notice changes in imported code, so rules hold its digest."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import inspect

@@ -307,8 +307,8 @@ class TrainConfig(Section):
     first_weight: Annotated[Number, Field(ge=0)] = 1.0
     """Loss weight of a sequence's first token. [released: 1.5 in detection]"""
     jitter: tuple[Annotated[Number, Field(ge=0.05)], Annotated[Number, Field(le=10)]] | None = None
-    """Large-scale jitter: range of the scale drawn for each image in every epoch; null: none. [released: 0.3, 1.4, for
-    each ref]"""
+    """Large-scale jitter: range of the scale at which an image is shown in an epoch; null: none. [released: 0.3, 1.4,
+    for each ref]"""
     compile: StrictBool = False
     """Compile the model with torch.compile, which takes minutes at the start; for long trainings on GPUs."""
     checkpoint_epochs: Positive = 1

@@ -1,7 +1,5 @@
 """Make a page to try models on: ask about a picture, watch the points being decoded, browse predictions."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator, Sequence

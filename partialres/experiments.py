@@ -1,7 +1,5 @@
 """Work out from a config which runs there are, the settings of each, and which experiment's files each uses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache

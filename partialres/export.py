@@ -1,7 +1,5 @@
 """Export to other projects' formats: predictions as COCO results, a model as a folder for the Hugging Face hub."""
 
-from __future__ import annotations
-
 import filecmp
 import shutil
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Score predicted masks, as COCO run lengths, and summarise the scores of masks and boxes."""
 
-from __future__ import annotations
-
 import pandas as pd
 from pycocotools import mask as coco
 

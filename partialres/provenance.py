@@ -1,7 +1,5 @@
 """Record what made a result: code, settings, inputs, versions. No times, so that equal runs write equal files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform
@@ -23,18 +21,13 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=to_jsonable_python).encode()).hexdigest()[:16]
 
 
-def file_digest(path: Path) -> str:
-    """Return the first 16 hex digits of the SHA-256 of a file's bytes."""
-    return sha256(path)[:16]
-
-
 def provenance(configs: Mapping[str, Any], inputs: Mapping[str, Path], seed: int, device: str) -> dict[str, Any]:
     """Describe a run: code, config, digests of its input files, versions, seed, device."""
     return {
         "commit": _commit(),
         "config": to_jsonable_python(dict(configs)),
         "config_digest": digest(dict(configs)),
-        "inputs": {name: file_digest(path) for name, path in inputs.items()},
+        "inputs": {name: sha256(path)[:16] for name, path in inputs.items()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
         "seed": seed,
         "device": device,

@@ -1,7 +1,5 @@
 """Use a trained model on pictures: partialres.load("model.safetensors").segment("photo.jpg", "the left cup")."""
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence

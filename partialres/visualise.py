@@ -1,7 +1,5 @@
 """Draw how one expression's points were decoded: what each looked at, and the outline as it grows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from partialres.report import style
 from partialres.use import Decoding
 
 ACROSS = 6  # panels in a row
-SIDE = 1.7  # inches: a panel's longer side
+SIDE, LARGE = 1.7, 4.0  # inches: a panel's longer side in a figure of all points, and of one
 MILLISECONDS, LAST = 700, 2500  # how long a GIF shows each point, and the last
 BAND = "#5ec8ff"
 LEVELS = (0.5, 0.7, 0.9)  # at which the Gaussian's rings lie, as shares of its highest value
@@ -42,12 +40,9 @@ def figure(decoding: Decoding) -> Figure:
 
 
 @style.applied()
-def frame(decoding: Decoding, place: int, side: float = 4.0) -> Figure:
-    """Draw the outline up to a point (0 is the first), and beside it what this point looked at.
-
-    side: a panel's longer side, inches.
-    """
-    height, width = np.array(decoding.segmentation.mask.shape) / max(decoding.segmentation.mask.shape) * side
+def frame(decoding: Decoding, place: int) -> Figure:
+    """Draw the outline up to a point (0 is the first), and beside it what this point looked at."""
+    height, width = np.array(decoding.segmentation.mask.shape) / max(decoding.segmentation.mask.shape) * LARGE
     drawn = Figure(figsize=(2 * width + 0.3, height + 0.7), dpi=100, layout="constrained")
     left, right = drawn.subplots(1, 2)
     last = place == len(decoding.points) - 1

@@ -5,8 +5,6 @@ expected to take as long as those of its rule have in this run or, before the fi
 `make reproduce`, scaled to this machine.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter, defaultdict

@@ -5,8 +5,6 @@ the kernel [out, in, height, width], all little-endian float32. The header has t
 of the version) and the number of images seen, an int64 from version 0.2 on, an int32 before.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

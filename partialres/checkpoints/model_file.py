@@ -1,7 +1,5 @@
 """Save and load models as safetensors files whose header holds everything needed to rebuild the model."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ A released state dict uses other parameter names and, for some, another layout: 
 stacked in one matrix, and PMCA's last layer has all centres before all scales instead of grouping them by head.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 

@@ -4,8 +4,6 @@ A released checkpoint is a dict with a `state_dict` and possibly an `ema_state_d
 tensors. Its vocabulary, {word: index} with PAD at 0 and UNK at 1, and its word vectors lie beside the annotations.
 """
 
-from __future__ import annotations
-
 import pickle
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Download a timm network's published weights from the hub, and load such a file into our backbone."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
@@ -21,14 +19,7 @@ def fetch(backbone: str, revision: str, out: Path) -> None:
     weights are not those of the .json; ConfigError as `import_timm` does.
     """
     timm = import_timm()
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RemoteEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, hf_hub_download
 
     cfg = timm.get_pretrained_cfg(backbone.removeprefix(PREFIX))
     if cfg is None or not cfg.hf_hub_id or cfg.custom_load:
@@ -39,10 +30,10 @@ def fetch(backbone: str, revision: str, out: Path) -> None:
     folder = out.parent / f".{out.stem}"
     try:
         path = Path(hf_hub_download(cfg.hf_hub_id, "model.safetensors", revision=revision, local_dir=folder))
-    except (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError) as error:
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
         place = f"{revision!r} of {cfg.hf_hub_id}"
         raise DataError(f"{backbone}: no file at {place} ({short(error)}); {by_hand}") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
         reason = f"the hub does not answer ({short(error)})"
         raise DataError(f"{backbone}: {reason}; run again with a network, or {by_hand}") from error
     metadata = folder / ".cache/huggingface/download/model.safetensors.metadata"  # its first line is the commit

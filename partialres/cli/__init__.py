@@ -1,7 +1,5 @@
 """The command line: each command parses its options, calls the package and writes to one place."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -40,7 +38,9 @@ class Commands(click.Group):
     """
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List nothing: the help text itself lists the commands, in the order of use."""
+        """List the commands in the order of use, each with the whole first sentence of its help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(200)) for name, each in self.commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         given, own = [*ctx._protected_args, *ctx.args], os.getpid()
@@ -72,32 +72,7 @@ class Commands(click.Group):
 def main() -> None:
     """Referring-expression segmentation from every box and a few masks (Partial-RES, CVPR 2023).
 
-    \b
-    The commands in the order of use (the workflow runs them all: snakemake --cores all):
-      download, unpack    fetch and check the public files of the real data sets
-      download-images     fetch only the images that refs name
-      download-backbone   fetch a timm network's published weights
-      refshapes           generate a small data set in RefCOCO's raw layout
-      prepare             raw layout -> refs.parquet and vocabulary.json
-      cache-images        decode and resize every image once
-      split               choose the refs that keep their masks
-      pretrain-backbone   detection pre-training of the tiny backbone
-      cache-features      run a frozen backbone once per image
-      train-rec           step 1: boxes
-      train-res           step 2: labelled masks; step 3: with --selected
-      predict, select     pseudo points of the unlabelled refs
-      gather              one file from the parts of a shared prediction
-      score-pseudo        compare pseudo points with the withheld masks
-      evaluate            predictions and scores of splits
-      import-weights      released checkpoint -> model; export-weights: the reverse
-      tables, figures     the report of the results
-      manifest            digests of files, to compare two runs with
-      estimate            what a run will cost on this machine
-      segment             outline what phrases name in your own pictures
-      attention           where a model looks as it decodes, as a figure or a GIF
-      demo                a page to try models on
-      export-coco         predictions as COCO results
-      export-card         a model and its card, as the Hugging Face hub has them
+    The commands are in the order of use; the workflow runs most of them: snakemake --cores all.
     """
 
 

@@ -1,7 +1,5 @@
 """Commands that make the data, from downloads and raw files to the image cache and the splits."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The command that says what a run will cost."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Commands that write tables and draw figures, each from the result files named on the command line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,18 +42,6 @@ def manifest(files: Files, out: Path) -> None:
     write_text("".join(f"{sha256(path)}  {path}\n" for path in files), out)
 
 
-class ModelName(click.ParamType):
-    """Splits EXPERIMENT/STEP, where STEP is res or retrain, into a tuple."""
-
-    name = "experiment/step"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        experiment, _, step = value.rpartition("/")
-        if not experiment or step not in ("res", "retrain"):
-            self.fail(f"{value}: not EXPERIMENT/res or EXPERIMENT/retrain", param, ctx)
-        return experiment, step
-
-
 @command(tables, "main", FILES, ORACLE, TABLE_OUT)
 def table_main(files: Files, oracle: str, out: Path) -> None:
     """Write the paper's Table 1. FILES: metrics.json of steps 2 and 3, each with its predictions.parquet beside it."""
@@ -72,7 +58,8 @@ def table_claims(files: Files, out: Path) -> None:
     render.write(claims.claims(intervals.read_scores(files)), out)
 
 
-ROWS = click.option("--row", "rows", multiple=True, required=True, type=ModelName(),
+ROWS = click.option("--row", "rows", multiple=True, required=True, type=(str, click.Choice(["res", "retrain"])),
+                    metavar="EXPERIMENT STEP",
                     help="A model to show; repeat for more, in order. Gains are over the first.")  # fmt: skip
 SELECTIONS = click.option("--selection", "selections", multiple=True, type=IN_FILE,
                           help="selection.json of a step 3, to show its pseudo masks; repeat for more.")  # fmt: skip

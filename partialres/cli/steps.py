@@ -1,7 +1,5 @@
 """Commands for the paper's steps: backbone, step 1, step 2, pseudo points, step 3 and evaluation."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -139,7 +137,7 @@ def predict(
     rows: Path, model: Path, batch: int, part: tuple[int, int], out: Path, device: str, threads: int | None,
     **sources: Any,
 ) -> None:  # fmt: skip
-    """Predict contour points of the unlabelled refs in ROWS (split.parquet), and compute their D (eq. 8)."""
+    """Predict contour points of the unlabelled refs in ROWS (split.parquet), and D, how far they miss their boxes."""
     from partialres.steps import predict as step
 
     number, parts = part

@@ -1,7 +1,5 @@
 """Commands that use a trained model: on pictures, on a page, in other projects."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """Commands that convert the released implementations' checkpoints to ours and back."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -8,7 +8,7 @@ I images · B expressions · L words · T tokens (2N + 1)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,8 +45,7 @@ class Batch:
         return replace(self, **{name: each.to(device, non_blocking=True) for name, each in tensors.items()})
 
     def _tensors(self) -> dict[str, Any]:
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
 
 def count_words(words: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Group refs and their expressions into batches, for training and for evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby

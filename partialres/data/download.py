@@ -5,8 +5,6 @@ A tab-separated table with a header lists the files: name, address (empty if a l
 renamed to NAME. NAME.sha256 beside it holds its checksum in the form that `sha256sum --check` reads.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Download single images with curl, 16 at a time, and keep those that decode and have the size in instances.json."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import time

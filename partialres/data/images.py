@@ -93,7 +93,6 @@ def cache_images(
     sizes of each. It is written last: if it exists, images.npy is complete.
     Raises DataError that names the file if an image is missing, broken or not of its refs' size.
     """
-    folder, out_dir = Path(folder), Path(out_dir)
     images = refs[["image_id", "file_name", "height", "width"]].drop_duplicates(ignore_index=True)
     twice = images.loc[images["image_id"].duplicated(), "image_id"].tolist()
     if twice:
@@ -139,10 +138,10 @@ class ImageCache:
 
     def __init__(self, folder: Path) -> None:
         """Open a cache; raises DataError if the folder does not hold a complete one."""
-        self.folder = Path(folder)
-        index_path, pixels_path = self.folder / "index.parquet", self.folder / "images.npy"
+        self.folder = folder
+        index_path, pixels_path = folder / "index.parquet", folder / "images.npy"
         if not index_path.is_file() or not pixels_path.is_file():
-            raise DataError(f"{self.folder}: no complete image cache (images.npy, index.parquet); run cache-images")
+            raise DataError(f"{folder}: no complete image cache (images.npy, index.parquet); run cache-images")
         index = read_table(index_path, INDEX)
         self.offset: NDArray[np.int64] = index["offset"].to_numpy()
         self.shape: NDArray[np.int64] = index[["height", "width"]].to_numpy(dtype=np.int64)

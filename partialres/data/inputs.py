@@ -1,7 +1,5 @@
 """Batch images, as pixels or cached features, whole or through windows, with the words of expressions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Encode every form of COCO segmentation as one compressed RLE, checking it before pycocotools' C code reads it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

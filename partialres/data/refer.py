@@ -5,8 +5,6 @@ pickle, or `expressions.json`, our own plain form: [{"annotation_id": 7, "split"
 "grey one"]}, ...].
 """
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -104,7 +102,6 @@ def read_refs(
     broken is kept without it, because its box is still useful.
     Raises DataError if a file cannot be read at all, or if no ref is left.
     """
-    folder, images = Path(folder), Path(images)
     source, refs = _raw_refs(folder, split_by)
     problems = Problems()
     annotations = read_annotations(folder / "instances.json", {ref.ann_id for ref in refs}, problems)
@@ -155,8 +152,8 @@ def check_splits(refs: pd.DataFrame, evaluated: Iterable[str], folder: Path) -> 
 
 def image_sizes(folder: Path, split_by: str | None) -> dict[str, tuple[int, int]]:
     """Return (height, width) in pixels, by file name, of the images that the refs name; raises as `read_refs` does."""
-    _, refs = _raw_refs(Path(folder), split_by)
-    annotations = read_annotations(Path(folder) / "instances.json", set(), Problems())
+    _, refs = _raw_refs(folder, split_by)
+    annotations = read_annotations(folder / "instances.json", set(), Problems())
     images = [annotations[ref.ann_id]["image"] for ref in refs if ref.ann_id in annotations]
     return {image["file_name"]: (image["height"], image["width"]) for image in images if image is not None}
 

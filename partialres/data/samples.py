@@ -1,7 +1,5 @@
 """Training samples: refs with words and targets, which are token sequences or, for a mask head, boxes and masks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +13,7 @@ from partialres.config import ModelConfig
 from partialres.data.batch import Batch
 from partialres.data.images import resize
 from partialres.data.inputs import Cells, Inputs
-from partialres.data.views import Window, around, jittered
+from partialres.data.views import OVERLAPS, Window, around, jittered
 from partialres.data.vocabulary import Vocabulary
 from partialres.files import DataError
 from partialres.geometry import boxes, contour
@@ -74,24 +72,39 @@ class SequenceSamples:
     def window(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> Window:
         """Choose a ref's window: its whole image, a random crop around its box, or a random scale.
 
-        A random scale is the same for all refs of an image, so that the backbone runs once for them.
+        A window at a random scale serves every ref of the image that it shows well, so that the backbone runs once for
+        them.
         """
         row = int(self.rows[member])
         whole = inputs.window(row)
         if self.boxes is not None:
             return around(whole, self.boxes[member], np.random.default_rng([*seeds, member]))
-        if self.jitter is None:
-            return whole
-        given = [each[~np.isnan(each).any(axis=1)] for each in map(self.points.__getitem__, self.of_image[row])]
-        corners = [(each.min(0), each.max(0)) for each in given if len(each)] or [((0, 0), whole.file_size[::-1])]
-        return jittered(whole, np.array(corners), self.jitter, np.random.default_rng([*seeds, row]))
+        return whole if self.jitter is None else self._jittered(row, whole, self.jitter, seeds)[member]
+
+    def _jittered(
+        self, row: int, whole: Window, scales: tuple[float, float], seeds: tuple[int, int]
+    ) -> dict[int, Window]:
+        """Choose random scales for an image's refs: a window drawn for a ref serves all refs that it shows well."""
+        rng = np.random.default_rng([*seeds, row])
+        corners = {ref: corners_of(self.points[ref], whole) for ref in self.of_image[row]}
+        chosen: dict[int, Window] = {}
+        for ref in rng.permutation(self.of_image[row]).tolist():
+            if ref not in chosen:
+                window = jittered(whole, corners[ref], scales, rng)
+                served = [each for each in corners if each not in chosen and window.share(corners[each]) >= OVERLAPS[0]]
+                chosen |= dict.fromkeys([ref, *served], window)
+        return chosen
 
     def windows(self, inputs: Inputs, seeds: tuple[int, int]) -> list[Window]:
         """Choose the windows of all refs; see `window`."""
         if self.boxes is not None:
             return [self.window(member, inputs, seeds) for member in range(len(self.rows))]
-        of_image = {row: self.window(refs[0], inputs, seeds) for row, refs in self.of_image.items()}
-        return [of_image[row] for row in self.rows.tolist()]
+        if self.jitter is None:
+            return [inputs.window(row) for row in self.rows.tolist()]
+        chosen: dict[int, Window] = {}
+        for row in self.of_image:
+            chosen |= self._jittered(row, inputs.window(row), self.jitter, seeds)
+        return [chosen[member] for member in range(len(self.rows))]
 
     def view(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> tuple[Window, np.ndarray]:
         """Return a ref's window and its points [N, 2] in it; if a random scale shows nothing of it, the whole image."""
@@ -126,6 +139,12 @@ class SequenceSamples:
             return contour.resample(inside, len(points))
         mask = contour.fill(inside, height, width)
         return contour.trace_released(mask, len(points)) if mask.any() else None
+
+
+def corners_of(points: np.ndarray, whole: Window) -> np.ndarray:
+    """Return the corners [2, 2] of the box around points [N, 2], in pixels of the file; without any, of the image."""
+    given = points[~np.isnan(points).any(axis=1)]
+    return np.array([given.min(0), given.max(0)] if len(given) else [(0, 0), whole.file_size[::-1]])
 
 
 def sequence_samples(

@@ -1,7 +1,5 @@
 """Choose the training refs that keep their masks in Partial-RES (paper sec. 3: 1, 5 or 10 per cent)."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

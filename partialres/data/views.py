@@ -1,7 +1,5 @@
 """Views of an image for the model: the whole, a crop around a known box, or a random scale (large-scale jitter)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +8,7 @@ from partialres.data.images import Image, resize
 
 MARGIN = 0.3  # around the box in prediction, as a share of its longer side
 MARGINS = 0.1, 0.6  # range of the margin in training, drawn for each side separately
-OVERLAPS = (0.9, 0.8, 0.7, 0.6, 0.5)  # shares of each object's box that a jittered window must hold, tried in turn
+OVERLAPS = (0.9, 0.8, 0.7, 0.6, 0.5)  # shares of an object's box that a jittered window must hold, tried in turn
 TRIES = 100  # windows drawn for each share
 
 
@@ -63,6 +61,12 @@ class Window:
         resized = np.asarray(points, dtype=np.float64) + self.offset
         return (resized / self._factor() + self.region[:2]) / self._scale()
 
+    def share(self, corners: np.ndarray) -> float:
+        """Return the share, 0 to 1, of a box's area that the window shows. corners: [2, 2] in pixels of the file."""
+        low, high = self.to_frame(corners)
+        shown = (np.minimum(high, self.shape[::-1]) - np.maximum(low, 0)).clip(min=0)
+        return float(shown.prod() / np.maximum(high - low, 1e-9).prod())
+
     def extent(self, span: str, stride: int) -> np.ndarray:
         """Return the lengths that bins divide, [2] (x, y), pixels: the frame's sides, or `shape` padded to strides."""
         sides = [self.size] * 2 if span == "frame" else [-(-side // stride) * stride for side in self.shape[::-1]]
@@ -102,23 +106,22 @@ def around(view: Window, corners: np.ndarray, rng: np.random.Generator | None = 
 def jittered(view: Window, corners: np.ndarray, scales: tuple[float, float], rng: np.random.Generator) -> Window:
     """Return a window at a random scale, as in the released code: a larger image is cut to the frame, others padded.
 
-    view: the whole image. corners: the boxes of its n objects, [n, 2, 2] in pixels of the file. scales: smallest,
-    largest. The cut is drawn at random until it holds enough of every object; if none of many does, because the objects
-    are too far apart or one is too large, returns the whole image.
+    view: the whole image. corners: an object's box, [2, 2] in pixels of the file. scales: smallest, largest. The cut is
+    drawn at random until it holds enough of the object; if it never does, because the object is too large, returns the
+    whole image.
     """
     factor = rng.uniform(*scales)
     height, width = view.cached_size
     scaled = replace(view, resized=(max(1, round(height * factor)), max(1, round(width * factor))))
     if not scaled.cuts:
         return scaled
-    boxes, seen = scaled.to_frame(corners), np.array(scaled.shape[::-1])
-    low, high = boxes[:, 0], boxes[:, 1]
-    areas = np.maximum(high - low, 1e-9).prod(axis=1)
+    (low, high), seen = scaled.to_frame(corners), np.array(scaled.shape[::-1])
+    area = np.maximum(high - low, 1e-9).prod()
     spare = scaled.resized[::-1] - seen  # the greatest offset
     for overlap in OVERLAPS:
         offsets = rng.integers(0, spare + 1, size=(TRIES, 2))
-        common = np.minimum((offsets + seen)[:, None], high) - np.maximum(offsets[:, None], low)  # [TRIES, n, 2]
-        enough = (common.clip(min=0).prod(axis=2) / areas >= overlap).all(axis=1)
+        common = np.minimum(offsets + seen, high) - np.maximum(offsets, low)  # [TRIES, 2]
+        enough = common.clip(min=0).prod(axis=1) / area >= overlap
         if enough.any():
             x, y = offsets[enough.argmax()].tolist()
             return replace(scaled, offset=(x, y))

@@ -4,8 +4,6 @@ Every kind of job runs twice, as the command that the workflow would run, on two
 through both costs, extended to the work of the real job, gives its estimate.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

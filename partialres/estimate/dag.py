@@ -1,7 +1,5 @@
 """Read the workflow's DAG, and compute how long it takes on a number of workers from the seconds of its jobs."""
 
-from __future__ import annotations
-
 import heapq
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Measure kinds of jobs on small generated data sets, with the commands that the workflow would run."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

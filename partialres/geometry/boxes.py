@@ -1,7 +1,5 @@
 """Compute with boxes given as x, y, width, height in pixels, x to the right and y down."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ All filling is done by pycocotools, so that scored masks follow one convention. 
 the pixel centres that cv2 gives would shrink every mask by half a pixel on each side.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import cv2

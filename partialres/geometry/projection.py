@@ -1,7 +1,5 @@
 """Measure how well a mask agrees with a box, comparing their projections to the two axes (paper eq. 8)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Read COCO's compressed run-length masks with checks that pycocotools lacks: it reads past the end of broken text."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Quantise coordinates to tokens, and convert tokens back to coordinates (paper eq. 2)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 Extent = float | np.ndarray  # pixels that all bins together span: one number for both axes, or [..., 2] for x and y

@@ -3,8 +3,6 @@
 B batch · T queries · K keys · D width · h heads
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

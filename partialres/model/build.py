@@ -1,7 +1,5 @@
 """Build the model that a config describes, with either head."""
 
-from __future__ import annotations
-
 import zlib
 
 import torch

@@ -3,8 +3,6 @@
 B batch · H, W positions of the frame · T tokens · D width
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ They keep freed memory for reuse, draw dropout from fewer random bits, replace t
 run 3 x 3 convolutions with a quarter of the multiplications. Other devices use at most the first.
 """
 
-from __future__ import annotations
-
 import ctypes
 import math
 import platform

@@ -1,7 +1,5 @@
 """Fusion of image and expression (paper eq. 1)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -4,8 +4,6 @@ I images · B expressions · L words · H, W positions that the batch keeps of t
 K = H * W (+ 1 language token)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

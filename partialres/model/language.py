@@ -1,7 +1,5 @@
 """The expression encoder: word vectors, one bidirectional GRU, the maximum over words."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -8,8 +8,6 @@ when step 2 begins; according to the paper, this is why two-head models do badly
 B expressions · K image positions (H * W) · D width · h heads · S = 4 mask cells along the side of an image position
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

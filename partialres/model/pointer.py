@@ -3,8 +3,6 @@
 B expressions · K image positions · T tokens (2N + 1) · D width
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

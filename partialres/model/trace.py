@@ -3,8 +3,6 @@
 N points · T tokens (2N) · H, W positions of the features · K = H * W (and the language token) · h heads
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 B batch · K image positions (H * W, + 1 language token) · T tokens · D width · h heads
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The visual part, which sees only the image: the backbone, and the neck that merges its three maps."""
 
-from __future__ import annotations
-
 import hashlib
 
 import torch

@@ -7,8 +7,6 @@ It replaces RefCOCO, RefCOCO+ and RefCOCOg where their images are not available 
 them it has several objects of the same kind per image, occlusion, masks of two parts, polygons and RLEs.
 """
 
-from __future__ import annotations
-
 import json
 import pickle
 import re

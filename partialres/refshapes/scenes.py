@@ -5,8 +5,6 @@ the expressions. Coordinates are pixels, x to the right and y down; a pixel cove
 pixels.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Texts that tables and figures share: names of models and data sets, notes, and the scores that the paper reports."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +19,6 @@ LOST_ROW = (
 )
 ORACLE = "Oracle"  # the label of step 2 of the experiment that `report.oracle` names, at ratio 100
 _STEPS = {"res": "step 2", "retrain": "step 3"}
-_PUBLISHED = Path(__file__).with_name("published.csv")
 
 
 def published() -> pd.DataFrame:
@@ -31,7 +28,8 @@ def published() -> pd.DataFrame:
     RefCOCOg's val and test are the UMD split's (val-u, test-u); 100 % baseline is the fully supervised SeqTR. The other
     fully supervised systems have step "peer", and their name, venue and visual encoder as experiment.
     """
-    return pd.read_csv(_PUBLISHED, dtype={"ratio": "float64"}).fillna({"experiment": ""})
+    path = Path(__file__).with_name("published.csv")
+    return pd.read_csv(path, dtype={"ratio": "float64"}).fillna({"experiment": ""})
 
 
 def dataset_name(dataset: str) -> str:

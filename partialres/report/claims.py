@@ -1,7 +1,5 @@
 """Set the paper's claims beside what was measured: the paper's figure, ours with its interval, and a verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import product
 from typing import NamedTuple
@@ -11,7 +9,7 @@ import pandas as pd
 
 from partialres.report import captions, intervals
 from partialres.report.evaluations import BASELINE, MODEL, OURS, ordered
-from partialres.report.intervals import Model, Scores
+from partialres.report.intervals import Scores
 from partialres.report.render import Table, arrange, number, with_interval
 
 Which = tuple[str, str, float]  # experiment, step, ratio in per cent
@@ -62,12 +60,10 @@ def claims(scores: Scores) -> Table:
     unless the interval lies wholly above zero, a share unless it lies wholly below the paper's. There may be no rows.
     """
     rows = []
-    places = dict.fromkeys((model.dataset, split) for model, split in scores)
+    places = dict.fromkeys((dataset, split) for dataset, split, *_ in scores)
     for (dataset, split), claim in product(places, CLAIMS):
-        mine, theirs = (
-            scores.get((Model(dataset, ratio, name, step), split), {})
-            for name, step, ratio in (claim.model, claim.reference)
-        )
+        compared = claim.model, claim.reference
+        mine, theirs = (scores.get((dataset, split, ratio, name, step), {}) for name, step, ratio in compared)
         if seeds := sorted(set(mine) & set(theirs)):
             value, low, high = _measure(claim, mine, theirs, seeds)
             verdict = _verdict(claim, low, high)

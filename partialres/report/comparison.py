@@ -4,8 +4,6 @@ Both functions take the long table of `evaluations.collect` and the IoU of every
 and return a `render.Table`. `oracle` names the experiment whose step 2 at ratio 100 is the oracle; empty for none.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -31,14 +29,8 @@ def table1(evaluations: pd.DataFrame, scores: intervals.Scores, oracle: str) -> 
         raise DataError("Table 1 has nothing to show: no metrics.json of step 2 or 3 was given")
     data = _compare(wanted, scores, (BASELINE, "res"), oracle)
     ours = captions.label(OURS, "retrain")
-    peers = captions.published().query("step == 'peer'")
     grids = [
-        arrange(
-            f"{captions.dataset_name(dataset)}: {metric}",
-            ("masks", "model"),
-            _scores(part, metric) + _peers(part, where(peers, dataset=dataset), metric),
-            ours,
-        )
+        arrange(f"{captions.dataset_name(dataset)}: {metric}", ("masks", "model"), _scores(part, metric), ours)
         for metric in ("mIoU", "oIoU")
         for dataset, part in data[data["metric"].isin([metric, f"{metric}_upstream"])].groupby("dataset", sort=False)
     ]
@@ -53,6 +45,7 @@ def _scores(data: pd.DataFrame, metric: str) -> list[Cells]:
     """Make the cells of one data set: a row per model, by ascending ratio, and a group of columns per split.
 
     Where there are published scores, a model's own score by the paper's rules and the published one are two more rows.
+    The fully supervised systems of the paper's Table 1 come last.
     """
     beside = data["published"].notna().any()
     cells = []
@@ -66,16 +59,10 @@ def _scores(data: pd.DataFrame, metric: str) -> list[Cells]:
                 cells.append((ratio, f"{row.label}, paper", row.split, {metric: number(row.published)}))
         elif beside:
             cells.append((ratio, f"{row.label}, upstream", row.split, {metric: number(row.mean)}))
+    peers = where(captions.published(), step="peer", dataset=data["dataset"].iloc[0], metric=metric)
+    for row in peers[peers["split"].isin(data["split"])].itertuples():
+        cells.append((f"{row.ratio:g} %", f"{row.experiment}, paper", row.split, {metric: number(row.value)}))
     return cells
-
-
-def _peers(data: pd.DataFrame, peers: pd.DataFrame, metric: str) -> list[Cells]:
-    """Write the fully supervised systems of the paper's Table 1, on the splits that are shown."""
-    shown = peers[peers["split"].isin(data["split"]) & (peers["metric"] == metric)]
-    return [
-        (f"{row.ratio:g} %", f"{row.experiment}, paper", row.split, {metric: number(row.value)})
-        for row in shown.itertuples()
-    ]
 
 
 def comparison(
@@ -148,10 +135,10 @@ def _compare(table: pd.DataFrame, scores: intervals.Scores, reference: tuple[str
     data["gain"] = data["gain"].mask(data["reference"])
     data[["gain_low", "gain_high"]] = math.nan
     for row in data[(data["metric"] == "mIoU") & ~data["reference"]].itertuples():
-        model = intervals.Model(row.dataset, row.ratio, row.experiment, row.step)
-        other = model._replace(experiment=reference[0], step=reference[1])
-        if (other, row.split) in scores:
-            data.loc[row.Index, ["gain_low", "gain_high"]] = intervals.of_gain(scores, model, other, row.split)
+        place = row.dataset, row.split, row.ratio
+        model, other = (*place, row.experiment, row.step), (*place, *reference)
+        if other in scores:
+            data.loc[row.Index, ["gain_low", "gain_high"]] = intervals.of_gain(scores, model, other)
     is_oracle = (data["ratio"] == 100) & (data["experiment"] == oracle) & (data["step"] == "res")
     ceiling = data[is_oracle].set_index(["dataset", "split", "metric"])["mean"].rename("ceiling")
     data = data.join(ceiling, on=["dataset", "split", "metric"])

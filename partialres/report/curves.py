@@ -1,7 +1,5 @@
 """Draw mIoU against the mask ratio, training losses, and the distribution of D, the pseudo masks' distance to boxes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -15,7 +13,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from partialres.files import DataError, read_table
 from partialres.report import captions, style
-from partialres.report.evaluations import BASELINE, OURS, in_order, ordered, run_of, summarise, where
+from partialres.report.evaluations import BASELINE, OURS, ordered, run_of, summarise, where
 
 _LINES = (
     (BASELINE, "res", style.BASELINE, "o"),
@@ -38,8 +36,8 @@ def ratio_curve(evaluations: pd.DataFrame, oracle: str) -> Figure:
     """
     summary = _mask_scores(evaluations, (BASELINE, OURS))
     paper = captions.published().query("metric == 'mIoU' and step != 'rec'")
-    datasets = in_order("dataset", summary["dataset"])
-    splits = [in_order("split", where(summary, dataset=name)["split"]) for name in datasets]
+    datasets = summary["dataset"].unique().tolist()
+    splits = [where(summary, dataset=name)["split"].unique() for name in datasets]
     figure, panel = style.panels(len(datasets), max(map(len, splits)), width=3.4, height=2.6)
     for row, dataset in enumerate(datasets):
         for column, split in enumerate(splits[row]):
@@ -91,7 +89,7 @@ def heads(evaluations: pd.DataFrame, names: Sequence[str], oracle: str) -> Figur
     """
     names = list(dict.fromkeys([BASELINE, OURS, *names]))
     summary = _mask_scores(evaluations, names)
-    datasets = in_order("dataset", summary["dataset"])
+    datasets = summary["dataset"].unique().tolist()
     colours, markers = style.experiment_colours(names), dict(zip(names, cycle(style.MARKERS)))
     figure, panel = style.panels(len(datasets), 2, width=3.6, height=2.7)
     for row, dataset in enumerate(datasets):
@@ -154,7 +152,8 @@ def training_curves(logs: Iterable[Path]) -> Figure:
     """
     runs = {run_of(path): Path(path) for path in logs}
     order = sorted(runs, key=lambda run: (run.ratio or 0, run.experiment, run.seed))
-    datasets, stages = in_order("dataset", (run.dataset for run in runs)), in_order("step", (run.step for run in runs))
+    named = pd.DataFrame(order)
+    datasets, stages = (ordered(named[[kind]])[kind].unique().tolist() for kind in ("dataset", "step"))
     dashes = {"": "-", OURS: "-", BASELINE: "--"}
     colours = style.ratio_colours(run.ratio for run in runs if run.ratio is not None)
     figure, panel = style.panels(len(datasets), len(stages), width=3.4, height=2.4)
@@ -188,7 +187,7 @@ def pseudo_histogram(points: Sequence[Path], thresholds: Sequence[float]) -> Fig
 
     points: points.parquet files in pseudo/ folders (`run_of`), with column d, 0 to 2, NaN if points enclose nothing.
     thresholds: for each file, D below which masks are kept. Seeds are pooled; rows are data sets and experiments.
-    Raises DataError if the number of thresholds differs.
+    Raises DataError if the number of thresholds differs, a file is of another step or there are no rows.
     """
     if len(thresholds) != len(points):
         raise DataError(f"{len(thresholds)} thresholds for {len(points)} files of points: give one threshold per file")

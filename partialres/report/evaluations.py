@@ -1,7 +1,5 @@
 """Read result files: find the run that each belongs to, and collect their numbers in one long table."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -104,29 +102,26 @@ def collect_selections(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def _read(paths: Iterable[Path], whose: Callable[[Path], Run], required: Sequence[str]) -> dict[Run, dict[str, float]]:
-    """Read the numbers of each file into a dict by run; raises DataError for two of the same run."""
+    """Read JSON objects of finite numbers into a dict by run; raises DataError for anything else or two of one run.
+
+    Only a true IoU may be null, which is read as NaN: there was no mask to measure.
+    """
     read: dict[Run, dict[str, float]] = {}
     for path in map(Path, paths):
-        run = whose(path)
+        run, content = whose(path), read_json(path)
         if run in read:
             raise DataError(f"{path}: a second file of one run; give each run once")
-        read[run] = _numbers(path, required)
+        if not isinstance(content, dict):
+            raise DataError(f"{path}: holds no JSON object; make it again")
+        if absent := [key for key in required if key not in content]:
+            raise DataError(f"{path}: lacks {', '.join(absent)}; make it again")
+        for key, value in content.items():
+            if value is None and key.startswith("true_iou"):
+                content[key] = math.nan
+            elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise DataError(f"{path}: '{key}' is {value!r}, not a finite number; make the file again")
+        read[run] = {key: float(value) for key, value in content.items()}
     return read
-
-
-def _numbers(path: Path, required: Sequence[str]) -> dict[str, float]:
-    """Read a JSON object of finite numbers. Only a true IoU may be null, read as NaN: there was no mask to measure."""
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds no JSON object; make it again")
-    if absent := [key for key in required if key not in content]:
-        raise DataError(f"{path}: lacks {', '.join(absent)}; make it again")
-    for key, value in content.items():
-        if value is None and key.startswith("true_iou"):
-            content[key] = math.nan
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise DataError(f"{path}: '{key}' is {value!r}, not a finite number; make the file again")
-    return {key: float(value) for key, value in content.items()}
 
 
 def summarise(table: pd.DataFrame, by: Sequence[str] = ("metric",)) -> pd.DataFrame:
@@ -154,11 +149,6 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
     keys = [key for key in (*MODEL, "seed") if key in table]
     ranks = {"key": lambda column: column.map(partial(_rank, column.name)), "kind": "stable"}
     return table.sort_values(keys, ignore_index=True, **ranks)
-
-
-def in_order(kind: str, names: Iterable[str]) -> list[str]:
-    """Return the distinct names, sorted as by `ordered`. kind: dataset, experiment, step or split."""
-    return sorted(set(names), key=lambda name: _rank(kind, name))
 
 
 def _rank(kind: str, name: Any) -> Any:

@@ -1,7 +1,5 @@
 """Show where models fail: IoU by properties of object and expression, and shares of wrong objects and outlines."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from itertools import cycle, pairwise

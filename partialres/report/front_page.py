@@ -1,7 +1,5 @@
 """Write the first page of the workflow's report: what ran, on which data and code, for how long, and three scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Draw example predictions, like the paper's Figure 5: one row per expression, one column per model."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path

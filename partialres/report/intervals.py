@@ -1,11 +1,8 @@
 """Say how certain a gain is: an interval of the difference of two models' mIoU, over labelled draws and objects."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,30 +19,23 @@ MEANING = (
 )
 
 
-class Model(NamedTuple):
-    """Identifies a trained model, seed aside: one step of an experiment at a ratio (per cent)."""
-
-    dataset: str
-    ratio: float
-    experiment: str
-    step: str  # res or retrain
+Model = tuple[str, str, float, str, str]  # the columns MODEL: data set, split, ratio (per cent), experiment, step
+# IoU of every expression: model -> seed -> values from 0 to 1, indexed by ref_id. All values for one split of a data
+# set are of the same expressions in the same order.
+Scores = Mapping[Model, Mapping[int, pd.Series]]
 
 
-# IoU of every expression: (model, split) -> seed -> values from 0 to 1, indexed by ref_id. All values for one split of
-# a data set are of the same expressions in the same order.
-Scores = Mapping[tuple[Model, str], Mapping[int, pd.Series]]
-
-
-def of_gain(scores: Scores, model: Model, reference: Model, split: str) -> tuple[float, float]:
-    """Return the interval, in points of mIoU, of a model's gain over the reference on a split, averaged over its seeds.
+def of_gain(scores: Scores, model: Model, reference: Model) -> tuple[float, float]:
+    """Return the interval, in points of mIoU, of a model's gain over the reference, averaged over its seeds.
 
     Raises DataError if the model has no scores, or the reference lacks one of the model's seeds.
     """
-    mine, theirs = (scores.get((each, split), {}) for each in (model, reference))
+    mine, theirs = (scores.get(each, {}) for each in (model, reference))
     for scored, seeds in ((model, mine), (reference, theirs)):
         if lacking := sorted((set(mine) or {0}) - set(seeds)):
-            folder = f"seed{lacking[0]}/ratio{scored.ratio:g}/{scored.experiment}/{scored.step}"
-            raise DataError(f"{model.dataset} {split}: give {scored.dataset}/{folder}/{split}/metrics.json too")
+            dataset, split, ratio, experiment, step = scored
+            path = f"{dataset}/seed{lacking[0]}/ratio{ratio:g}/{experiment}/{step}/{split}/metrics.json"
+            raise DataError(f"{dataset} {split}: give {path} too")
     differences = np.array([100 * (mine[seed] - theirs[seed]) for seed in sorted(mine)])
     return interval(differences, next(iter(mine.values())).index.to_numpy())
 
@@ -79,7 +69,7 @@ def read_scores(metrics: Iterable[Path]) -> Scores:
     Raises DataError if one is missing or wrong (`read_table`), or if two models on the same data set and split were not
     scored on the same expressions in the same order.
     """
-    iou: dict[tuple[Model, str], dict[int, pd.Series]] = {}
+    iou: dict[Model, dict[int, pd.Series]] = {}
     first: dict[tuple[str, str], tuple[Path, pd.DataFrame]] = {}
     for path in map(Path, metrics):
         run = evaluation_of(path)
@@ -88,8 +78,8 @@ def read_scores(metrics: Iterable[Path]) -> Scores:
         beside = path.with_name("predictions.parquet")
         table = read_table(beside, ["ref_id", "expression", "iou"])
         check_expressions(beside, table, *first.setdefault((run.dataset, run.split), (beside, table)))
-        model = Model(run.dataset, run.ratio, run.experiment, run.step)
-        iou.setdefault((model, run.split), {})[run.seed] = table.set_index("ref_id")["iou"]
+        model = run.dataset, run.split, run.ratio, run.experiment, run.step
+        iou.setdefault(model, {})[run.seed] = table.set_index("ref_id")["iou"]
     return iou
 
 

@@ -1,7 +1,5 @@
 """Tables that list results and data: every metric, step 1's box scores, the pseudo masks, the data sets."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Write a report's table as Markdown and as one self-contained HTML page, and its unrounded numbers as CSV."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from html import escape
@@ -17,22 +15,14 @@ Column = tuple[str, str]  # group of columns (such as a split; empty for none), 
 Cells = tuple[str, str, str, dict[str, str]]  # row group, row label, column group, text by column name
 
 
-class Row(NamedTuple):
-    """One row: its group (such as a ratio), its label, a cell for each column; `strong` rows are emphasised."""
-
-    group: str
-    label: str
-    cells: tuple[str, ...]
-    strong: bool = False
-
-
 class Grid(NamedTuple):
     """One grid of cells under a heading. stub: headings of the two columns for row groups and row labels."""
 
     heading: str
     stub: tuple[str, str]
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: dict[tuple[str, str], tuple[str, ...]]  # group (such as a ratio) and label -> a cell for each column
+    strong: str  # the label of the rows to emphasise
 
 
 class Table(NamedTuple):
@@ -53,11 +43,8 @@ def arrange(heading: str, stub: tuple[str, str], cells: Iterable[Cells], strong:
     for group, label, over, texts in cells:
         lines.setdefault((group, label), {}).update({(over, name): text for name, text in texts.items()})
     columns = tuple(dict.fromkeys(column for line in lines.values() for column in line))
-    rows = (
-        Row(group, label, tuple(line.get(column, ABSENT) for column in columns), label == strong)
-        for (group, label), line in lines.items()
-    )
-    return Grid(heading, stub, columns, tuple(rows))
+    rows = {names: tuple(line.get(column, ABSENT) for column in columns) for names, line in lines.items()}
+    return Grid(heading, stub, columns, rows, strong)
 
 
 def write(table: Table, csv: Path) -> None:
@@ -91,14 +78,17 @@ def to_markdown(table: Table) -> str:
         lines += [_plain(note), ""]
     for grid in table.grids:
         head = [*grid.stub, *(" ".join(column).strip() for column in grid.columns)]
-        body = [[row.group, *(_bold(text, row, "**", "**") for text in (row.label, *row.cells))] for row in grid.rows]
+        body = [
+            [group, *(_bold(text, label == grid.strong, "**", "**") for text in (label, *cells))]
+            for (group, label), cells in grid.rows.items()
+        ]
         pipes = _pipes([[_plain(text) for text in row] for row in (head, *body)])
         lines += [f"## {_plain(grid.heading)}", "", *pipes, ""]
     return "\n".join(lines)
 
 
-def _bold(text: str, row: Row, start: str, end: str) -> str:
-    return f"{start}{text}{end}" if row.strong and text != ABSENT else text
+def _bold(text: str, strong: bool, start: str, end: str) -> str:
+    return f"{start}{text}{end}" if strong and text != ABSENT else text
 
 
 def _pipes(rows: list[list[str]]) -> list[str]:
@@ -160,8 +150,11 @@ def to_html(table: Table) -> str:
 
 def _grid(grid: Grid) -> str:
     """Format a grid as HTML, leaving out the column of row groups and the line of column groups if they are empty."""
-    names = [(escape(row.group), _bold(escape(row.label), row, "<b>", "</b>")) for row in grid.rows]
-    cells = [[_bold(_breakable(text), row, "<b>", "</b>") for text in row.cells] for row in grid.rows]
+    names = [(escape(group), _bold(escape(label), label == grid.strong, "<b>", "</b>")) for group, label in grid.rows]
+    cells = [
+        [_bold(_breakable(text), label == grid.strong, "<b>", "</b>") for text in texts]
+        for (_, label), texts in grid.rows.items()
+    ]
     frame = pd.DataFrame(cells, pd.MultiIndex.from_tuples(names, names=map(escape, grid.stub)))
     frame.columns = pd.MultiIndex.from_tuples([tuple(map(_breakable, column)) for column in grid.columns])
     for axis in (0, 1):

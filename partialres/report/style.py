@@ -1,7 +1,5 @@
 """Set the style of all figures, and save them so that equal data give identical files."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Prepare the visual part (backbone and neck) for step 1: pre-train it, load its weights, cache its features."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from partialres.model.visual import Visual
 from partialres.provenance import provenance
 from partialres.training.distributed import on_device, pick_device
 from partialres.training.pretraining import pretrain, read_scenes
-from partialres.training.resume import Resume, decisive
+from partialres.training.resume import Resume
 
 
 def pretrain_backbone(
@@ -41,7 +39,7 @@ def pretrain_backbone(
     scenes = read_scenes(instances, training, inputs)
     files = {"instances": instances, "refs": refs, "images": images / "index.parquet"}
     origin = provenance({"model": model, "pretraining": config}, files, seed, "cpu")
-    state = Resume(resume, decisive(origin))
+    state = Resume(resume, origin)
 
     def after_epoch(history: list[dict[str, Any]]) -> None:
         write_text(pd.DataFrame(history).to_csv(index=False, float_format="%.6g"), out / "metrics.csv")

@@ -1,7 +1,5 @@
 """Evaluation: predict and score every expression of splits."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Run one training of any step and write its three files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from partialres.provenance import provenance
 from partialres.steps.sources import Sources
 from partialres.training.distributed import joined, pick_device
 from partialres.training.loop import History, train
-from partialres.training.resume import Resume, decisive, sigterm_noted
+from partialres.training.resume import Resume, sigterm_noted
 from partialres.training.watch import Events, sample_score
 
 
@@ -60,7 +58,7 @@ def fit(
     files = {**files, "vocabulary": sources.vocabulary, "images": sources.images / "index.parquet"}
     configs = {"model": model.config, "points": model.points, "training": training, **settings}
     origin = provenance(configs, files, execution.seed, str(device))
-    state = Resume(execution.resume, decisive(origin))
+    state = Resume(execution.resume, origin)
     with joined(device) as processes, sigterm_noted(alone=processes.count == 1) as stopped:
         events = Events(execution.out / "tensorboard") if training.tensorboard and processes.first else None
         scored = val if training.score_epochs and processes.first else None

@@ -1,7 +1,5 @@
 """Step 3, prediction: a contour for every unlabelled ref, and D, how much it differs from the known box."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import zip_longest

@@ -1,7 +1,5 @@
 """Step 3, selection: pseudo points that agree with the known box (eq. 8), spaced evenly (RPP)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,9 +12,7 @@ from partialres.config import PseudoConfig
 from partialres.files import DataError
 from partialres.geometry import contour
 
-SELECTED = pa.schema(
-    {"ref_id": pa.int64(), "points": pa.list_(pa.list_(pa.float64())), "d": pa.float64()}
-)  # fmt: skip
+SELECTED = pa.schema({"ref_id": pa.int64(), "points": pa.list_(pa.list_(pa.float64())), "d": pa.float64()})
 
 
 def select(
@@ -43,9 +39,7 @@ def select(
     return table[made].reset_index(drop=True)
 
 
-def resampled(
-    polygon: np.ndarray, height: int, width: int, number: int, sampling: contour.Sampling
-) -> np.ndarray:  # fmt: skip
+def resampled(polygon: np.ndarray, height: int, width: int, number: int, sampling: contour.Sampling) -> np.ndarray:
     """Fill a polygon [N, 2] and take points [number, 2] from the mask's contour; all NaN if it fills no pixel."""
     mask = contour.fill(polygon, height, width)
     if not mask.any():

@@ -1,7 +1,5 @@
 """Step 1: learn the box of every training ref, as a sequence of two points or with a box head. No mask is read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

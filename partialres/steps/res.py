@@ -1,7 +1,5 @@
 """Step 2: learn the contours of the labelled refs. Step 3: learn those and the selected pseudo points."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Open the vocabulary, images and cached features that a model needs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

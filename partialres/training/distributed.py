@@ -4,8 +4,6 @@ The batch size does not depend on their number: each process takes its share of 
 weighted by the shares' sizes. Only the first process writes files.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

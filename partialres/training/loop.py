@@ -1,7 +1,5 @@
 """The training loop: the same for boxes (step 1) and contours or masks (steps 2 and 3)."""
 
-from __future__ import annotations
-
 import math
 import signal
 import time

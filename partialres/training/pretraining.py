@@ -4,8 +4,6 @@ As in FCOS, every image position on an object learns that object's labels and th
 It uses boxes, categories and other labels of all annotated objects, but no masks and no held-out images.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable
@@ -151,9 +149,7 @@ def pretrain(
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=config.epochs * steps)
     rng = np.random.default_rng(seed)
     history: list[dict[str, Any]] = []
-    parts: dict[str, Any] = {
-        "visual": visual, "head": head, "optimiser": optimiser, "cycle": cycle,
-    }  # fmt: skip
+    parts: dict[str, Any] = {"visual": visual, "head": head, "optimiser": optimiser, "cycle": cycle}
     resume = resume or Resume(None, {})
     if state := resume.load():
         for name, part in parts.items():

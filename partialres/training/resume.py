@@ -1,7 +1,5 @@
 """Save and load the state from which a stopped training resumes."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import signal
@@ -17,11 +15,6 @@ from partialres.files import atomic, say
 from partialres.provenance import digest
 
 DIGEST_SIZE = 32  # bytes of a SHA-256
-
-
-def decisive(origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a run's provenance that determines its result."""
-    return {key: origin[key] for key in ("commit", "config", "inputs", "versions", "seed", "device")}
 
 
 @contextmanager
@@ -44,7 +37,7 @@ class Resume:
     """Keeps an unfinished training's state apart from its outputs, which Snakemake deletes before it reruns a job."""
 
     def __init__(self, root: Path | None, key: Mapping[str, Any]) -> None:
-        """root: folder for states, or None to keep none. key: everything that affects the training's result."""
+        """root: folder for states, or None to keep none. key: the training's provenance, which fixes its result."""
         self.path = root / f"{digest(dict(key))}.pt" if root else None
 
     def save(self, state: dict[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """Watch a training while it runs: scores on a sample of split val, and TensorBoard events."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

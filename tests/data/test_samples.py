@@ -1,5 +1,7 @@
 """Training targets: token sequences for whole images and for windows, and boxes and masks for a mask head."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partialres.data.batches import epoch_batches
-from partialres.data.samples import coverage, known_boxes, mask_samples
-from partialres.data.views import whole
+from partialres.data.samples import corners_of, coverage, known_boxes, mask_samples
+from partialres.data.views import OVERLAPS, whole
 from partialres.files import DataError
 from partialres.geometry import contour, tokens
 from tests.tiny import TINY, changed, masks_of, shown
@@ -103,10 +105,26 @@ def test_a_jittered_window_depends_on_seed_epoch_and_image_alone(data, shaken):
     assert sorted(pair for part in parts for pair in seen(part)) == sorted(seen(at_once))
 
 
-def test_with_jitter_the_refs_of_an_image_share_its_window_and_its_valid_cells(data, shaken):
+def test_with_jitter_a_window_serves_all_refs_of_the_image_that_it_shows_well(data, shaken):
+    samples, _ = shaken()
+    windows, several = samples.windows(data.inputs, (0, 0)), 0
+    assert windows == [samples.window(ref, data.inputs, (0, 0)) for ref in range(len(windows))]
+    for refs in samples.of_image.values():
+        served = {}
+        for ref in refs:
+            box = corners_of(samples.points[ref], windows[ref])
+            assert windows[ref].share(box) >= min(OVERLAPS) - 1e-6
+            served.setdefault(windows[ref], []).append(box)
+        for (window, own), (other, theirs) in combinations(served.items(), 2):  # whichever was drawn first
+            several += 1
+            assert max(map(window.share, theirs)) < 0.9 or max(map(other.share, own)) < 0.9
+    assert several > 3
+
+
+def test_with_jitter_each_view_is_in_a_batch_once_with_its_valid_cells(data, shaken):
     samples, _ = shaken()
     batch, images = whole_batch(data, samples), len(np.unique(samples.rows))
-    assert images <= len(batch.images) == len(batch.valid) < 1.1 * images < len(samples.rows)
+    assert images < len(batch.images) == len(batch.valid) < 1.3 * images < len(samples.rows)
     assert batch.images.shape[1:3] == (64, 64)
     pixels = batch.images.any(-1).reshape(len(batch.images), 4, 16, 4, 16).any(4).any(2)
     assert not (pixels & ~batch.valid).any()

@@ -58,11 +58,6 @@ def test_unknown_and_truncated_shares_are_counted_for_every_split():
     assert vocabulary.truncated_share == {"train": 0, "val": 1 / 3, "testA": 0}
 
 
-def test_without_training_expressions_there_is_no_vocabulary():
-    with pytest.raises(DataError, match="testA"):
-        build_vocabulary(refs(testA=[["a"]]))
-
-
 def test_encoding_pads_cuts_and_marks_unknown_words():
     assert VOCABULARY.encode("Left, cat?").tolist() == [3, 2, 0, 0]
     assert VOCABULARY.encode("left red cat cat cat").tolist() == [3, 1, 2, 2]

@@ -32,8 +32,7 @@ def at(table: render.Table, **where: object) -> pd.Series:
 def cell(table: render.Table, heading: str, group: str, label: str, column: tuple[str, str]) -> str:
     """The text that a reader sees in a grid."""
     grid = next(grid for grid in table.grids if grid.heading == heading)
-    row = next(row for row in grid.rows if (row.group, row.label) == (group, label))
-    return row.cells[grid.columns.index(column)]
+    return grid.rows[group, label][grid.columns.index(column)]
 
 
 def test_table1_holds_mean_deviation_gain_and_share_of_the_oracle(runs: list[Path]) -> None:
@@ -56,11 +55,9 @@ def test_table1_lists_every_step_and_calls_the_oracle_by_its_name(runs: list[Pat
     grid = table1(runs).grids[0]
     below = ["Baseline", "Ours, step 2", "Ours, step 3"]
     full = [("100 %", "Oracle"), ("100 %", "Ours, step 2")]
-    assert [(row.group, row.label) for row in grid.rows] == [
-        (r, label) for r in ("1 %", "10 %") for label in below
-    ] + full
-    assert {row.label for row in grid.rows if row.strong} == {"Ours, step 3"}
-    assert "Oracle" not in [row.label for row in table1(runs, oracle="").grids[0].rows]
+    assert list(grid.rows) == [(r, label) for r in ("1 %", "10 %") for label in below] + full
+    assert grid.strong == "Ours, step 3"
+    assert ("100 %", "Oracle") not in table1(runs, oracle="").grids[0].rows
 
 
 def test_oiou_has_its_own_grids(runs: list[Path]) -> None:
@@ -116,7 +113,7 @@ def test_published_figures_stand_beside_ours_where_there_are_any(runs: list[Path
     assert cell(table, "RefCOCO: mIoU", "100 %", "Oracle, paper", mine) == "69.79"
     assert cell(table, "RefCOCO: mIoU", "5 %", "Baseline, upstream", mine) == "52.00"
     assert cell(table, "RefCOCO: mIoU", "5 %", "Baseline", mine) == "50.00"
-    labels = {grid.heading: [row.label for row in grid.rows if row.group != "100 %"] for grid in table.grids}
+    labels = {grid.heading: [label for group, label in grid.rows if group != "100 %"] for grid in table.grids}
     models = ["Baseline", "Ours, step 2", "Ours, step 3"]
     assert labels["RefShapes: mIoU"] == models * 2 and labels["RefCOCO: oIoU"] == models[::2]
     assert labels["RefCOCO: mIoU"] == [
@@ -147,15 +144,14 @@ def compare(
 def line(table: render.Table, label: str, group: str = "1 %") -> dict[str, str]:
     """A row's cells, by column name."""
     grid = table.grids[0]
-    (row,) = (each for each in grid.rows if (each.group, each.label) == (group, label))
-    return {name: text for (_, name), text in zip(grid.columns, row.cells, strict=True)}
+    return {name: text for (_, name), text in zip(grid.columns, grid.rows[group, label], strict=True)}
 
 
 def test_a_comparison_shows_its_rows_in_order_with_gains_over_the_first(scored: Write) -> None:
     table = compare(scored, STEP_2, TABLE_2)
-    labels = [row.label for row in table.grids[0].rows if "paper" not in row.label]
+    labels = [label for _, label in table.grids[0].rows if "paper" not in label]
     assert labels == ["Baseline", "cctf, step 2", "Ours, step 2"]
-    assert compare(scored, STEP_2, TABLE_2[::-1]).grids[0].rows[0].label == "Ours, step 2"
+    assert next(iter(compare(scored, STEP_2, TABLE_2[::-1]).grids[0].rows)) == ("1 %", "Ours, step 2")
     ours = line(table, "Ours, step 2")
     assert (ours["mIoU"], ours["Pr@0.7"]) == ("44.00 ± 1.41", "30.00 ± 0.00")
     assert line(table, "Baseline")["gain"] == render.ABSENT
@@ -171,14 +167,14 @@ def test_the_papers_rows_stand_below_ours_on_its_data_set_and_split_alone(scored
     table = compare(scored, STEP_2, TABLE_2)
     published = line(table, "Ours, step 2, paper")
     assert (published["mIoU"], published["Pr@0.9"], published["gain"]) == ("44.58", "0.76", render.ABSENT)
-    assert [row.label for row in table.grids[0].rows][:2] == ["Baseline", "Baseline, paper"]
+    assert [label for _, label in table.grids[0].rows][:2] == ["Baseline", "Baseline, paper"]
     assert line(table, "Baseline, paper")["mIoU"] == "42.57"
     paths = [scored(f"refshapes/seed0/ratio1/{name}/res") for name in ("baseline", "cctf")]
     assert captions.LOST_ROW not in table.notes
     full = compare(scored, {"100/baseline/res": 70.0, "100/cctf/res": 71.0}, TABLE_2[:2])
     assert captions.LOST_ROW in full.notes
     other = comparison.comparison("title", collect(paths), read_scores(paths), TABLE_2[:2], "")
-    assert not [row for row in other.grids[0].rows if "paper" in row.label]
+    assert not [label for _, label in other.grids[0].rows if "paper" in label]
     assert not [note for note in other.notes if note.startswith("paper")]
 
 
@@ -187,7 +183,7 @@ def test_ratios_have_their_own_reference_and_only_the_rows_that_were_run(scored:
     table = compare(scored, runs, TABLE_2)
     assert line(table, "Ours, step 2", "5 %")["gain"].startswith("+0.50 [")
     assert line(table, "Ours, step 2", "10 %")["gain"] == render.ABSENT  # the reference has no run there
-    rows = [(row.group, row.label) for row in table.grids[0].rows if "paper" not in row.label]
+    rows = [names for names in table.grids[0].rows if "paper" not in names[1]]
     assert rows[3:] == [("5 %", "Baseline"), ("5 %", "Ours, step 2"), ("10 %", "Ours, step 2")]
 
 
@@ -197,7 +193,7 @@ def test_shares_of_the_oracle_are_shown_where_its_files_were_given(scored: Write
     guided = line(table, "box_guided, step 3")
     assert guided["of oracle"] == "71.2 %"  # 57 of 80
     assert guided["gain"].startswith("+6.00 [5.")
-    assert {row.group for row in table.grids[0].rows} == {"1 %"}  # the oracle is not among this table's rows
+    assert {group for group, _ in table.grids[0].rows} == {"1 %"}  # the oracle is not among this table's rows
     assert "of oracle" not in line(compare(scored, STEP_3, TABLE_4), "Ours, step 3")
     full = compare(scored, STEP_2 | {"100/baseline/res": 79.0}, TABLE_2)
     assert line(full, "Oracle", "100 %")["of oracle"] == "100.0 %"

@@ -125,9 +125,9 @@ def test_the_table_has_a_column_a_model_and_a_grid_of_outcomes(refs: Path, model
     table = failures.table(failures.analyse(refs, models, "baseline"))
     scores, outcomes = table.grids
     assert [name for _, name in scores.columns] == ["expressions", "Baseline, 1 %", "Ours, step 3, 1 %"]
-    (row,) = (each for each in scores.rows if each.label == "2")
-    assert row.cells == ("1", "10.0 ± 0.0", "70.0")
-    assert [(each.label, each.cells[1]) for each in outcomes.rows] == [
+    (cells,) = (cells for (_, label), cells in scores.rows.items() if label == "2")
+    assert cells == ("1", "10.0 ± 0.0", "70.0")
+    assert [(label, cells[1]) for (_, label), cells in outcomes.rows.items()] == [
         ("right", "12.5 ± 17.7"), ("wrong outline", "62.5 ± 17.7"), ("wrong object", "25.0 ± 0.0"),
     ]  # fmt: skip
 

@@ -9,10 +9,10 @@ import pytest
 
 from partialres.files import DataError
 from partialres.report import intervals
-from partialres.report.intervals import Model, of_gain
+from partialres.report.intervals import of_gain
 
 Write = Callable[..., Path]
-OURS, BASELINE = Model("refshapes", 1, "ours", "retrain"), Model("refshapes", 1, "baseline", "res")
+OURS, BASELINE = ("refshapes", "val", 1, "ours", "retrain"), ("refshapes", "val", 1, "baseline", "res")
 
 
 def single(values: np.ndarray) -> tuple[float, float]:
@@ -62,7 +62,7 @@ def test_pairing_takes_out_what_both_models_find_hard() -> None:
     random = np.random.default_rng(3)
     hard = random.uniform(0, 0.9, 1000)
     mine, theirs = series(hard + 0.05 + random.normal(0, 0.01, 1000)), series(hard)
-    low, high = of_gain({(OURS, "val"): {0: mine}, (BASELINE, "val"): {0: theirs}}, OURS, BASELINE, "val")
+    low, high = of_gain({OURS: {0: mine}, BASELINE: {0: theirs}}, OURS, BASELINE)
     assert (low + high) / 2 == pytest.approx(5, abs=0.1)
     assert high - low < 0.2  # unpaired, it would be 2 * 1.96 * sqrt(2) * 26 / sqrt(1000) = 4.6
 
@@ -75,20 +75,19 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 
 
 def test_the_gain_is_of_equal_seeds_and_a_missing_one_is_named() -> None:
-    iou = {(OURS, "val"): {1: series(np.full(9, 0.5))}}
-    iou[BASELINE, "val"] = {0: series(np.zeros(9)), 1: series(np.full(9, 0.25))}
-    assert of_gain(iou, OURS, BASELINE, "val") == (25, 25)
+    iou = {OURS: {1: series(np.full(9, 0.5))}, BASELINE: {0: series(np.zeros(9)), 1: series(np.full(9, 0.25))}}
+    assert of_gain(iou, OURS, BASELINE) == (25, 25)
     with pytest.raises(DataError, match=r"refshapes/seed0/ratio1/ours/retrain/val/metrics\.json"):
-        of_gain(iou, BASELINE, OURS, "val")
-    with pytest.raises(DataError, match=r"ratio1/ours/retrain/testA/metrics\.json"):
-        of_gain(iou, OURS, BASELINE, "testA")
+        of_gain(iou, BASELINE, OURS)
+    with pytest.raises(DataError, match=r"ratio5/ours/retrain/val/metrics\.json"):
+        of_gain(iou, ("refshapes", "val", 5, "ours", "retrain"), BASELINE)
 
 
 def test_scores_are_read_from_beside_the_metrics(scored: Write) -> None:
     paths = [scored(f"refshapes/seed{seed}/ratio1/baseline/res", mIoU=40.0 + seed) for seed in (0, 1)]
     scores = intervals.read_scores([*paths, scored("refshapes/seed0/rec/points")])
-    assert list(scores) == [(BASELINE, "val")]
-    means = {seed: 100 * iou.mean() for seed, iou in scores[BASELINE, "val"].items()}
+    assert list(scores) == [BASELINE]
+    means = {seed: 100 * iou.mean() for seed, iou in scores[BASELINE].items()}
     assert means == pytest.approx({0: 40, 1: 41})
 
 

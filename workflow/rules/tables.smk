@@ -95,9 +95,8 @@ TITLES = {
 def comparison_options(wildcards):
     """A param: the options of a comparison table: its rows, the selections behind them, and its title."""
     name = wildcards.comparison
-    models = [f"{experiment}/{step}" for experiment, step in plan.rows(name)]
-    rows = f"{repeated('--row', models)} {repeated('--selection', kept(name))}"
-    return f"{rows} --title {shlex.quote(TITLES[name])} {BESIDE}"
+    rows = " ".join(f"--row {experiment} {step}" for experiment, step in plan.rows(name))
+    return f"{rows} {repeated('--selection', kept(name))} --title {shlex.quote(TITLES[name])} {BESIDE}"
 
 
 TABLE_1 = unique(both_steps(REPORT.table1) + oracle())
