@@ -120,7 +120,7 @@ def _explain(section: type[Section], error: Any, where: str) -> str:
         return f"{path}: unknown key; the keys are {keys}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "invalid_key":
-        return f"{path}: a number is no key; write decimals with a point, as in 0.2"
+        return f"{path}: a key is text; quote it, or write a decimal with a point, as in 0.2"
     if error["type"] == "missing":
         return f"{path}: is missing"
     if error["type"] == "value_error":  # the message of one of our own checks is complete
@@ -138,9 +138,9 @@ class UpstreamConfig(Section):
     span: Literal["frame", "image"] = "frame"
     """Length divided into bins: the square frame's side, or the image's own side with padding. Released: image."""
     padding: Literal["ignored", "counts"] = "ignored"
-    """`ignored`: nothing depends on the frame's padding, and positions are in units of the frame, as bins are (of the
-    image with `span: image`). `counts`: convolutions and the fusion's norm see the padding, and positions are in units
-    of the image. Released: counts."""
+    """`ignored`: convolutions read zeros in the frame's padding, the fusion's norm leaves it out, and positions are in
+    units of the frame, as bins are (of the image with `span: image`). `counts`: both see the padding, and positions are
+    in units of the image. Released: counts."""
     language_token: StrictBool = False
     """Whether the encoder also receives the expression, as one additional token. Released: true."""
     cctf_axes: Literal["paper", "transposed"] = "paper"

@@ -61,7 +61,7 @@ def test_an_unknown_key_is_named_with_its_section_and_the_keys_it_has(kind):
 
 
 def test_a_decimal_comma_is_named():
-    with pytest.raises(ConfigError, match=r"pseudo\.2: .*write decimals with a point, as in 0\.2"):
+    with pytest.raises(ConfigError, match=r"pseudo\.2: .*write a decimal with a point, as in 0\.2"):
         Settings.parse({"pseudo": {"threshold": 0, 2: None}})  # what YAML makes of {threshold: 0,2}
 
 

@@ -29,7 +29,7 @@ class Batch:
     boxes: Tensor | None = None  # for a mask head, float [B, 4]: centre x, y, width, height over the frame's side
     masks: Tensor | None = None  # for a mask head, uint8 [B, h, w]: share of each cell that the mask covers, 0 to 255
     lengths: Tensor | None = None  # int64 [B], words in each row; stays on the CPU; counted if not given
-    padded: bool = True  # false: all H x W positions are inside every image
+    padded: bool = True  # false: all H x W positions are inside every image; kept, because a GPU would wait to look
 
     def __post_init__(self) -> None:
         if self.lengths is None:

@@ -45,10 +45,14 @@ def epoch_batches(
     order = rng.permutation(len(expressions))
     _, first, image = np.unique(samples.rows[order], return_index=True, return_inverse=True)
     order = order[np.argsort(first[image], kind="stable")]  # an image takes the place of its first ref
-    shapes = np.array([inputs.cells([window]) for window in samples.windows(inputs, (seed, epoch))])
+    windows = samples.windows(inputs, (seed, epoch))
+    shapes = np.array([inputs.cells([window]) for window in windows])
     sizes = [batch_size(samples, batch, step) for step in range(steps_per_epoch(samples, batch))]
-    steps = [(share(refs), tuple(shapes[refs].max(0).tolist())) for refs in in_batches(order, shapes, sizes, rng)]
-    make = partial(_training_batch, samples, inputs, chosen, (seed, epoch))
+    steps = []
+    for refs in in_batches(order, shapes, sizes, rng):
+        own = share(refs)
+        steps.append((own, [windows[ref] for ref in own.tolist()], tuple(shapes[refs].max(0).tolist())))
+    make = partial(_training_batch, samples, inputs, chosen)
     return iter(
         DataLoader(steps, batch_size=None, collate_fn=make, num_workers=workers, pin_memory=pinned)  # type: ignore[arg-type]
     )
@@ -72,15 +76,15 @@ def in_batches(
 
 
 def _training_batch(
-    samples: Samples, inputs: Inputs, chosen: np.ndarray, seeds: tuple[int, int], step: tuple[np.ndarray, Cells]
+    samples: Samples, inputs: Inputs, chosen: np.ndarray, step: tuple[np.ndarray, list[Window], Cells]
 ) -> Batch:
     """Make a batch of refs; loader processes call this.
 
-    chosen: int64 [n], each ref's expression. step: the refs, and the positions that their whole batch keeps.
+    chosen: int64 [n], each ref's expression. step: refs, their windows, and the positions that the whole batch keeps.
     """
-    members, kept = step
+    members, windows, kept = step
     words = np.stack([samples.words[member][chosen[member]] for member in members])
-    return samples.batch(members, words, inputs, seeds, kept)
+    return samples.batch(members, words, inputs, windows, kept)
 
 
 def places_by_image(

@@ -107,7 +107,7 @@ def frames(images: Sequence[Image], windows: Sequence[Window], height: int, widt
     return shown
 
 
-def inside(windows: Sequence[Window], stride: int) -> np.ndarray:
+def valid_positions(windows: Sequence[Window], stride: int) -> np.ndarray:
     """Tell which positions of the frame, `stride` pixels each, show something of I images: bool [I, F, F]."""
     cells = windows[0].size // stride
     valid = np.zeros((len(windows), cells, cells), dtype=bool)
@@ -125,7 +125,9 @@ def batch_of(
     kept: the rows and columns of positions that are there. windows: what the I images show. stride: side, in pixels of
     the frame, of a position of the features.
     """
-    valid = inside(windows, stride)
-    longest = max(1, int((words != 0).sum(1).max()))
-    pixels, visible, places, read = map(torch.from_numpy, (images, valid, index, words[:, :longest]))
-    return Batch(pixels, visible, places, read, padded=not valid[:, : kept[0], : kept[1]].all())
+    valid = valid_positions(windows, stride)
+    words = words[:, : max(1, int((words != 0).sum(1).max()))]
+    return Batch(
+        torch.from_numpy(images), torch.from_numpy(valid), torch.from_numpy(index), torch.from_numpy(words),
+        padded=not valid[:, : kept[0], : kept[1]].all(),
+    )  # fmt: skip

@@ -35,17 +35,16 @@ class SequenceSamples:
     tokens: np.ndarray | None = None  # int64 [n, 2N + 1], made once if every epoch shows whole images
 
     def batch(
-        self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int], least: Cells = (1, 1)
+        self, members: np.ndarray, words: np.ndarray, inputs: Inputs, windows: Sequence[Window], least: Cells = (1, 1)
     ) -> Batch:
         """Batch the refs `members`, int64 [B], with one expression each, int64 [B, L], and their tokens.
 
-        seeds: together with a ref's number they fix its random crop, with its image's row its random scale.
-        least: rows and columns of positions to keep.
+        windows: B, from `windows`. least: rows and columns of positions to keep.
         """
         rows = self.rows[members]
         if self.tokens is not None:
             return replace(inputs.batch(rows, words, least), tokens=torch.from_numpy(self.tokens[members]))
-        seen = [self.view(member, inputs, seeds) for member in members.tolist()]
+        seen = [self.view(member, window, inputs) for member, window in zip(members.tolist(), windows, strict=True)]
         shown = [(row, window) for row, (window, _) in zip(rows.tolist(), seen, strict=True)]
         places = {each: place for place, each in enumerate(dict.fromkeys(shown))}  # each view is in the batch once
         index = np.array([places[each] for each in shown])
@@ -54,7 +53,7 @@ class SequenceSamples:
         return replace(batch, tokens=torch.from_numpy(self.sequences(seen, inputs.stride)))
 
     @cached_property
-    def of_image(self) -> dict[int, list[int]]:
+    def _of_image(self) -> dict[int, list[int]]:
         """The refs about each image, by its row in the image cache."""
         order = np.argsort(self.rows, kind="stable").tolist()
         return {row: list(refs) for row, refs in groupby(order, key=self.rows.tolist().__getitem__)}
@@ -69,46 +68,39 @@ class SequenceSamples:
             ]
         )
 
-    def window(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> Window:
-        """Choose a ref's window: its whole image, a random crop around its box, or a random scale.
+    def windows(self, inputs: Inputs, seeds: tuple[int, int]) -> list[Window]:
+        """Choose the windows of all n refs: their whole images, random crops around their boxes, or random scales.
 
         A window at a random scale serves every ref of the image that it shows well, so that the backbone runs once for
-        them.
+        them. seeds: with a ref's number they fix its random crop, with its image's row the random scales.
         """
-        row = int(self.rows[member])
-        whole = inputs.window(row)
+        whole = [inputs.window(row) for row in self.rows.tolist()]
         if self.boxes is not None:
-            return around(whole, self.boxes[member], np.random.default_rng([*seeds, member]))
-        return whole if self.jitter is None else self._jittered(row, whole, self.jitter, seeds)[member]
-
-    def _jittered(
-        self, row: int, whole: Window, scales: tuple[float, float], seeds: tuple[int, int]
-    ) -> dict[int, Window]:
-        """Choose random scales for an image's refs: a window drawn for a ref serves all refs that it shows well."""
-        rng = np.random.default_rng([*seeds, row])
-        corners = {ref: corners_of(self.points[ref], whole) for ref in self.of_image[row]}
+            cropped = enumerate(zip(whole, self.boxes, strict=True))
+            return [around(view, box, np.random.default_rng([*seeds, member])) for member, (view, box) in cropped]
+        if self.jitter is None:
+            return whole
         chosen: dict[int, Window] = {}
-        for ref in rng.permutation(self.of_image[row]).tolist():
+        for row, refs in self._of_image.items():
+            chosen |= self._at_random_scales(refs, whole[refs[0]], self.jitter, np.random.default_rng([*seeds, row]))
+        return [chosen[member] for member in range(len(whole))]
+
+    def _at_random_scales(
+        self, refs: Sequence[int], whole: Window, scales: tuple[float, float], rng: np.random.Generator
+    ) -> dict[int, Window]:
+        """Choose the windows of an image's refs. whole: the window that shows all of the image."""
+        corners = {ref: corners_of(self.points[ref], whole) for ref in refs}
+        chosen: dict[int, Window] = {}
+        for ref in rng.permutation(refs).tolist():
             if ref not in chosen:
                 window = jittered(whole, corners[ref], scales, rng)
-                served = [each for each in corners if each not in chosen and window.share(corners[each]) >= OVERLAPS[0]]
+                served = {other for other in refs if window.share(corners[other]) >= OVERLAPS[0]} - chosen.keys()
                 chosen |= dict.fromkeys([ref, *served], window)
         return chosen
 
-    def windows(self, inputs: Inputs, seeds: tuple[int, int]) -> list[Window]:
-        """Choose the windows of all refs; see `window`."""
-        if self.boxes is not None:
-            return [self.window(member, inputs, seeds) for member in range(len(self.rows))]
-        if self.jitter is None:
-            return [inputs.window(row) for row in self.rows.tolist()]
-        chosen: dict[int, Window] = {}
-        for row in self.of_image:
-            chosen |= self._jittered(row, inputs.window(row), self.jitter, seeds)
-        return [chosen[member] for member in range(len(self.rows))]
-
-    def view(self, member: int, inputs: Inputs, seeds: tuple[int, int]) -> tuple[Window, np.ndarray]:
+    def view(self, member: int, window: Window, inputs: Inputs) -> tuple[Window, np.ndarray]:
         """Return a ref's window and its points [N, 2] in it; if a random scale shows nothing of it, the whole image."""
-        window, points = self.window(member, inputs, seeds), self.points[member]
+        points = self.points[member]
         if self.jitter is None:
             return window, window.to_frame(points)
         inside = self._inside(member, window)
@@ -163,7 +155,8 @@ def sequence_samples(
     )  # fmt: skip
     if samples.boxes is not None or jitter is not None:
         return samples
-    whole = (samples.view(member, inputs, (0, 0)) for member in range(len(points)))
+    windows = enumerate(samples.windows(inputs, (0, 0)))
+    whole = (samples.view(member, window, inputs) for member, window in windows)
     return replace(samples, tokens=samples.sequences(whole, inputs.stride))
 
 
@@ -177,7 +170,7 @@ class MaskSamples:
     masks: np.ndarray | None  # uint8 [n, G, G]: see `coverage`
 
     def batch(
-        self, members: np.ndarray, words: np.ndarray, inputs: Inputs, seeds: tuple[int, int], least: Cells = (1, 1)
+        self, members: np.ndarray, words: np.ndarray, inputs: Inputs, windows: Sequence[Window], least: Cells = (1, 1)
     ) -> Batch:
         """Batch refs as `SequenceSamples.batch` does, but always with whole images."""
         masks = None if self.masks is None else torch.from_numpy(self.masks[members])

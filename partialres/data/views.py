@@ -61,11 +61,15 @@ class Window:
         resized = np.asarray(points, dtype=np.float64) + self.offset
         return (resized / self._factor() + self.region[:2]) / self._scale()
 
-    def share(self, corners: np.ndarray) -> float:
-        """Return the share, 0 to 1, of a box's area that the window shows. corners: [2, 2] in pixels of the file."""
+    def share(self, corners: np.ndarray, moves: np.ndarray | float = 0.0) -> np.ndarray:
+        """Return the shares, 0 to 1, [...], of a box's area that the window shows once the frame has moved.
+
+        corners: [2, 2] in pixels of the file. moves: of the frame to the right and down, [..., 2] in its pixels.
+        """
         low, high = self.to_frame(corners)
-        shown = (np.minimum(high, self.shape[::-1]) - np.maximum(low, 0)).clip(min=0)
-        return float(shown.prod() / np.maximum(high - low, 1e-9).prod())
+        shown = (np.minimum(high - moves, self.shape[::-1]) - np.maximum(low - moves, 0)).clip(min=0)
+        shares: np.ndarray = shown.prod(axis=-1) / np.maximum(high - low, 1e-9).prod()
+        return shares
 
     def extent(self, span: str, stride: int) -> np.ndarray:
         """Return the lengths that bins divide, [2] (x, y), pixels: the frame's sides, or `shape` padded to strides."""
@@ -106,22 +110,19 @@ def around(view: Window, corners: np.ndarray, rng: np.random.Generator | None = 
 def jittered(view: Window, corners: np.ndarray, scales: tuple[float, float], rng: np.random.Generator) -> Window:
     """Return a window at a random scale, as in the released code: a larger image is cut to the frame, others padded.
 
-    view: the whole image. corners: an object's box, [2, 2] in pixels of the file. scales: smallest, largest. The cut is
-    drawn at random until it holds enough of the object; if it never does, because the object is too large, returns the
-    whole image.
+    view: the whole image. corners: an object's box, [2, 2] in pixels of the file. scales: smallest, largest. Cuts are
+    drawn at random until one holds enough of the object; if none of TRIES for each of OVERLAPS does, because the object
+    is too large, returns the whole image.
     """
     factor = rng.uniform(*scales)
     height, width = view.cached_size
     scaled = replace(view, resized=(max(1, round(height * factor)), max(1, round(width * factor))))
     if not scaled.cuts:
         return scaled
-    (low, high), seen = scaled.to_frame(corners), np.array(scaled.shape[::-1])
-    area = np.maximum(high - low, 1e-9).prod()
-    spare = scaled.resized[::-1] - seen  # the greatest offset
+    spare = np.subtract(scaled.resized, scaled.shape)[::-1]  # the greatest offset
     for overlap in OVERLAPS:
         offsets = rng.integers(0, spare + 1, size=(TRIES, 2))
-        common = np.minimum(offsets + seen, high) - np.maximum(offsets, low)  # [TRIES, 2]
-        enough = common.clip(min=0).prod(axis=1) / area >= overlap
+        enough = scaled.share(corners, offsets) >= overlap
         if enough.any():
             x, y = offsets[enough.argmax()].tolist()
             return replace(scaled, offset=(x, y))

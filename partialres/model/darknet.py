@@ -7,7 +7,8 @@ Every backbone, those of timm_backbone.py too, is a module with
     forward(pixels) -> list[Tensor]         RGB [B, 3, H, W] in [0, 1], which it normalises as it was trained, to maps
     freeze(frozen)                          keep weights fixed, as `model.frozen` says
 
-and keeps its frozen layers in evaluation mode in `train`.
+and keeps its frozen layers in evaluation mode in `train`. Its convolutions must be called as modules, `ConvBlock` or
+`nn.Conv2d`, so that `Visual` can hide the padding of smaller images in a batch from them.
 """
 
 from __future__ import annotations

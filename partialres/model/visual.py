@@ -37,9 +37,9 @@ class VisualNeck(nn.Module):
 
 
 def sees_beyond(layer: nn.Module) -> bool:
-    """Tell whether a layer's outputs depend on more than the same position: a kernel of 2 x 2 or more."""
-    layer = layer.conv if isinstance(layer, ConvBlock) else layer
-    return isinstance(layer, nn.Conv2d | nn.MaxPool2d) and layer.kernel_size not in (1, (1, 1))
+    """Tell whether a layer is a convolution whose outputs depend on more than the same position."""
+    layer = layer.conv if isinstance(layer, ConvBlock) else layer  # a ConvBlock never calls its `conv`
+    return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
 
 
 class Visual(nn.Module):
@@ -62,8 +62,8 @@ class Visual(nn.Module):
     def forward(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
         """Map images uint8 [I, H * stride, W * stride, 3], RGB, to tanh of the neck's output, [I, fusion, H, W].
 
-        valid: bool [I, F, F] as in `Batch`, if some of the H x W positions are padding: an image's features are then
-        those that it has without padding, as far as layers see only a position's surroundings. None: no padding.
+        valid: bool [I, F, F] as in `Batch`, if some of the H x W positions are padding: every convolution then reads
+        zeros there, as it does beyond an image's border. None: no padding.
         """
         height, width = images.shape[1] // self.stride, images.shape[2] // self.stride
         self._inside = None if valid is None else valid[:, None, :height, :width].float()
@@ -74,7 +74,7 @@ class Visual(nn.Module):
         return features
 
     def _without_padding(self, layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-        """Set a layer's input to 0 in the padding, as it is beyond the border of an image that has none."""
+        """Set a convolution's input to 0 in the padding, so that an image's features are those it has without."""
         if self._inside is None:
             return None
         (x,) = inputs

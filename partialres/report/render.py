@@ -22,7 +22,7 @@ class Grid(NamedTuple):
     stub: tuple[str, str]
     columns: tuple[Column, ...]
     rows: dict[tuple[str, str], tuple[str, ...]]  # group (such as a ratio) and label -> a cell for each column
-    strong: str  # the label of the rows to emphasise
+    strong: str = ""  # the label of the rows to emphasise
 
 
 class Table(NamedTuple):

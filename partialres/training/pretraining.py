@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialres.config import PretrainConfig
-from partialres.data.inputs import Inputs, inside
+from partialres.data.inputs import Inputs, valid_positions
 from partialres.data.refer import Problems, read_annotations
 from partialres.files import DataError, TrainingError, progress, say
 from partialres.geometry import boxes
@@ -92,7 +92,7 @@ def read_scenes(instances: Path, image_ids: list[int], inputs: Inputs) -> Scenes
         x, y = np.meshgrid(middles[columns], middles[lines])
         sides[at] = np.stack([x - low[0], y - low[1], high[0] - x, high[1] - y], -1) / inputs.size
     sizes = [len(options) for options in classes.values()]
-    return Scenes(rows, inside(windows, inputs.stride), present, targets, sides, sizes)
+    return Scenes(rows, valid_positions(windows, inputs.stride), present, targets, sides, sizes)
 
 
 def _positions(low: float, high: float, middles: np.ndarray) -> np.ndarray:

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from partialres.config import ModelConfig, UpstreamConfig
+from partialres.data.batch import Batch
 from partialres.model.visual import Visual
 from tests.backbones import SMALL, needs_timm
+from tests.model.conftest import PAPER, POINTS, WORDS, make_model
 
 BACKBONES = ["tiny", *(pytest.param(name, marks=needs_timm) for name in (SMALL, "timm/test_convnext"))]
 CONFIG = ModelConfig(backbone="tiny", frozen="none", fusion=8, language=4)
@@ -36,7 +38,7 @@ def scenes(stride: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_padding_beside_an_image_changes_neither_its_features_nor_gradients(name):
+def test_in_evaluation_mode_padding_beside_an_image_changes_neither_its_features_nor_gradients(name):
     visual = make_visual(CONFIG.replace(backbone=name))
     pixels, valid = scenes(visual.stride)
     together = visual(pixels, valid)
@@ -52,6 +54,19 @@ def test_padding_beside_an_image_changes_neither_its_features_nor_gradients(name
     expected = torch.autograd.grad(sum(each.square().sum() for each in alone), weights)
     for ours, plain in zip(gradients, expected, strict=True):
         torch.testing.assert_close(ours, plain, atol=1e-4 * float(plain.abs().max()), rtol=1e-3)
+
+
+@torch.no_grad()
+def test_an_expression_about_a_small_image_gets_the_logits_that_it_gets_alone():
+    model = make_model(PAPER.replace(frozen="none"))
+    pixels, valid = scenes(model.visual.stride)
+    words, tokens = torch.randint(2, WORDS, (3, 4)), torch.randint(0, PAPER.bins, (3, 2 * POINTS + 1))
+    together = model(Batch(pixels, valid, torch.arange(3), words, tokens))
+    for image, (down, across) in enumerate(SHAPES):
+        this, stride = slice(image, image + 1), model.visual.stride
+        cut = pixels[this, : down * stride, : across * stride]
+        alone = model(Batch(cut, valid[this], torch.tensor([0]), words[this], tokens[this], padded=False))
+        torch.testing.assert_close(together[this], alone, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

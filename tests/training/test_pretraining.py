@@ -112,6 +112,21 @@ def test_the_same_seed_gives_the_same_weights_and_the_loss_falls(training, data)
     assert not equal_states(first, run(training, data, config, seed=1)[0])
 
 
+def test_the_visual_part_is_told_where_padding_is_also_in_mirrored_batches(training, data, monkeypatch):
+    given = []
+
+    def forward(self, images, valid):
+        seen = images.reshape(len(images), 4, 16, 4, 16, 3).amax((2, 4, 5)) > 0
+        assert not (seen & ~valid).any() and not valid.all()
+        given.append(valid[:, :, 0].float().mean() - valid[:, :, -1].float().mean())
+        return plain(self, images, valid)
+
+    plain = Visual.forward
+    monkeypatch.setattr(Visual, "forward", forward)
+    run(training, data)
+    assert min(given) < 0 < max(given)  # padding is on the right, or on the left
+
+
 def test_a_loss_that_is_not_finite_stops_it(training, data):
     with pytest.raises(TrainingError, match="epoch 0"):
         run(replace(training, sides=training.sides * np.float32(np.nan)), data)

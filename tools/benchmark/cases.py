@@ -86,6 +86,7 @@ def random_batch(model: PointModel, size: int, images: int, each: float) -> Batc
         image_index=torch.arange(number) * images // number,
         words=torch.randint(2, WORDS, (number, LENGTH), generator=generator),
         tokens=tokens,
+        padded=False,
     ).to(device())
 
 

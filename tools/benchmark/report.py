@@ -58,46 +58,36 @@ def table(
         "Against plain implementations",
         ("", "case"),
         tuple(("", name) for name in ("ms", "plain ms", "ratio", "spread", "aim", "largest difference")),
-        tuple(
-            render.Row(
-                row["unit"],
-                row["case"],
-                (
-                    f"{1e3 * row['seconds']:.3g}", f"{1e3 * row['plain_seconds']:.3g}", f"{row['ratio']:.1f}",
-                    f"{row['spread']:.0%}, {row['plain_spread']:.0%}", row["aim"], f"{row['difference']:.2g}",
-                ),
+        {
+            (row["unit"], row["case"]): (
+                f"{1e3 * row['seconds']:.3g}", f"{1e3 * row['plain_seconds']:.3g}", f"{row['ratio']:.1f}",
+                f"{row['spread']:.0%}, {row['plain_spread']:.0%}", row["aim"], f"{row['difference']:.2g}",
             )
             for row in cases
-        ),
+        },
     )  # fmt: skip
     spent = render.Grid(
         "Where evaluation spends its time",
         ("", "part"),
         tuple(("", name) for name in ("ms", "GFLOP", "share of peak")),
-        tuple(
-            render.Row(
-                row["unit"],
-                row["part"],
-                (f"{1e3 * row['seconds']:.3g}", f"{row['flops'] / 1e9:.3g}", f"{row['share_of_peak']:.0%}"),
+        {
+            (row["unit"], row["part"]): (
+                f"{1e3 * row['seconds']:.3g}", f"{row['flops'] / 1e9:.3g}", f"{row['share_of_peak']:.0%}",
             )
             for row in parts
-        ),
-    )
+        },
+    )  # fmt: skip
     chosen = render.Grid(
         "Types of numbers, eager and compiled",
         ("", "case"),
         tuple(("", name) for name in ("units a second", "ms", "share of peak", "GPU memory, MB", "largest difference")),
-        tuple(
-            render.Row(
-                row["unit"],
-                f"{row['case']}, {row['numbers']}, {'compiled' if row['compiled'] else 'eager'}",
-                (
-                    f"{1 / row['seconds']:.3g}", f"{1e3 * row['seconds']:.3g}", f"{row['share_of_peak']:.0%}",
-                    f"{row['memory'] / 1e6:.0f}" if row["memory"] is not None else "", f"{row['difference']:.2g}",
-                ),
+        {
+            (row["unit"], f"{row['case']}, {row['numbers']}, {'compiled' if row['compiled'] else 'eager'}"): (
+                f"{1 / row['seconds']:.3g}", f"{1e3 * row['seconds']:.3g}", f"{row['share_of_peak']:.0%}",
+                f"{row['memory'] / 1e6:.0f}" if row["memory"] is not None else "", f"{row['difference']:.2g}",
             )
             for row in kinds
-        ),
+        },
     )  # fmt: skip
     return render.Table("Benchmark", notes, (compared, spent, chosen), pd.DataFrame(cases))
 
