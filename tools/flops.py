@@ -59,7 +59,7 @@ def main() -> None:
         of_step_1 = flops_of_a_ref(model.step_1(), 2, *shape)
         of_step_2 = flops_of_a_ref(model, settings.points, *shape)
         steps_1 = [head for dataset, _, head in plan.rec_runs() if dataset == name]
-        seen = {"rec": refs * sum(plan.settings(name, head=head).rec.epochs for head in steps_1)}
+        seen: dict[str, float] = {"rec": refs * sum(plan.settings(name, head=head).rec.epochs for head in steps_1)}
         seen |= {"res": 0.0, "retrain": 0.0}
         for run in plan.trained("res", dataset=name):
             ratio = float(run.ratio)

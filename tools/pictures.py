@@ -42,13 +42,13 @@ def outline(axes: Axes, points: np.ndarray, colour: str = style.PREDICTED) -> No
     """Draw a closed contour and its points."""
     axes.fill(*points.T, fill=False, edgecolor="white", linewidth=2.6)
     axes.fill(*points.T, fill=False, edgecolor=colour, linewidth=1.4)
-    axes.scatter(*points.T, s=16, color=colour, edgecolor="white", linewidth=0.6, zorder=3)
+    axes.scatter(points[:, 0], points[:, 1], s=16, color=colour, edgecolor="white", linewidth=0.6, zorder=3)
 
 
 def box(axes: Axes) -> None:
     """Draw the known box."""
     for colour, width in (("black", 3.0), (style.BOX, 1.6)):
-        axes.add_patch(Rectangle(BOX[:2], *BOX[2:], fill=False, edgecolor=colour, linewidth=width))
+        axes.add_patch(Rectangle((BOX[0], BOX[1]), *BOX[2:], fill=False, edgecolor=colour, linewidth=width))
 
 
 def labels() -> Figure:

@@ -28,7 +28,7 @@ def descriptions() -> dict[str, dict[str, str]]:
         if isinstance(node, ast.ClassDef):
             pairs = zip(node.body, node.body[1:], strict=False)
             texts[node.name] = {
-                field.target.id: " ".join(text.value.value.split())
+                field.target.id: " ".join(str(text.value.value).split())
                 for field, text in pairs
                 if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
                 if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)

@@ -137,7 +137,7 @@ def predict(
     rows: Path, model: Path, batch: int, part: tuple[int, int], out: Path, device: str, threads: int | None,
     **sources: Any,
 ) -> None:  # fmt: skip
-    """Predict contour points of the unlabelled refs in ROWS (split.parquet), and D, how far they miss their boxes."""
+    """Predict contour points of the unlabelled refs in ROWS (split.parquet), and D, which tells how well they fit."""
     from partialres.steps import predict as step
 
     number, parts = part
