@@ -70,3 +70,21 @@ def test_a_folder_that_is_not_set_is_named(plan):
     with pytest.raises(subprocess.CalledProcessError) as caught:
         plan(rec="$NO_SUCH_FOLDER/model.safetensors", vocabulary="$IMPORTED/vocabulary.json")
     assert "datasets.refshapes.rec" in caught.value.output
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"rec": "gone/model.safetensors", "vocabulary": "$IMPORTED/vocabulary.json"}, "datasets.refshapes.rec"),
+        ({"rec": "$IMPORTED/model.safetensors", "vocabulary": "gone.json"}, "datasets.refshapes.vocabulary"),
+        ({"settings": {"init_backbone": "gone.safetensors"}}, "settings.init_backbone"),
+        ({"settings": {"text": {"vectors": "gone.txt"}}}, "settings.text.vectors"),
+        ({"generate": None, "raw": "gone", "images": "$IMPORTED"}, "datasets.refshapes.raw"),
+        ({"generate": None, "raw": "$IMPORTED", "images": "gone"}, "datasets.refshapes.images"),
+    ],
+)  # fmt: skip
+def test_a_file_that_does_not_exist_is_named(plan, keys, named):
+    """Snakemake would not miss it where there are results: it would take them for those of this file."""
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        plan(**keys)
+    assert re.search(rf"ConfigError: {re.escape(named)}: gone\S* does not exist", caught.value.output)

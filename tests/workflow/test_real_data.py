@@ -80,7 +80,7 @@ def test_a_data_sets_own_ratios_are_planned_and_those_of_all_others_are_not(snak
 
 
 def test_own_data_enters_by_expressions_json(snakemake, tmp_path):
-    (tmp_path / "run/mine").mkdir(parents=True)
+    (tmp_path / "run/mine/images").mkdir(parents=True)
     for name in ("instances.json", "expressions.json"):
         (tmp_path / "run/mine" / name).touch()
     entry = {"raw": "mine", "images": "mine/images", "split_by": None, "splits": ["val"],

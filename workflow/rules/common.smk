@@ -15,7 +15,7 @@ if (CHECKOUT / "partialres").is_dir() and str(CHECKOUT) not in sys.path:
 
 import partialres
 from partialres.code_digest import digest as code  # Snakemake does not notice changes in imported code
-from partialres.config import Section, expand_path
+from partialres.config import ConfigError, Section, expand_path
 from partialres.experiments import Plan, Run
 
 plan = Plan(config)
@@ -82,6 +82,15 @@ def entry(wildcards):
 def option(name, files):
     """A param: a command-line option with the file that the input function `files` returns, if it returns one."""
     return lambda wildcards: f"{name} {shlex.quote(str(next(iter(files(wildcards)))))}" if files(wildcards) else ""
+
+
+def named(path, key):
+    """A path that the config names. Only below the downloads folder can a rule make it: Snakemake itself would take old
+    results for those of a file that is not there."""
+    path = expand_path(path, key)
+    if not (Path(path).exists() or path.startswith(f"{DOWNLOADS}/")):
+        raise ConfigError(f"{key}: {path} does not exist; correct the path")
+    return path
 
 
 def threads(kind):

@@ -38,21 +38,21 @@ rule pretrain_backbone:
 def imported_rec(wildcards):
     """The imported model of step 1 that the data set's config names, or nothing."""
     path = entry(wildcards).rec
-    return [expand_path(path, f"datasets.{wildcards.dataset}.rec")] if path else []
+    return [named(path, f"datasets.{wildcards.dataset}.rec")] if path else []
 
 
 def init_backbone(wildcards):
     """The weights that step 1's backbone starts from: an imported model, pre-training, a file, or nothing (random)."""
     source = settings(wildcards).init_backbone
     backbone = settings(wildcards).model.backbone
-    named = {
+    made = {
         "random": [],
         "pretrain": [results(f"{wildcards.dataset}/backbone/visual.safetensors")],
         "pretrained": [downloads(f"weights/{backbone}.safetensors")],
     }
     if imported_rec(wildcards):
         return imported_rec(wildcards)
-    return named[source] if source in named else [expand_path(source, "settings.init_backbone")]
+    return made[source] if source in made else [named(source, "settings.init_backbone")]
 
 
 rule cache_features:
@@ -102,7 +102,7 @@ def seen(wildcards):
 def word_vectors(wildcards):
     """The file of word vectors, or nothing (the vectors then start at random)."""
     path = settings(wildcards).text.vectors
-    return [expand_path(path, "settings.text.vectors")] if path else []
+    return [named(path, "settings.text.vectors")] if path else []
 
 
 rule train_rec:
