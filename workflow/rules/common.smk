@@ -84,15 +84,6 @@ def option(name, files):
     return lambda wildcards: f"{name} {shlex.quote(str(next(iter(files(wildcards)))))}" if files(wildcards) else ""
 
 
-def named(path, key):
-    """A path that the config names. Only below the downloads folder can a rule make it: Snakemake itself would take old
-    results for those of a file that is not there."""
-    path = expand_path(path, key)
-    if not (Path(path).exists() or path.startswith(f"{DOWNLOADS}/")):
-        raise ConfigError(f"{key}: {path} does not exist; correct the path")
-    return path
-
-
 def threads(kind):
     return plan.config.threads[kind]
 

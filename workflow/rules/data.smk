@@ -22,14 +22,14 @@ def raw_folder(wildcards):
     generate = entry(wildcards).generate
     if generate:
         return results(f"{wildcards.dataset}/raw/{generate.flavour.replace('refcoco', 'refshapes')}")
-    return named(entry(wildcards).raw, f"datasets.{wildcards.dataset}.raw")
+    return expand_path(entry(wildcards).raw, f"datasets.{wildcards.dataset}.raw")
 
 
 def image_folder(wildcards):
     """The folder that the images' file names are relative to."""
     if entry(wildcards).generate:
         return results(f"{wildcards.dataset}/raw/images/train2014")
-    return named(entry(wildcards).images, f"datasets.{wildcards.dataset}.images")
+    return expand_path(entry(wildcards).images, f"datasets.{wildcards.dataset}.images")
 
 
 def raw_files(wildcards):
@@ -72,7 +72,7 @@ rule download_images:
 def given_vocabulary(wildcards):
     """The vocabulary of an imported model, if the config names one; otherwise nothing, and words are counted."""
     path = entry(wildcards).vocabulary
-    return [named(path, f"datasets.{wildcards.dataset}.vocabulary")] if path else []
+    return [expand_path(path, f"datasets.{wildcards.dataset}.vocabulary")] if path else []
 
 
 def raw_options(wildcards):

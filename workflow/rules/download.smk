@@ -6,6 +6,14 @@ DOWNLOAD_TABLE = DOWNLOAD_TABLE or workflow.source_path("../resources/downloads.
 DOWNLOADABLE = "|".join(re.escape(line.split("\t")[0]) for line in Path(DOWNLOAD_TABLE).read_text().splitlines()[1:])
 
 
+# Only a path below the downloads folder can be made by a rule. Where there are results, Snakemake would not miss another
+# that is not there: it would take them for its own.
+for key, path in plan.named_paths():
+    path = expand_path(path, key)
+    if not (Path(path).exists() or path.startswith(f"{DOWNLOADS}/")):
+        raise ConfigError(f"{key}: {path} does not exist; correct the path")
+
+
 def downloads(path):
     return f"{DOWNLOADS}/{path}"
 

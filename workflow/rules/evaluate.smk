@@ -4,7 +4,7 @@ def res_model(wildcards):
     """The model of step 2 or 3: the imported one that the data set's config names, or the trained one."""
     path = entry(wildcards).models.get(wildcards.experiment)
     if path:
-        return named(path, f"datasets.{wildcards.dataset}.models.{wildcards.experiment}")
+        return expand_path(path, f"datasets.{wildcards.dataset}.models.{wildcards.experiment}")
     return results(f"{wildcards.dataset}/seed{wildcards.seed}/ratio{wildcards.ratio}/{wildcards.experiment}/"
                    f"{wildcards.step}/model.safetensors")
 

@@ -38,7 +38,7 @@ rule pretrain_backbone:
 def imported_rec(wildcards):
     """The imported model of step 1 that the data set's config names, or nothing."""
     path = entry(wildcards).rec
-    return [named(path, f"datasets.{wildcards.dataset}.rec")] if path else []
+    return [expand_path(path, f"datasets.{wildcards.dataset}.rec")] if path else []
 
 
 def init_backbone(wildcards):
@@ -52,7 +52,7 @@ def init_backbone(wildcards):
     }
     if imported_rec(wildcards):
         return imported_rec(wildcards)
-    return made[source] if source in made else [named(source, "settings.init_backbone")]
+    return made[source] if source in made else [expand_path(source, "settings.init_backbone")]
 
 
 rule cache_features:
@@ -102,7 +102,7 @@ def seen(wildcards):
 def word_vectors(wildcards):
     """The file of word vectors, or nothing (the vectors then start at random)."""
     path = settings(wildcards).text.vectors
-    return [named(path, "settings.text.vectors")] if path else []
+    return [expand_path(path, "settings.text.vectors")] if path else []
 
 
 rule train_rec:
