@@ -79,19 +79,6 @@ class Plan:
         except ConfigError as error:
             raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
 
-    def named_paths(self) -> Iterator[tuple[str, str]]:
-        """Yield the keys of the config that name a file or folder, each with the path as it is written."""
-        for name, entry in self.datasets.items():
-            settings = self.settings(name)
-            given = {} if entry.generate else {"raw": entry.raw, "images": entry.images}
-            given |= {"vocabulary": entry.vocabulary, "rec": entry.rec}
-            given |= {f"models.{experiment}": path for experiment, path in entry.models.items()}
-            yield from ((f"datasets.{name}.{key}", path) for key, path in given.items() if path)
-            if entry.rec is None and settings.init_backbone not in ("pretrain", "pretrained", "random"):
-                yield "settings.init_backbone", settings.init_backbone
-            if settings.text.vectors:
-                yield "settings.text.vectors", settings.text.vectors
-
     def step_1(self, dataset: str, head: Head = "points") -> ModelConfig:
         """Return the model config of the step 1 for a head."""
         return self.settings(dataset, head=head).model.step_1().replace(head=head)

@@ -6,9 +6,23 @@ DOWNLOAD_TABLE = DOWNLOAD_TABLE or workflow.source_path("../resources/downloads.
 DOWNLOADABLE = "|".join(re.escape(line.split("\t")[0]) for line in Path(DOWNLOAD_TABLE).read_text().splitlines()[1:])
 
 
+def named_paths():
+    """The keys of the config that name a file or folder, each with the path as it is written."""
+    for name, entry in plan.datasets.items():
+        settings = plan.settings(name)
+        given = {} if entry.generate else {"raw": entry.raw, "images": entry.images}
+        given |= {"vocabulary": entry.vocabulary, "rec": entry.rec}
+        given |= {f"models.{experiment}": path for experiment, path in entry.models.items()}
+        yield from ((f"datasets.{name}.{key}", path) for key, path in given.items() if path)
+        if entry.rec is None and settings.init_backbone not in ("pretrain", "pretrained", "random"):
+            yield "settings.init_backbone", settings.init_backbone
+        if settings.text.vectors:
+            yield "settings.text.vectors", settings.text.vectors
+
+
 # Only a path below the downloads folder can be made by a rule. Where there are results, Snakemake would not miss another
 # that is not there: it would take them for its own.
-for key, path in plan.named_paths():
+for key, path in named_paths():
     path = expand_path(path, key)
     if not (Path(path).exists() or path.startswith(f"{DOWNLOADS}/")):
         raise ConfigError(f"{key}: {path} does not exist; correct the path")
